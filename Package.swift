@@ -1,0 +1,114 @@
+// swift-tools-version: 6.2
+// The package: one target per room, imports only point down (docs/architecture.md).
+
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  // Dynamic exclusivity checks cost about 30 k instructions a streamed request; debug builds and tests keep them.
+  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.byName(name: name), "TestSupport"] + dependencies,
+    swiftSettings: strict)
+}
+
+let package = Package(
+  name: "dynamo-frontend",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    // C modules without logic.
+    .target(name: "CSystem"),
+    .target(name: "CBytes"),
+    .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+
+    // Layer 0
+    room("Base", ["CBytes"]),
+    room("JSON", ["Base", "CBytes"]),
+    room("Protobuf", ["Base"]),
+    room("Settings", ["Base"]),
+
+    // Layer 1
+    room("EventLoop", ["Base", "CSystem"]),
+    room("HTTP", ["Base", "CBytes", "CNghttp2"]),
+    room("Telemetry", ["Base", "JSON", "Protobuf"]),
+    room("OpenAI", ["Base", "JSON", "CBytes"]),
+    room("Routing", ["Base"]),
+
+    // Layer 2
+    room("Transport", ["EventLoop", "HTTP", "Base"]),
+    room("GRPC", ["HTTP", "Protobuf", "Base"]),
+
+    // Layer 3
+    room("Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base"]),
+    room("Workers", ["EventLoop", "Transport", "HTTP", "Routing", "Telemetry", "JSON", "Base"]),
+    room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
+
+    // Layer 4
+    room(
+      "Frontend",
+      [
+        "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Routing", "Telemetry", "Settings", "JSON",
+        "Base",
+        logging,
+      ]),
+    room(
+      "WorkerServer",
+      [
+        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "JSON",
+        "Base",
+        logging,
+      ]),
+
+    // Layer 5
+    executable(
+      "dynamo-frontend",
+      ["Frontend", "WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+    executable(
+      "dynamo-worker", ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+    executable(
+      "dynamo-bench",
+      [
+        "Transport", "EventLoop", "HTTP", "OpenAI", "GRPC", "Protobuf", "JSON", "Base", "CSystem",
+        argumentParser,
+      ]),
+
+    // Tests
+    .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
+    tests("Base", []),
+    tests("JSON", ["Base"]),
+    tests("Protobuf", ["Base"]),
+    tests("Settings", ["Base"]),
+    tests("EventLoop", ["Base", "CSystem"]),
+    tests("HTTP", ["Base"]),
+    tests("Telemetry", ["Base", "JSON", "Protobuf"]),
+    tests("OpenAI", ["Base", "JSON"]),
+    tests("Routing", ["Base"]),
+    tests("Transport", ["EventLoop", "HTTP", "Base"]),
+    tests("GRPC", ["HTTP", "Protobuf", "Base"]),
+    tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base"]),
+    tests("Workers", ["EventLoop", "Routing", "Telemetry", "Base"]),
+    tests("Engine", ["OpenAI", "Base"]),
+    tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
+    tests("WorkerServer", ["Engine", "Telemetry", "Base"]),
+  ]
+)

@@ -1,0 +1,64 @@
+// Comparisons and small parsers over slices of a receive buffer, without copies.
+
+public import Glibc
+
+extension UnsafeRawBufferPointer {
+  /// The bytes of `range`, which must lie inside the buffer.
+  @inlinable
+  package func slice(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: self[range])
+  }
+
+  /// True when the bytes equal `text` exactly.
+  @inlinable
+  package func equals(_ text: StaticString) -> Bool {
+    guard count == text.utf8CodeUnitCount else { return false }
+    guard let baseAddress else { return true }
+    return memcmp(baseAddress, text.utf8Start, count) == 0
+  }
+
+  /// True when the bytes equal `other` exactly.
+  @inlinable
+  package func equals(_ other: UnsafeRawBufferPointer) -> Bool {
+    guard count == other.count else { return false }
+    guard let mine = baseAddress, let theirs = other.baseAddress else { return count == 0 }
+    return memcmp(mine, theirs, count) == 0
+  }
+
+  /// True when the bytes equal `lowercase` with ASCII letters compared in either case.
+  /// `lowercase` must be in lower case.
+  @inlinable
+  package func equalsIgnoringCase(_ lowercase: StaticString) -> Bool {
+    guard count == lowercase.utf8CodeUnitCount else { return false }
+    let expected = lowercase.utf8Start
+    for index in 0..<count {
+      var byte = self[index]
+      if byte >= UInt8(ascii: "A"), byte <= UInt8(ascii: "Z") { byte |= 0x20 }
+      if byte != expected[index] { return false }
+    }
+    return true
+  }
+
+  /// A number of 1 to 18 decimal digits and nothing else; nil otherwise.
+  package var decimal: Int? {
+    guard (1...18).contains(count) else { return nil }
+    var result = 0
+    for byte in self {
+      guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+      result = result * 10 + Int(byte - UInt8(ascii: "0"))
+    }
+    return result
+  }
+
+  /// The bytes without spaces and tabs at either end (RFC 9110 section 5.6.3, OWS).
+  package var trimmed: UnsafeRawBufferPointer {
+    var start = 0
+    var end = count
+    while start < end, self[start] == 0x20 || self[start] == 0x09 { start += 1 }
+    while end > start, self[end - 1] == 0x20 || self[end - 1] == 0x09 { end -= 1 }
+    return slice(start..<end)
+  }
+
+  /// The bytes as text, with invalid UTF-8 replaced; for cold paths.
+  package var text: String { String(decoding: self, as: UTF8.self) }
+}

@@ -1,0 +1,46 @@
+// System calls and constants that the Glibc module hides from Swift: epoll, eventfd, signalfd, accept4 and friends.
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline int csystem_errno(void) { return errno; }
+
+/// accept4 with SOCK_NONBLOCK and SOCK_CLOEXEC; needs _GNU_SOURCE, hence the .c file.
+int csystem_accept4(int fd);
+
+/// Names the calling thread (15 bytes at most).
+void csystem_set_thread_name(const char *name);
+
+/// Number of processors the calling process may run on, or 0 when that cannot be told.
+int csystem_affinity_count(void);
+
+/// CLOCK_MONOTONIC in nanoseconds.
+static inline uint64_t csystem_monotonic_nanoseconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+/// CLOCK_REALTIME in nanoseconds since the Unix epoch.
+static inline uint64_t csystem_wall_nanoseconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
