@@ -50,7 +50,7 @@ let package = Package(
     // Layer 1
     room("EventLoop", ["Base", "CSystem"]),
     room("HTTP", ["Base", "CBytes", "CNghttp2"]),
-    room("Telemetry", ["Base", "JSON", "Protobuf"]),
+    room("Telemetry", ["Base", "JSON", "Protobuf", logging]),
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),
 
