@@ -93,7 +93,9 @@ let package = Package(
       ]),
 
     // Tests
-    .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["EventLoop", "Base"], path: "Tests/TestSupport",
+      swiftSettings: strict),
     tests("Base", []),
     tests("JSON", ["Base"]),
     tests("Protobuf", ["Base"]),

@@ -73,6 +73,27 @@ package struct ByteBuffer: ~Copyable {
     tail = 0
   }
 
+  /// True when the buffer owns memory, even if nothing waits in it.
+  @inlinable package var hasMemory: Bool { base != nil }
+
+  /// Takes ownership of `memory`, which came from malloc, in place of none.
+  package mutating func adopt(_ memory: UnsafeMutableRawPointer, capacity: Int) {
+    precondition(base == nil, "a buffer adopts memory only when it has none")
+    base = memory
+    self.capacity = capacity
+  }
+
+  /// Hands the memory of an empty buffer to the caller, who frees it.
+  package mutating func surrender() -> UnsafeMutableRawPointer? {
+    precondition(isEmpty, "bytes would be lost")
+    let memory = base
+    base = nil
+    capacity = 0
+    head = 0
+    tail = 0
+    return memory
+  }
+
   @usableFromInline
   mutating func makeRoom(_ count: Int) -> UnsafeMutableRawPointer {
     let used = tail - head

@@ -1,1 +1,115 @@
+// The reactor against a played kernel: stale events, ticks, mail from other threads, shared shutdown.
+
+import Base
+import Synchronization
+import TestSupport
 import Testing
+
+@testable import EventLoop
+
+private final class Handler: EventHandler, TickHandler {
+  var seen: [Readiness] = []
+  var ticks = 0
+  var onReady: (() -> Void)?
+  var onTick: (() -> Void)?
+
+  func ready(_ readiness: Readiness) {
+    seen.append(readiness)
+    onReady?()
+  }
+
+  func endOfTick() {
+    ticks += 1
+    onTick?()
+  }
+}
+
+struct EventLoopTests {
+  @Test func anEventOfAClosedDescriptorIsIgnored() throws {
+    let kernel = FakeKernel()
+    let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    let first = Handler()
+    let second = Handler()
+    let a = try loop.register(10, first)
+    _ = try loop.register(11, second)
+    kernel.queue([(10, .readable), (11, .readable)])
+    second.onReady = {}
+    first.onReady = {}
+    // Closed earlier in the same batch: the second event is stale when its turn comes.
+    kernel.queueFirst([(11, .readable)])
+    second.onReady = { loop.deregister(a) }
+    loop.turn(patience: 0)
+    #expect(first.seen.isEmpty)
+    #expect(second.seen.count == 2)
+  }
+
+  @Test func aReusedSlotDoesNotGetItsPredecessorsEvents() throws {
+    let kernel = FakeKernel()
+    let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    let old = Handler()
+    let new = Handler()
+    let registration = try loop.register(10, old)
+    let stale = kernel.data(of: 10)
+    loop.deregister(registration)
+    _ = try loop.register(12, new)
+    kernel.queueRaw([(stale, .readable)])
+    loop.turn(patience: 0)
+    #expect(old.seen.isEmpty)
+    #expect(new.seen.isEmpty)
+  }
+
+  @Test func theEndOfTickRunsAfterAllEventsAndMayQueueMore() throws {
+    let kernel = FakeKernel()
+    let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    let handler = Handler()
+    _ = try loop.register(10, handler)
+    handler.onReady = { loop.atEndOfTick(handler) }
+    handler.onTick = { if handler.ticks == 1 { loop.atEndOfTick(handler) } }
+    kernel.queue([(10, .readable)])
+    loop.turn(patience: 0)
+    #expect(handler.ticks == 2)
+  }
+
+  @Test func mailFromOtherThreadsRunsInOrderAndStopsTheLoop() throws {
+    let loop = try EventLoop(index: 0, seed: 1)
+    let mailbox = loop.mailbox
+    let order = Mutex<[Int]>([])
+    let sender = try Thread(name: "sender") {
+      for number in 0..<100 { mailbox.submit { _ in order.withLock { $0.append(number) } } }
+      mailbox.submit { $0.stop() }
+    }
+    loop.run()
+    sender.join()
+    #expect(order.withLock { $0 } == Array(0..<100))
+  }
+
+  @Test func timersFireWithTheClockOfTheLoop() throws {
+    final class Owner: TimerHandler {
+      var fired = 0
+      func timerFired(_ timer: Timer) { fired += 1 }
+    }
+    let kernel = FakeKernel()
+    let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    let owner = Owner()
+    let timer = Timer()
+    loop.arm(timer, at: kernel.time + 50 * millisecond, owner)
+    loop.turn(patience: 0)
+    #expect(owner.fired == 0)
+    kernel.time += 51 * millisecond
+    loop.turn(patience: 0)
+    #expect(owner.fired == 1)
+  }
+
+  @Test func aBufferIsLentAndReclaimed() {
+    let pool = BufferPool()
+    var buffer = ByteBuffer()
+    pool.lend(to: &buffer)
+    #expect(buffer.capacity >= BufferPool.blockBytes)
+    buffer.append("hello" as StaticString)
+    pool.reclaim(&buffer)
+    #expect(buffer.hasMemory)
+    buffer.removeAll()
+    pool.reclaim(&buffer)
+    #expect(!buffer.hasMemory)
+  }
+}

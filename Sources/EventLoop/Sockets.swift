@@ -1,0 +1,155 @@
+// Sockets as descriptors: addresses, listeners, non-blocking connects and their options.
+
+internal import CSystem
+internal import Glibc
+
+/// An IPv4 or IPv6 address with a port.
+package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
+  private var storage: [UInt8]
+  /// AF_INET or AF_INET6.
+  let family: Int32
+
+  init(_ pointer: UnsafePointer<sockaddr>, length: Int) {
+    storage = Array(UnsafeRawBufferPointer(start: pointer, count: length))
+    family = Int32(pointer.pointee.sa_family)
+  }
+
+  func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+    storage.withUnsafeBytes { bytes in
+      withUnsafeTemporaryAllocation(of: sockaddr_storage.self, capacity: 1) { aligned in
+        UnsafeMutableRawBufferPointer(aligned).copyMemory(from: bytes)
+        return aligned.withMemoryRebound(to: sockaddr.self) { rebound in
+          guard let base = rebound.baseAddress else { preconditionFailure("one element was allocated") }
+          return body(base, socklen_t(bytes.count))
+        }
+      }
+    }
+  }
+
+  /// The port in host order.
+  package var port: UInt16 { UInt16(storage[2]) << 8 | UInt16(storage[3]) }
+
+  /// `127.0.0.1:8000` or `[::1]:8000`.
+  package var description: String { family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+  /// The numeric address without the port.
+  package var host: String {
+    withSockaddr { address, length in
+      withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
+        guard let base = text.baseAddress,
+          getnameinfo(address, length, base, 64, nil, 0, Int32(NI_NUMERICHOST)) == 0
+        else { return "?" }
+        return String(cString: base)
+      }
+    }
+  }
+
+  /// All addresses of `host` by getaddrinfo, which may block; empty when there is none.
+  package static func resolve(host: String, port: UInt16, passive: Bool = false) -> [SocketAddress] {
+    var hints = addrinfo()
+    hints.ai_family = AF_UNSPEC
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = passive ? AI_PASSIVE : 0
+    var list: UnsafeMutablePointer<addrinfo>?
+    guard getaddrinfo(host, String(port), &hints, &list) == 0 else { return [] }
+    defer { freeaddrinfo(list) }
+    var result: [SocketAddress] = []
+    var node = list
+    while let info = node {
+      if let address = info.pointee.ai_addr {
+        let resolved = SocketAddress(address, length: Int(info.pointee.ai_addrlen))
+        if !result.contains(resolved) { result.append(resolved) }
+      }
+      node = info.pointee.ai_next
+    }
+    return result
+  }
+}
+
+/// Opens and configures stream sockets; all are non-blocking, close-on-exec and TCP_NODELAY.
+package enum Sockets {
+  /// Binds and listens on the first address of `host` that allows it.
+  package static func listen(
+    host: String, port: UInt16, backlog: Int32 = 4096
+  ) throws(SystemError) -> (descriptor: Int32, address: SocketAddress) {
+    let addresses = SocketAddress.resolve(host: host, port: port, passive: true)
+    var failure = SystemError("getaddrinfo", ENOENT)
+    for address in addresses {
+      let descriptor = open(address.family)
+      guard descriptor >= 0 else {
+        failure = SystemError("socket", csystem_errno())
+        continue
+      }
+      set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      if address.withSockaddr({ bind(descriptor, $0, $1) }) != 0 {
+        failure = SystemError("bind", csystem_errno())
+      } else if Glibc.listen(descriptor, backlog) != 0 {
+        failure = SystemError("listen", csystem_errno())
+      } else if let bound = localAddress(descriptor) {
+        return (descriptor, bound)
+      }
+      _ = close(descriptor)
+    }
+    throw failure
+  }
+
+  /// Starts a connect to `address`; how it ends is told by writability and `pendingError`.
+  package static func connect(_ address: SocketAddress) throws(SystemError) -> Int32 {
+    let descriptor = open(address.family)
+    guard descriptor >= 0 else { throw SystemError("socket", csystem_errno()) }
+    disableDelay(descriptor)
+    if address.withSockaddr({ Glibc.connect(descriptor, $0, $1) }) == 0 { return descriptor }
+    let code = csystem_errno()
+    if code == EINPROGRESS { return descriptor }
+    _ = close(descriptor)
+    throw SystemError("connect", code)
+  }
+
+  /// Sets TCP_NODELAY: a stream's last bytes must not wait for the peer's delayed ACK.
+  package static func disableDelay(_ descriptor: Int32) {
+    set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+  }
+
+  /// A connected pair of non-blocking stream sockets; for tests.
+  package static func pair() throws(SystemError) -> (Int32, Int32) {
+    var descriptors: [Int32] = [0, 0]
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    guard socketpair(AF_UNIX, type, 0, &descriptors) == 0 else {
+      throw SystemError("socketpair", csystem_errno())
+    }
+    return (descriptors[0], descriptors[1])
+  }
+
+  /// The address that `descriptor` is bound to.
+  package static func localAddress(_ descriptor: Int32) -> SocketAddress? {
+    name(descriptor, getsockname)
+  }
+
+  /// The address at the other end of `descriptor`.
+  package static func peerAddress(_ descriptor: Int32) -> SocketAddress? {
+    name(descriptor, getpeername)
+  }
+
+  private static func name(
+    _ descriptor: Int32,
+    _ call: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
+  ) -> SocketAddress? {
+    withUnsafeTemporaryAllocation(of: sockaddr_storage.self, capacity: 1) { storage in
+      var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+      return storage.withMemoryRebound(to: sockaddr.self) { address in
+        guard let base = address.baseAddress, call(descriptor, base, &length) == 0 else { return nil }
+        return SocketAddress(base, length: Int(length))
+      }
+    }
+  }
+
+  private static func open(_ family: Int32) -> Int32 {
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    return socket(family, type, 0)
+  }
+
+  private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+    var value = value
+    _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+  }
+}

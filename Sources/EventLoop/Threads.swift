@@ -1,0 +1,132 @@
+// Threads and process-wide signals.
+
+package import Base
+internal import CSystem
+internal import Glibc
+
+/// A joinable POSIX thread that runs one closure.
+package final class Thread: @unchecked Sendable {
+  // Unchecked: `handle` is written before the object is shared and read by join alone.
+  private var handle = pthread_t()
+
+  private final class Start {
+    let name: String
+    let body: @Sendable () -> Void
+    init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.body = body
+    }
+  }
+
+  /// Starts a thread named `name` (15 bytes are kept). Throws when the system has no more threads to give.
+  package init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+    let start = Unmanaged.passRetained(Start(name, body))
+    let code = pthread_create(
+      &handle, nil,
+      { argument in
+        guard let argument else { return nil }
+        let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+        csystem_set_thread_name(start.name)
+        start.body()
+        return nil
+      }, start.toOpaque())
+    guard code == 0 else {
+      start.release()
+      throw SystemError("pthread_create", code)
+    }
+  }
+
+  /// Waits until the thread's closure returned.
+  package func join() { pthread_join(handle, nil) }
+}
+
+/// Delivers signals as events of one loop (signalfd(2)).
+package final class SignalSource: EventHandler {
+  private let descriptor: Int32
+  private let handler: (Int32) -> Void
+  private let loop: EventLoop
+  private var registration: Registration?
+
+  /// Blocks `signals` in the calling thread and in all threads that it starts later; call before any is started.
+  package static func block(_ signals: [Int32]) {
+    var set = mask(signals)
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+    // A peer that vanishes must be an error of one write, not the end of the process.
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  /// Calls `handler` with the number of each of `signals` that arrives, on `loop`.
+  package init(_ signals: [Int32], on loop: EventLoop, _ handler: @escaping (Int32) -> Void)
+    throws(SystemError)
+  {
+    var set = Self.mask(signals)
+    descriptor = signalfd(-1, &set, Int32(SFD_CLOEXEC | SFD_NONBLOCK))
+    self.handler = handler
+    self.loop = loop
+    guard descriptor >= 0 else { throw SystemError("signalfd", csystem_errno()) }
+    registration = try loop.register(descriptor, self)
+  }
+
+  package func ready(_ readiness: Readiness) {
+    var information = signalfd_siginfo()
+    while read(descriptor, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
+      handler(Int32(bitPattern: information.ssi_signo))
+    }
+  }
+
+  private static func mask(_ signals: [Int32]) -> sigset_t {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for number in signals { sigaddset(&set, number) }
+    return set
+  }
+}
+
+/// Facts of the machine and process that configuration needs.
+package enum Machine {
+  /// Processors this process may use: the least of CPU affinity and the cgroup quota, rounded up; at least 1.
+  package static var processorCount: Int {
+    let affinity = Int(csystem_affinity_count())
+    var count = affinity > 0 ? affinity : 1
+    if let quota = cgroupQuota() { count = min(count, max(1, quota)) }
+    return count
+  }
+
+  /// 64 random bits from the kernel.
+  package static func randomSeed() -> UInt64 {
+    var seed: UInt64 = 0
+    guard getrandom(&seed, 8, 0) == 8 else { return csystem_wall_nanoseconds() ^ UInt64(getpid()) << 32 }
+    return seed
+  }
+
+  /// Raises the soft limit of descriptors to the hard one and returns it.
+  @discardableResult
+  package static func raiseDescriptorLimit() -> Int {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    return Int(clamping: limit.rlim_cur)
+  }
+
+  /// CLOCK_REALTIME in nanoseconds since the Unix epoch; for what runs outside a loop.
+  package static var wallNanoseconds: UInt64 { csystem_wall_nanoseconds() }
+
+  /// CLOCK_MONOTONIC in nanoseconds; for what runs outside a loop.
+  package static var monotonicNanoseconds: Nanoseconds { csystem_monotonic_nanoseconds() }
+
+  /// cgroup v2's `cpu.max`: quota and period in microseconds, or `max`.
+  private static func cgroupQuota() -> Int? {
+    let descriptor = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { _ = close(descriptor) }
+    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { bytes in
+      let count = read(descriptor, bytes.baseAddress, 64)
+      guard count > 0 else { return nil }
+      let text = UnsafeRawBufferPointer(bytes).slice(0..<count).text
+      let fields = text.split(whereSeparator: { $0 == " " || $0 == "\n" }).compactMap { Int($0) }
+      guard fields.count == 2, fields[0] > 0, fields[1] > 0 else { return nil }
+      return (fields[0] + fields[1] - 1) / fields[1]
+    }
+  }
+}
