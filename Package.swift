@@ -3,7 +3,7 @@
 
 import PackageDescription
 
-let strict: [SwiftSetting] = [
+let language: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
@@ -11,6 +11,11 @@ let strict: [SwiftSetting] = [
   // Dynamic exclusivity checks cost about 30 k instructions a streamed request; debug builds and tests keep them.
   .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
+
+// CI sets this (Scripts/test.sh): a warning of ours then fails the build. Not the default: a newer compiler's new
+// warning must not stop a user's build.
+let warningsAreErrors = Context.environment["DYNAMO_WARNINGS_AS_ERRORS"] == "1"
+let strict = language + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")

