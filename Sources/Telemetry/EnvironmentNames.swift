@@ -1,0 +1,52 @@
+// Every environment variable that this room reads. Flags and their twins live in Settings.
+
+/// Names of environment variables for tracing, metrics and logs.
+package enum EnvironmentName {
+  // Tracing switches.
+  package static let otelExportEnabled = "OTEL_EXPORT_ENABLED"
+  package static let otelSDKDisabled = "OTEL_SDK_DISABLED"
+  package static let otelServiceName = "OTEL_SERVICE_NAME"
+  package static let otelResourceAttributes = "OTEL_RESOURCE_ATTRIBUTES"
+  package static let otlpTracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+  package static let otlpEndpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+  /// Dynamo's older name for the traces endpoint.
+  package static let otelExportEndpoint = "OTEL_EXPORT_ENDPOINT"
+  package static let otlpTimeout = "OTEL_EXPORTER_OTLP_TIMEOUT"
+  package static let otlpTracesTimeout = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"
+  package static let otlpHeaders = "OTEL_EXPORTER_OTLP_HEADERS"
+  package static let otlpTracesHeaders = "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
+  package static let otlpProtocol = "OTEL_EXPORTER_OTLP_PROTOCOL"
+  package static let otlpTracesProtocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+  package static let batchMaxQueueSize = "OTEL_BSP_MAX_QUEUE_SIZE"
+  package static let batchMaxExportBatchSize = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+  package static let batchScheduleDelay = "OTEL_BSP_SCHEDULE_DELAY"
+  package static let batchExportTimeout = "OTEL_BSP_EXPORT_TIMEOUT"
+
+  // Sampling.
+  package static let tracesSampler = "OTEL_TRACES_SAMPLER"
+  package static let tracesSamplerArgument = "OTEL_TRACES_SAMPLER_ARG"
+  /// Dynamo's short form: a ratio, parent-based.
+  package static let tracesSampleRatio = "OTEL_TRACES_SAMPLE_RATIO"
+  package static let traceTrust = "DYN_TRACE_TRUST"
+  package static let traceShape = "DYN_TRACE_SHAPE"
+  package static let traceSystemRoutes = "DYN_TRACE_SYSTEM_ROUTES"
+
+  // Logs.
+  package static let log = "DYN_LOG"
+  package static let loggingJSONL = "DYN_LOGGING_JSONL"
+  package static let loggingConsoleFormat = "DYN_LOGGING_CONSOLE_FORMAT"
+  package static let logUseLocalTimeZone = "DYN_LOG_USE_LOCAL_TZ"
+
+  // Metrics: each is followed by MIN, MAX or COUNT.
+  package static let metricsRequestDuration = "DYN_METRICS_REQUEST_DURATION_"
+  package static let metricsInputSequence = "DYN_METRICS_INPUT_SEQUENCE_"
+  package static let metricsOutputSequence = "DYN_METRICS_OUTPUT_SEQUENCE_"
+  package static let metricsTTFT = "DYN_METRICS_TTFT_"
+  package static let metricsITL = "DYN_METRICS_ITL_"
+
+  /// Dynamo's truth values: `1`, `true`, `on`, `yes` in any case.
+  package static func isTrue(_ value: String?) -> Bool {
+    guard let value else { return false }
+    return ["1", "true", "on", "yes"].contains(value.lowercased())
+  }
+}

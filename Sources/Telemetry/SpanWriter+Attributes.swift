@@ -1,0 +1,249 @@
+// Attributes of spans, events and links: KeyValue messages with typed values (common/v1/common.proto).
+
+internal import Base
+internal import Protobuf
+
+// AnyValue's oneof: 1 string, 2 bool, 3 int, 4 double, 5 array.
+private let stringTag: UInt8 = 0x0a
+private let boolTag: UInt8 = 0x10
+private let intTag: UInt8 = 0x18
+private let doubleTag: UInt8 = 0x21
+
+extension SpanWriter {
+  /// Adds constant text.
+  package mutating func attribute(_ key: StaticString, _ value: StaticString) {
+    guard admitAttribute() else { return }
+    putText(key, UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
+  }
+
+  /// Adds text; cut to the bound, invalid UTF-8 replaced (one bad string would void the whole message).
+  package mutating func attribute(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
+    guard admitAttribute() else { return }
+    let value = BoundedText.cut(value, to: limits.valueBytesMax)
+    if BoundedText.isASCII(value) {
+      putText(key, value)
+    } else {
+      putRepaired(key, value)
+    }
+  }
+
+  /// Adds text.
+  @_disfavoredOverload
+  package mutating func attribute(_ key: StaticString, _ value: String) {
+    guard admitAttribute() else { return }
+    var value = value
+    value.withUTF8 { bytes in
+      putText(key, BoundedText.cut(UnsafeRawBufferPointer(bytes), to: limits.valueBytesMax))
+    }
+  }
+
+  /// Adds a number.
+  package mutating func attribute(_ key: StaticString, _ value: Int) {
+    guard admitAttribute() else { return }
+    let bits = UInt64(bitPattern: Int64(value))
+    let room = buffer.reserve(key.utf8CodeUnitCount + 24)
+    var cursor = ProtobufCursor(room)
+    putHead(&cursor, key, valueBytes: 1 + ProtobufSize.varint(bits))
+    cursor.put(intTag)
+    cursor.put(varint: bits)
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Adds an id: a number when every JSON reader keeps it (at most 2^53), else its digits as text.
+  package mutating func attribute(_ key: StaticString, id: UInt64) {
+    if id <= 1 << 53 {
+      attribute(key, Int(id))
+    } else {
+      attribute(key, String(id))
+    }
+  }
+
+  /// Adds a number with a fraction.
+  package mutating func attribute(_ key: StaticString, _ value: Double) {
+    guard admitAttribute() else { return }
+    let room = buffer.reserve(key.utf8CodeUnitCount + 24)
+    var cursor = ProtobufCursor(room)
+    putHead(&cursor, key, valueBytes: 9)
+    cursor.put(doubleTag)
+    cursor.put(fixed64: value.bitPattern)
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Adds a truth value.
+  package mutating func attribute(_ key: StaticString, _ value: Bool) {
+    guard admitAttribute() else { return }
+    let room = buffer.reserve(key.utf8CodeUnitCount + 24)
+    var cursor = ProtobufCursor(room)
+    putHead(&cursor, key, valueBytes: 2)
+    cursor.put(boolTag)
+    cursor.put(value ? 1 : 0)
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Adds a list of numbers; elements past the bound are left out.
+  package mutating func attribute(_ key: StaticString, _ values: [Int]) {
+    guard var array = beginArray(key) else { return }
+    for value in values { append(value, to: &array) }
+    endArray(array)
+  }
+
+  /// Adds a list of numbers with fractions; elements past the bound are left out.
+  package mutating func attribute(_ key: StaticString, _ values: [Double]) {
+    guard var array = beginArray(key) else { return }
+    for value in values { append(value, to: &array) }
+    endArray(array)
+  }
+
+  /// Adds a list of texts; elements past the bound are left out.
+  package mutating func attribute(_ key: StaticString, _ values: [String]) {
+    guard var array = beginArray(key) else { return }
+    for value in values {
+      var value = value
+      value.withUTF8 { append(UnsafeRawBufferPointer($0), to: &array) }
+    }
+    endArray(array)
+  }
+
+  // MARK: Arrays, element by element
+
+  /// An array value that is being written; at most one is open.
+  package struct OpenArray {
+    fileprivate let keyValueMark: Int
+    fileprivate let valueMark: Int
+    fileprivate let arrayMark: Int
+    fileprivate var elementCount = 0
+  }
+
+  /// Opens an array attribute, or returns nil when the span takes no more attributes.
+  ///
+  /// For callers whose numbers do not lie in a Swift array. Append elements, then call ``endArray(_:)``.
+  package mutating func beginArray(_ key: StaticString) -> OpenArray? {
+    guard admitAttribute() else { return nil }
+    let keyValueMark = buffer.beginMessage(field: Int(attributeTag >> 3))
+    buffer.append(
+      field: 1, bytes: UnsafeRawBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount))
+    let valueMark = buffer.beginMessage(field: 2)
+    let arrayMark = buffer.beginMessage(field: 5)
+    return OpenArray(keyValueMark: keyValueMark, valueMark: valueMark, arrayMark: arrayMark)
+  }
+
+  /// Appends a number.
+  package mutating func append(_ value: Int, to array: inout OpenArray) {
+    guard admitElement(&array) else { return }
+    let bits = UInt64(bitPattern: Int64(value))
+    let room = buffer.reserve(16)
+    var cursor = ProtobufCursor(room)
+    cursor.put(0x0a)
+    cursor.put(UInt8(truncatingIfNeeded: 1 + ProtobufSize.varint(bits)))
+    cursor.put(intTag)
+    cursor.put(varint: bits)
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Appends a number with a fraction.
+  package mutating func append(_ value: Double, to array: inout OpenArray) {
+    guard admitElement(&array) else { return }
+    let room = buffer.reserve(16)
+    var cursor = ProtobufCursor(room)
+    cursor.put(0x0a)
+    cursor.put(9)
+    cursor.put(doubleTag)
+    cursor.put(fixed64: value.bitPattern)
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Appends constant text.
+  package mutating func append(_ value: StaticString, to array: inout OpenArray) {
+    append(
+      UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount), to: &array)
+  }
+
+  /// Appends text; cut and repaired like a single value.
+  package mutating func append(_ value: UnsafeRawBufferPointer, to array: inout OpenArray) {
+    guard admitElement(&array) else { return }
+    let value = BoundedText.cut(value, to: limits.valueBytesMax)
+    if BoundedText.isASCII(value) {
+      putElement(value)
+    } else {
+      var repaired = String(decoding: value, as: UTF8.self)
+      repaired.withUTF8 { putElement(BoundedText.cut(UnsafeRawBufferPointer($0), to: limits.valueBytesMax)) }
+    }
+  }
+
+  /// Closes the array.
+  package mutating func endArray(_ array: OpenArray) {
+    buffer.endMessage(array.arrayMark)
+    buffer.endMessage(array.valueMark)
+    buffer.endMessage(array.keyValueMark)
+  }
+
+  private mutating func admitElement(_ array: inout OpenArray) -> Bool {
+    guard array.elementCount < limits.elementCountMax, buffer.count - array.arrayMark < limits.spanBytesMax
+    else { return false }
+    array.elementCount += 1
+    return true
+  }
+
+  private mutating func putElement(_ value: UnsafeRawBufferPointer) {
+    buffer.append(
+      field: 1, messageOf: ProtobufSize.field(1, lengthDelimited: value.count))
+    buffer.append(field: 1, bytes: value)
+  }
+
+  // MARK: Private helpers
+
+  /// Writes the attribute's tag and lengths, its key, and the head of an AnyValue of `valueBytes` <= 11 bytes.
+  @inline(__always)
+  private func putHead(_ cursor: inout ProtobufCursor, _ key: StaticString, valueBytes: Int) {
+    let keyBytes = key.utf8CodeUnitCount
+    assert(keyBytes < 100, "keys are short constants, so that every length here is one byte")
+    cursor.put(attributeTag)
+    cursor.put(UInt8(truncatingIfNeeded: keyBytes + valueBytes + 4))
+    cursor.put(0x0a)
+    cursor.put(UInt8(truncatingIfNeeded: keyBytes))
+    cursor.put(key.utf8Start, count: keyBytes)
+    cursor.put(0x12)
+    cursor.put(UInt8(truncatingIfNeeded: valueBytes))
+  }
+
+  /// Writes a string attribute whose bytes are valid UTF-8 within the bound.
+  private mutating func putText(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
+    let keyBytes = key.utf8CodeUnitCount
+    let room = buffer.reserve(keyBytes + value.count + 24)
+    var cursor = ProtobufCursor(room)
+    cursor.put(attributeTag)
+    if keyBytes + value.count <= 121 {
+      cursor.put(UInt8(truncatingIfNeeded: keyBytes + value.count + 6))
+      cursor.put(0x0a)
+      cursor.put(UInt8(truncatingIfNeeded: keyBytes))
+      cursor.put(key.utf8Start, count: keyBytes)
+      cursor.put(0x12)
+      cursor.put(UInt8(truncatingIfNeeded: value.count + 2))
+      cursor.put(stringTag)
+      cursor.put(UInt8(truncatingIfNeeded: value.count))
+    } else {
+      let valueBytes = ProtobufSize.field(1, lengthDelimited: value.count)
+      let keyValueBytes =
+        ProtobufSize.field(1, lengthDelimited: keyBytes) + ProtobufSize.field(2, lengthDelimited: valueBytes)
+      cursor.put(varint: UInt64(keyValueBytes))
+      cursor.put(0x0a)
+      cursor.put(varint: UInt64(keyBytes))
+      cursor.put(key.utf8Start, count: keyBytes)
+      cursor.put(0x12)
+      cursor.put(varint: UInt64(valueBytes))
+      cursor.put(stringTag)
+      cursor.put(varint: UInt64(value.count))
+    }
+    if let source = value.baseAddress { cursor.put(source, count: value.count) }
+    buffer.commit(cursor.pointer - room)
+  }
+
+  /// Writes text that is not plain ASCII, with replacement characters where it is not UTF-8.
+  @inline(never)
+  private mutating func putRepaired(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
+    var repaired = String(decoding: value, as: UTF8.self)
+    repaired.withUTF8 { bytes in
+      putText(key, BoundedText.cut(UnsafeRawBufferPointer(bytes), to: limits.valueBytesMax))
+    }
+  }
+}

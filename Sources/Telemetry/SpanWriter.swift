@@ -1,0 +1,340 @@
+// Writes spans straight into OTLP bytes (opentelemetry/proto/trace/v1/trace.proto), one after the other.
+
+internal import Base
+internal import Protobuf
+
+/// The role of a span in a call (`Span.SpanKind`).
+package enum SpanKind: UInt8, Sendable {
+  case `internal` = 1
+  case server = 2
+  case client = 3
+  case producer = 4
+  case consumer = 5
+}
+
+/// How a span's work ended (`Status.StatusCode`).
+package enum SpanStatus: UInt8, Sendable {
+  case unset = 0
+  case ok = 1
+  case error = 2
+}
+
+/// Bounds of one span. What lies beyond is left out and counted in the span's own dropped counts.
+package struct SpanLimits: Sendable {
+  /// Bytes of one string value; longer ones are cut on a character's edge.
+  package var valueBytesMax = 4_096
+  /// Attributes of one span, event or link (OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT).
+  package var attributeCountMax = 128
+  /// Events of one span (OTEL_SPAN_EVENT_COUNT_LIMIT).
+  package var eventCountMax = 128
+  /// Links of one span (OTEL_SPAN_LINK_COUNT_LIMIT).
+  package var linkCountMax = 128
+  /// Elements of one array value.
+  package var elementCountMax = 128
+  /// Bytes of one span after which it takes nothing more; must leave room below the 2 MiB of a padded length.
+  package var spanBytesMax = 131_072
+
+  package init() {}
+}
+
+/// Encodes spans at their end into entries of `ScopeSpans.spans`, ready for an export message.
+///
+/// One span is open at a time: ``begin(name:context:parent:parentIsRemote:kind:start:traceState:)``, then
+/// attributes, events and links in any order, then ``end(at:status:message:)``. Attributes given between
+/// ``beginEvent(name:at:)`` and ``endEvent()`` belong to that event; the same holds for links. All times are
+/// nanoseconds since the Unix epoch. Keys are constants of fewer than 100 bytes.
+package struct SpanWriter: ~Copyable {
+  var buffer: ByteBuffer
+  let limits: SpanLimits
+  /// Finished spans that wait in ``bytes``.
+  package private(set) var spanCount = 0
+
+  /// Where the open span's content starts; 0 when none is open.
+  private var spanMark = 0
+  /// Where the open event's or link's content starts; 0 when none is open.
+  private var itemMark = 0
+  /// The tag under which the next attribute goes: 9 in a span, 3 in an event, 4 in a link; 0 discards it.
+  var attributeTag: UInt8 = 0
+  private var attributeCount = 0
+  private var droppedAttributeCount: UInt64 = 0
+  private var itemAttributeCount = 0
+  private var itemDroppedAttributeCount: UInt64 = 0
+  private var eventCount = 0
+  private var droppedEventCount: UInt64 = 0
+  private var linkCount = 0
+  private var droppedLinkCount: UInt64 = 0
+  private var discardsItem = false
+
+  /// Creates a writer that can take `capacity` bytes of spans before it grows; 0 allocates nothing yet.
+  package init(capacity: Int = 0, limits: SpanLimits = SpanLimits()) {
+    buffer = ByteBuffer(capacity: capacity)
+    self.limits = limits
+  }
+
+  /// The finished spans; valid until the next mutation.
+  package var bytes: UnsafeRawBufferPointer { buffer.readable }
+
+  /// Forgets all spans and keeps the memory.
+  package mutating func removeAll() {
+    buffer.removeAll()
+    spanCount = 0
+    spanMark = 0
+    itemMark = 0
+    attributeTag = 0
+  }
+
+  /// Forgets all spans and gives the memory back.
+  package mutating func release() {
+    removeAll()
+    buffer.release()
+  }
+
+  /// Opens a span with a constant name.
+  ///
+  /// - Parameter parent: the parent's span id, 0 for a root.
+  /// - Parameter parentIsRemote: whether the parent came in a header; goes into bit 0x200 of the flags.
+  /// - Parameter traceState: the list to record, from ``TraceState/bytes``.
+  package mutating func begin(
+    name: StaticString, context: SpanContext, parent: UInt64 = 0, parentIsRemote: Bool = false,
+    kind: SpanKind, start: UInt64,
+    traceState: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    assert(spanMark == 0, "one span is open at a time")
+    open(
+      UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount), context, parent,
+      parentIsRemote, kind, start, traceState)
+  }
+
+  /// Opens a span; `name` is cut and repaired like a string value.
+  package mutating func begin(
+    name: UnsafeRawBufferPointer, context: SpanContext, parent: UInt64 = 0, parentIsRemote: Bool = false,
+    kind: SpanKind, start: UInt64,
+    traceState: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    assert(spanMark == 0, "one span is open at a time")
+    let name = BoundedText.cut(name, to: limits.valueBytesMax)
+    if BoundedText.isASCII(name) {
+      open(name, context, parent, parentIsRemote, kind, start, traceState)
+    } else {
+      var repaired = String(decoding: name, as: UTF8.self)
+      repaired.withUTF8 {
+        open(UnsafeRawBufferPointer($0), context, parent, parentIsRemote, kind, start, traceState)
+      }
+    }
+  }
+
+  /// Writes the head of a span whose `name` is valid UTF-8.
+  private mutating func open(
+    _ name: UnsafeRawBufferPointer, _ context: SpanContext, _ parent: UInt64, _ parentIsRemote: Bool,
+    _ kind: SpanKind, _ start: UInt64, _ traceState: UnsafeRawBufferPointer
+  ) {
+    let room = buffer.reserve(96 + name.count + traceState.count)
+    var cursor = ProtobufCursor(room)
+    cursor.put(0x12)
+    cursor.pointer += 3
+    spanMark = buffer.count + 4
+    cursor.put(0x0a)
+    cursor.put(16)
+    cursor.put(bigEndian: context.traceID.high)
+    cursor.put(bigEndian: context.traceID.low)
+    cursor.put(0x12)
+    cursor.put(8)
+    cursor.put(bigEndian: context.spanID)
+    if let source = traceState.baseAddress, traceState.count > 0 {
+      cursor.put(0x1a)
+      cursor.put(varint: UInt64(traceState.count))
+      cursor.put(source, count: traceState.count)
+    }
+    if parent != 0 {
+      cursor.put(0x22)
+      cursor.put(8)
+      cursor.put(bigEndian: parent)
+    }
+    if let source = name.baseAddress {
+      cursor.put(0x2a)
+      cursor.put(varint: UInt64(name.count))
+      cursor.put(source, count: name.count)
+    }
+    cursor.put(0x30)
+    cursor.put(kind.rawValue)
+    cursor.put(0x39)
+    cursor.put(fixed64: start)
+    putFlags(&cursor, tagLow: 0x85, tagHigh: 0x01, context: context, isRemote: parentIsRemote)
+    buffer.commit(cursor.pointer - room)
+    attributeTag = 0x4a
+    attributeCount = 0
+    droppedAttributeCount = 0
+    eventCount = 0
+    droppedEventCount = 0
+    linkCount = 0
+    droppedLinkCount = 0
+  }
+
+  /// Closes the span without a status message.
+  package mutating func end(at time: UInt64, status: SpanStatus = .unset) {
+    end(at: time, status: status, message: UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  /// Closes the span with a constant status message.
+  package mutating func end(at time: UInt64, status: SpanStatus, message: StaticString) {
+    end(
+      at: time, status: status,
+      message: UnsafeRawBufferPointer(start: message.utf8Start, count: message.utf8CodeUnitCount))
+  }
+
+  /// Closes the span; `message` is cut and repaired like a string value.
+  package mutating func end(at time: UInt64, status: SpanStatus, message: UnsafeRawBufferPointer) {
+    guard spanMark != 0 else { return }
+    if itemMark != 0 || discardsItem { closeItem() }
+    let room = buffer.reserve(9)
+    var cursor = ProtobufCursor(room)
+    cursor.put(0x41)
+    cursor.put(fixed64: time)
+    buffer.commit(9)
+    if droppedAttributeCount | droppedEventCount | droppedLinkCount != 0 { putDroppedCounts() }
+    if status.rawValue != 0 {
+      let mark = buffer.beginMessage(field: 15)
+      if message.count > 0 {
+        if BoundedText.isASCII(message) {
+          buffer.append(field: 2, bytes: BoundedText.cut(message, to: limits.valueBytesMax))
+        } else {
+          var repaired = String(decoding: BoundedText.cut(message, to: limits.valueBytesMax), as: UTF8.self)
+          repaired.withUTF8 { buffer.append(field: 2, bytes: UnsafeRawBufferPointer($0)) }
+        }
+      }
+      buffer.append(field: 3, varint: UInt64(status.rawValue))
+      buffer.endMessage(mark)
+    }
+    buffer.endMessage(spanMark)
+    spanMark = 0
+    attributeTag = 0
+    spanCount += 1
+  }
+
+  /// Drops the open span as if it had never begun.
+  package mutating func abandon() {
+    guard spanMark != 0 else { return }
+    buffer.truncate(to: spanMark - 4)
+    spanMark = 0
+    itemMark = 0
+    discardsItem = false
+    attributeTag = 0
+  }
+
+  // MARK: Events and links
+
+  /// Records something that happened at `time`.
+  package mutating func event(name: StaticString, at time: UInt64) {
+    beginEvent(name: name, at: time)
+    endEvent()
+  }
+
+  /// Opens an event; the attributes up to ``endEvent()`` are its own.
+  package mutating func beginEvent(name: StaticString, at time: UInt64) {
+    guard spanMark != 0, beginItem(isAdmitted: eventCount < limits.eventCountMax) else {
+      droppedEventCount += 1
+      return
+    }
+    eventCount += 1
+    itemMark = buffer.beginMessage(field: 11)
+    buffer.append(field: 1, fixed64: time)
+    buffer.append(
+      field: 2, bytes: UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+    attributeTag = 0x1a
+  }
+
+  /// Closes the event.
+  package mutating func endEvent() { closeItem() }
+
+  /// Points at another span, of this trace or of another.
+  package mutating func link(to context: SpanContext, isRemote: Bool = false) {
+    beginLink(to: context, isRemote: isRemote)
+    endLink()
+  }
+
+  /// Opens a link; the attributes up to ``endLink()`` are its own.
+  package mutating func beginLink(to context: SpanContext, isRemote: Bool = false) {
+    guard spanMark != 0, beginItem(isAdmitted: linkCount < limits.linkCountMax) else {
+      droppedLinkCount += 1
+      return
+    }
+    linkCount += 1
+    itemMark = buffer.beginMessage(field: 13)
+    let room = buffer.reserve(40)
+    var cursor = ProtobufCursor(room)
+    cursor.put(0x0a)
+    cursor.put(16)
+    cursor.put(bigEndian: context.traceID.high)
+    cursor.put(bigEndian: context.traceID.low)
+    cursor.put(0x12)
+    cursor.put(8)
+    cursor.put(bigEndian: context.spanID)
+    cursor.put(0x35)
+    cursor.put(fixed32: UInt32(context.flags) | (isRemote ? 0x300 : 0x100))
+    buffer.commit(cursor.pointer - room)
+    attributeTag = 0x22
+  }
+
+  /// Closes the link.
+  package mutating func endLink() { closeItem() }
+
+  private mutating func beginItem(isAdmitted: Bool) -> Bool {
+    assert(itemMark == 0 && !discardsItem, "an event or link is closed before the next one opens")
+    itemAttributeCount = 0
+    itemDroppedAttributeCount = 0
+    if isAdmitted, buffer.count - spanMark < limits.spanBytesMax { return true }
+    discardsItem = true
+    attributeTag = 0
+    return false
+  }
+
+  private mutating func closeItem() {
+    guard spanMark != 0 else { return }
+    if itemMark != 0 {
+      if itemDroppedAttributeCount > 0 {
+        // Event.dropped_attributes_count is field 4, Link's is 5: one above the attributes' own field.
+        buffer.append(field: Int(attributeTag >> 3) + 1, varint: itemDroppedAttributeCount)
+      }
+      buffer.endMessage(itemMark)
+      itemMark = 0
+    }
+    discardsItem = false
+    attributeTag = 0x4a
+  }
+
+  // MARK: Shared by the attribute writers
+
+  /// Whether one more attribute may be written; counts it or the drop.
+  mutating func admitAttribute() -> Bool {
+    if itemMark == 0 {
+      if attributeTag == 0 { return false }
+      if attributeCount < limits.attributeCountMax, buffer.count - spanMark < limits.spanBytesMax {
+        attributeCount += 1
+        return true
+      }
+      droppedAttributeCount += 1
+    } else {
+      if itemAttributeCount < limits.attributeCountMax, buffer.count - spanMark < limits.spanBytesMax {
+        itemAttributeCount += 1
+        return true
+      }
+      itemDroppedAttributeCount += 1
+    }
+    return false
+  }
+
+  /// Span.flags and Link.flags: the trace's flags, 0x100 "remoteness is known", 0x200 "the parent is remote".
+  private func putFlags(
+    _ cursor: inout ProtobufCursor, tagLow: UInt8, tagHigh: UInt8, context: SpanContext, isRemote: Bool
+  ) {
+    cursor.put(tagLow)
+    cursor.put(tagHigh)
+    cursor.put(fixed32: UInt32(context.flags) | (isRemote ? 0x300 : 0x100))
+  }
+
+  private mutating func putDroppedCounts() {
+    if droppedAttributeCount > 0 { buffer.append(field: 10, varint: droppedAttributeCount) }
+    if droppedEventCount > 0 { buffer.append(field: 12, varint: droppedEventCount) }
+    if droppedLinkCount > 0 { buffer.append(field: 14, varint: droppedLinkCount) }
+  }
+}
