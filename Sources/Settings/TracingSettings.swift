@@ -1,0 +1,110 @@
+// Tracing and logging settings that both programs share: Dynamo's switches and OpenTelemetry's variables.
+
+import Base
+
+extension SettingsTable {
+  /// Where spans go and which are kept. OpenTelemetry's variables are lenient, as its specification asks.
+  static let tracing: [SettingDefinition] = [
+    SettingDefinition(
+      nil, "OTEL_EXPORT_ENABLED", .boolean, fallback: "false", group: "Tracing", lenient: true,
+      "Send spans to the collector."),
+    SettingDefinition(
+      nil, "OTEL_SERVICE_NAME", .string, unset: "the program's name", placeholder: "NAME", group: "Tracing",
+      "service.name of the spans."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", .string, unset: "http://localhost:4317", placeholder: "URL",
+      group: "Tracing", "Collector for spans; used as it stands."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_ENDPOINT", .string, unset: "none", placeholder: "URL", group: "Tracing",
+      olderEnvironment: ["OTEL_EXPORT_ENDPOINT"],
+      "Collector for all signals, when the one for spans is not set."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", .choice(["grpc", "http/protobuf"]), unset: "the general one",
+      group: "Tracing", lenient: true, "Protocol for spans."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_PROTOCOL", .choice(["grpc", "http/protobuf"]), fallback: "grpc",
+      group: "Tracing",
+      lenient: true, "Protocol to the collector."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", .string, unset: "the general ones", placeholder: "K=V,K=V",
+      group: "Tracing", secret: true, lenient: true, "Headers sent with spans."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_HEADERS", .string, unset: "none", placeholder: "K=V,K=V", group: "Tracing",
+      secret: true, lenient: true, "Headers sent to the collector."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", milliseconds, unset: "the general one", group: "Tracing",
+      lenient: true, "Longest time for one batch of spans, its retries included; 0 is no limit."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds, fallback: "10000", group: "Tracing", lenient: true,
+      "Longest time for one batch, its retries included; 0 is no limit."),
+    SettingDefinition(
+      nil, "OTEL_RESOURCE_ATTRIBUTES", .string, unset: "none", placeholder: "K=V,K=V", group: "Tracing",
+      lenient: true, "More attributes of the resource, percent-encoded."),
+    SettingDefinition(
+      nil, "OTEL_BSP_SCHEDULE_DELAY", milliseconds, fallback: "1000", group: "Tracing", lenient: true,
+      "Longest time that a finished span waits for its batch."),
+    SettingDefinition(
+      nil, "OTEL_BSP_EXPORT_TIMEOUT", milliseconds, fallback: "30000", group: "Tracing", lenient: true,
+      "Longest time for one export."),
+    SettingDefinition(
+      nil, "OTEL_BSP_MAX_QUEUE_SIZE", .integer(1...16_777_216), fallback: "65536", group: "Tracing",
+      lenient: true, "Spans that may wait to be sent; past it spans are dropped and counted."),
+    SettingDefinition(
+      nil, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", .integer(1...16_777_216), fallback: "4096", group: "Tracing",
+      lenient: true, "Most spans in one message."),
+    SettingDefinition(
+      nil, "DYN_TRACE_QUEUE_MB", .integer(1...4096), fallback: "16", group: "Tracing",
+      "Most memory of spans that wait to be sent, in MiB."),
+    SettingDefinition(
+      nil, "OTEL_SDK_DISABLED", .boolean, fallback: "false", group: "Tracing", lenient: true,
+      "Make no spans; headers are still passed on."),
+    SettingDefinition(
+      nil, "OTEL_TRACES_SAMPLER",
+      .choice([
+        "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+        "parentbased_traceidratio",
+      ]), unset: "parentbased_always_on", placeholder: "NAME", group: "Tracing", lenient: true,
+      "Which traces are kept: always_on, always_off, traceidratio, or parentbased_ and one of these."),
+    SettingDefinition(
+      nil, "OTEL_TRACES_SAMPLER_ARG", .number(0...1), unset: "1.0", group: "Tracing", lenient: true,
+      "Share of traces that a ratio sampler keeps."),
+    SettingDefinition(
+      nil, "OTEL_TRACES_SAMPLE_RATIO", .number(0...1), unset: "none", group: "Tracing", lenient: true,
+      "Short for a parent-based ratio sampler."),
+    SettingDefinition(
+      nil, "DYN_TRACE_KEEP", .string, unset: "none", placeholder: "errors,retries,slow=SECONDS",
+      group: "Tracing", "Traces kept although the sampler said no."),
+    SettingDefinition(
+      nil, "DYN_TRACE_SHAPE", .choice(["split", "dynamo"]), fallback: "split", group: "Tracing",
+      "dynamo merges the server span and http-request into one root named http-request."),
+    SettingDefinition(
+      nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
+      group: "Tracing", "Whose traceparent becomes the parent; from others it becomes a link."),
+    SettingDefinition(
+      nil, "DYN_TRACE_SYSTEM_ROUTES", .boolean, fallback: "false", group: "Tracing",
+      "Trace health, metrics and model requests too."),
+  ]
+
+  static let logging: [SettingDefinition] = [
+    SettingDefinition(
+      nil, "DYN_LOG", .string, fallback: "info", placeholder: "LEVEL,TARGET=LEVEL", group: "Logging",
+      "What is logged: a level, and levels of single targets."),
+    SettingDefinition(
+      nil, "DYN_LOGGING_JSONL", .boolean, fallback: "false", group: "Logging", lenient: true,
+      "Log one JSON object a line."),
+    SettingDefinition(
+      nil, "DYN_LOGGING_CONSOLE_FORMAT", .choice(["readable", "jsonl"]), unset: "as DYN_LOGGING_JSONL says",
+      group: "Logging", lenient: true, "Form of log lines; beats DYN_LOGGING_JSONL."),
+    SettingDefinition(
+      nil, "DYN_LOGGING_SPAN_EVENTS", .boolean, fallback: "false", group: "Logging", lenient: true,
+      "Log a line when a span opens and closes."),
+    SettingDefinition(
+      nil, "DYN_LOG_USE_LOCAL_TZ", .boolean, fallback: "false", group: "Logging", lenient: true,
+      "Local time with offset instead of UTC."),
+    SettingDefinition(
+      nil, "DYN_SDK_DISABLE_ANSI_LOGGING", .boolean, fallback: "false", group: "Logging", lenient: true,
+      "No colours in readable lines."),
+  ]
+
+  private static let milliseconds = SettingKind.duration(unit: millisecond)
+}
