@@ -1,0 +1,136 @@
+// One sequence in the simulated engine: its tokens as hashes, its blocks, its text so far.
+
+internal import Base
+
+/// A request on its way through the engine; the caller keeps it only to cancel it.
+///
+///     waiting -> running -> ended
+///        ^----------'   (preempted: blocks lost, tokens kept)
+package final class EngineSequence {
+  enum State { case waiting, running, ended }
+
+  var state = State.waiting
+  var client: (any SequenceClient)?
+  private(set) var usage = SequenceUsage()
+
+  /// Chained hashes of the full blocks of prompt and output.
+  private(set) var hashes: [UInt64] = []
+  /// The bytes of the tokens behind the last full block.
+  private var tail: [UInt8] = []
+  /// Prompt and output tokens.
+  private(set) var tokenCount: Int
+  /// Tokens whose cache entries exist, or will when the step in flight ends.
+  var computedTokens = 0
+  var blocks: [Int32] = []
+  /// How many of `blocks`, from the front, are known by their hashes.
+  var knownBlocks = 0
+  /// True while the step in flight computes the last token, so that it ends with a new one.
+  var yieldsToken = false
+
+  private let blockBytes: Int
+  private let salt: UInt64
+  private let outputTokensMax: Int
+  private let contextTokens: Int
+  private var stream: TokenStream
+  private var stops: StopMatcher
+  private let submitted: Nanoseconds
+  private var scheduled: Nanoseconds?
+  private var firstToken: Nanoseconds?
+
+  init(
+    _ request: EngineRequest, configuration: EngineConfiguration, client: any SequenceClient, now: Nanoseconds
+  ) {
+    self.client = client
+    blockBytes = configuration.blockSize * BlockHash.bytesPerToken
+    salt = request.cacheSalt
+    contextTokens = configuration.contextTokens
+    outputTokensMax = request.outputTokensMax ?? Int.max
+    submitted = now
+    stops = StopMatcher(request.stops)
+    stream = TokenStream(
+      seed: configuration.seed, promptHash: XXH3.hash(request.prompt, seed: configuration.seed),
+      variation: request.variation, endsByItself: request.outputTokensMax == nil)
+    tokenCount = BlockHash.tokenCount(bytes: request.prompt.count)
+    hashes.reserveCapacity(request.prompt.count / blockBytes + 4)
+    var offset = 0
+    while request.prompt.count - offset >= blockBytes {
+      appendBlock(request.prompt.slice(offset..<offset + blockBytes))
+      offset += blockBytes
+    }
+    tail.append(contentsOf: request.prompt.slice(offset..<request.prompt.count))
+    while tail.count % BlockHash.bytesPerToken != 0 { tail.append(0) }
+    closeTail()
+    for token in request.resumedTokens {
+      stream.resume(with: token)
+      append(token)
+    }
+    usage.promptTokens = tokenCount
+  }
+
+  /// True while the tokens at hand are not all computed but for the newest: a prompt, or a preempted sequence.
+  var isPrefilling: Bool { tokenCount - computedTokens > 1 || usage.outputTokens == 0 }
+
+  /// Notes that a step beginning at `now` computes tokens of this sequence, `cached` of them found in the cache.
+  func wasScheduled(at now: Nanoseconds, cached: Int) {
+    guard scheduled == nil else { return }
+    scheduled = now
+    usage.cachedTokens = cached
+    usage.queueTime = now > submitted ? now - submitted : 0
+  }
+
+  func wasPreempted() {
+    usage.preemptions += 1
+    computedTokens = 0
+    knownBlocks = 0
+    yieldsToken = false
+    state = .waiting
+  }
+
+  /// Generates one token at `now`; what may be shown goes to `text`. The result says why the sequence ends, if it does.
+  func generate(at now: Nanoseconds, text: inout ByteBuffer) -> FinishReason? {
+    let previous = stream.last
+    let token = stream.next()
+    append(token)
+    usage.outputTokens += 1
+    if let firstToken {
+      usage.decodeTime = now - firstToken
+    } else {
+      firstToken = now
+      usage.prefillTime = now - (scheduled ?? now)
+    }
+    let stopped = stops.receive(&text) { Vocabulary.append(token, after: previous, to: &$0) }
+    if stopped { return .stop }
+    if stream.isComplete {
+      stops.flush(&text)
+      return .stop
+    }
+    if stream.count >= outputTokensMax || tokenCount >= contextTokens {
+      stops.flush(&text)
+      return .length
+    }
+    return nil
+  }
+
+  /// The counts so far; a sequence that never ran has waited until `now`.
+  func usage(at now: Nanoseconds) -> SequenceUsage {
+    var usage = usage
+    if scheduled == nil { usage.queueTime = now > submitted ? now - submitted : 0 }
+    return usage
+  }
+
+  private func append(_ token: UInt32) {
+    tokenCount += 1
+    withUnsafeBytes(of: token.littleEndian) { tail.append(contentsOf: $0) }
+    closeTail()
+  }
+
+  private func closeTail() {
+    guard tail.count == blockBytes else { return }
+    tail.withUnsafeBytes { appendBlock($0) }
+    tail.removeAll(keepingCapacity: true)
+  }
+
+  private func appendBlock(_ content: UnsafeRawBufferPointer) {
+    hashes.append(BlockHash.chained(content, parent: hashes.last, salt: salt))
+  }
+}
