@@ -1,0 +1,194 @@
+"""A real OTLP/gRPC receiver (grpcio and opentelemetry-proto) that keeps every span, and can refuse, stall or die."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+KINDS = {
+    trace_pb2.Span.SPAN_KIND_UNSPECIFIED: "UNSPECIFIED",
+    trace_pb2.Span.SPAN_KIND_INTERNAL: "INTERNAL",
+    trace_pb2.Span.SPAN_KIND_SERVER: "SERVER",
+    trace_pb2.Span.SPAN_KIND_CLIENT: "CLIENT",
+}
+STATUS = {0: "UNSET", 1: "OK", 2: "ERROR"}
+
+
+def plain(value):
+    """An AnyValue as the Python value of the type it was sent with."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind == "array_value":
+        return [plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {item.key: plain(item.value) for item in value.kvlist_value.values}
+    return getattr(value, kind)
+
+
+@dataclass
+class Span:
+    name: str
+    trace_id: str
+    span_id: str
+    parent: str
+    kind: str
+    start: int
+    end: int
+    attributes: dict
+    status: str
+    status_message: str
+    flags: int
+    trace_state: str
+    events: list[tuple[str, int]]
+    links: list[tuple[str, str]]
+    resource: dict
+    scope: str
+
+    @property
+    def service(self) -> str:
+        return self.resource.get("service.name", "")
+
+
+@dataclass
+class Trace:
+    """The spans of one trace, for assertions."""
+
+    spans: list[Span] = field(default_factory=list)
+
+    def named(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.name == name]
+
+    def one(self, name: str) -> Span:
+        found = self.named(name)
+        assert len(found) == 1, f"{len(found)} spans named {name}; the trace has {sorted(s.name for s in self.spans)}"
+        return found[0]
+
+    def root(self) -> Span:
+        """The span that no other span of the trace is a parent of."""
+        ids = {span.span_id for span in self.spans}
+        found = [span for span in self.spans if span.parent not in ids]
+        assert len(found) == 1, f"{len(found)} roots: {[(s.name, s.parent) for s in found]}"
+        return found[0]
+
+    def names(self) -> set[str]:
+        return {span.name for span in self.spans}
+
+
+class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
+    """Listens on one port of the loopback; `stop` and `start` again keep port and spans."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.changed = threading.Condition()
+        self.spans: list[Span] = []
+        self.calls = 0
+        self.metadata: list[dict[str, str]] = []
+        self.peers: set[str] = set()
+        self.refusal: grpc.StatusCode | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.server: grpc.Server | None = None
+
+    def start(self) -> "Receiver":
+        options = [("grpc.so_reuseport", 0)]
+        self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=options)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self.server)
+        assert self.server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        self.server.start()
+        return self
+
+    def stop(self) -> None:
+        """Closes the port and every connection at once; stalled calls are let go."""
+        if self.server:
+            stopped = self.server.stop(0)
+            self.gate.set()
+            stopped.wait(10)
+            self.server = None
+
+    def stall(self) -> None:
+        self.gate.clear()
+
+    def release(self) -> None:
+        self.gate.set()
+
+    def Export(self, request, context):  # noqa: N802 (the name is the service's)
+        with self.changed:
+            self.calls += 1
+            self.peers.add(context.peer())
+            self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
+            self.changed.notify_all()
+        self.gate.wait(60)
+        if self.refusal is not None:
+            context.abort(self.refusal, "the test refuses")
+        with self.changed:
+            for resource_spans in request.resource_spans:
+                resource = {item.key: plain(item.value) for item in resource_spans.resource.attributes}
+                for scope_spans in resource_spans.scope_spans:
+                    for span in scope_spans.spans:
+                        self.spans.append(self.read(span, resource, scope_spans.scope.name))
+            self.changed.notify_all()
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    @staticmethod
+    def read(span, resource: dict, scope: str) -> Span:
+        keys = [item.key for item in span.attributes]
+        assert len(keys) == len(set(keys)), f"attribute given twice on {span.name}: {keys}"
+        return Span(
+            name=span.name,
+            trace_id=span.trace_id.hex(),
+            span_id=span.span_id.hex(),
+            parent=span.parent_span_id.hex(),
+            kind=KINDS[span.kind],
+            start=span.start_time_unix_nano,
+            end=span.end_time_unix_nano,
+            attributes={item.key: plain(item.value) for item in span.attributes},
+            status=STATUS[span.status.code],
+            status_message=span.status.message,
+            flags=span.flags,
+            trace_state=span.trace_state,
+            events=[(event.name, event.time_unix_nano) for event in span.events],
+            links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
+            resource=resource,
+            scope=scope,
+        )
+
+    def wait(self, what: str, predicate, timeout: float = 20.0):
+        """Waits until `predicate(spans)` is true and returns what it returned."""
+        deadline = time.monotonic() + timeout
+        with self.changed:
+            while True:
+                answer = predicate(self.spans)
+                if answer:
+                    return answer
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    seen = [(s.name, s.service, s.attributes.get("x_request_id")) for s in self.spans[-20:]]
+                    raise AssertionError(f"receiver: not within {timeout} s: {what}; {self.calls} calls, last spans {seen}")
+                self.changed.wait(left)
+
+    def wait_calls(self, count: int = 1, timeout: float = 20.0) -> None:
+        self.wait(f"{count} calls", lambda _: self.calls >= count, timeout)
+
+    def trace(self, request_id: str, *names: str, timeout: float = 20.0) -> Trace:
+        """The trace whose root carries this x-request-id, once it holds spans of all these names (and its root)."""
+
+        def complete(spans: list[Span]) -> Trace | None:
+            ids = {s.trace_id for s in spans if s.attributes.get("x_request_id") == request_id}
+            if not ids:
+                return None
+            assert len(ids) == 1, f"{request_id} is spread over traces {ids}"
+            trace = Trace([s for s in spans if s.trace_id in ids])
+            if not trace.names() >= {"http-request", *names}:
+                return None
+            inner = trace.named("http-request")[0]
+            return trace if any(s.span_id == inner.parent for s in trace.spans) else None
+
+        return self.wait(f"a trace of {request_id} with {names}", complete, timeout)
