@@ -1,0 +1,148 @@
+// The cells that metrics count in: shared by all threads, updated with relaxed atomics.
+
+internal import Synchronization
+
+/// A number that only grows.
+package final class Counter: Sendable {
+  private let count = Atomic<UInt64>(0)
+
+  init() {}
+
+  /// Adds `amount`, which must not be negative.
+  package func add(_ amount: Int = 1) {
+    count.wrappingAdd(UInt64(bitPattern: Int64(amount)), ordering: .relaxed)
+  }
+
+  /// The number so far.
+  package var value: Int { Int(truncatingIfNeeded: count.load(ordering: .relaxed)) }
+}
+
+/// A number that goes up and down.
+package final class Gauge: Sendable {
+  private let bits = Atomic<UInt64>(0)
+
+  init() {}
+
+  /// Replaces the value.
+  package func set(_ value: Double) { bits.store(value.bitPattern, ordering: .relaxed) }
+
+  /// Replaces the value.
+  package func set(_ value: Int) { set(Double(value)) }
+
+  /// Adds `amount`, which may be negative.
+  package func add(_ amount: Int) { bits.addDouble(Double(amount)) }
+
+  /// The value now.
+  package var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
+}
+
+/// Counts observations in buckets with fixed upper bounds.
+///
+/// Unchecked: the two allocations are made in `init`, freed in `deinit`, and never move; `bounds` is not
+/// written after `init`, and `counts` holds atomics.
+package final class Histogram: @unchecked Sendable {
+  /// Number of finite upper bounds; there is one more bucket, for what lies above them all.
+  package let boundCount: Int
+  fileprivate let bounds: UnsafeMutablePointer<Double>
+  private let counts: UnsafeMutablePointer<Atomic<UInt64>>
+  private let sumBits = Atomic<UInt64>(0)
+
+  init(_ buckets: HistogramBuckets) {
+    boundCount = buckets.bounds.count
+    bounds = .allocate(capacity: max(1, boundCount))
+    counts = .allocate(capacity: boundCount + 1)
+    for index in 0..<boundCount { bounds[index] = buckets.bounds[index] }
+    for index in 0...boundCount { (counts + index).initialize(to: Atomic(0)) }
+  }
+
+  deinit {
+    bounds.deallocate()
+    counts.deinitialize(count: boundCount + 1)
+    counts.deallocate()
+  }
+
+  /// Records `count` observations of the same `value`.
+  package func observe(_ value: Double, count: Int = 1) {
+    guard count > 0, !value.isNaN else { return }
+    counts[bucket(of: value)].wrappingAdd(UInt64(count), ordering: .relaxed)
+    sumBits.addDouble(value * Double(count))
+  }
+
+  /// The upper bound of bucket `index`; infinite for the last one.
+  package func upperBound(_ index: Int) -> Double { index < boundCount ? bounds[index] : .infinity }
+
+  /// Observations in bucket `index` alone.
+  package func bucketCount(_ index: Int) -> Int {
+    Int(truncatingIfNeeded: counts[index].load(ordering: .relaxed))
+  }
+
+  /// The sum of all observed values.
+  package var sum: Double { Double(bitPattern: sumBits.load(ordering: .relaxed)) }
+
+  /// The first bucket whose bound is not below `value`.
+  fileprivate func bucket(of value: Double) -> Int {
+    var low = 0
+    var high = boundCount
+    while low < high {
+      let middle = (low + high) / 2
+      if bounds[middle] < value { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  fileprivate func absorb(_ tally: UnsafeMutablePointer<UInt64>, sum: Double) {
+    for index in 0...boundCount where tally[index] > 0 {
+      counts[index].wrappingAdd(tally[index], ordering: .relaxed)
+      tally[index] = 0
+    }
+    sumBits.addDouble(sum)
+  }
+}
+
+/// A loop's own share of a histogram, for values that come once a token: plain additions, no shared line.
+///
+/// Loop-confined. What was observed shows on `/metrics` after ``flush()``, which the loop calls now and then.
+package final class LocalHistogram {
+  private let shared: Histogram
+  private let counts: UnsafeMutablePointer<UInt64>
+  private var sum = 0.0
+  private var isEmpty = true
+
+  package init(_ shared: Histogram) {
+    self.shared = shared
+    counts = .allocate(capacity: shared.boundCount + 1)
+    counts.initialize(repeating: 0, count: shared.boundCount + 1)
+  }
+
+  deinit { counts.deallocate() }
+
+  /// Records `count` observations of the same `value`.
+  package func observe(_ value: Double, count: Int = 1) {
+    guard count > 0, !value.isNaN else { return }
+    counts[shared.bucket(of: value)] += UInt64(count)
+    sum += value * Double(count)
+    isEmpty = false
+  }
+
+  /// Hands what was observed to the shared histogram.
+  package func flush() {
+    guard !isEmpty else { return }
+    shared.absorb(counts, sum: sum)
+    sum = 0
+    isEmpty = true
+  }
+}
+
+extension Atomic where Value == UInt64 {
+  /// Adds to a `Double` kept as its bit pattern.
+  fileprivate borrowing func addDouble(_ amount: Double) {
+    var current = load(ordering: .relaxed)
+    while true {
+      let wanted = (Double(bitPattern: current) + amount).bitPattern
+      let (exchanged, original) = weakCompareExchange(
+        expected: current, desired: wanted, ordering: .relaxed)
+      if exchanged { return }
+      current = original
+    }
+  }
+}
