@@ -1,0 +1,330 @@
+// One HTTP/1.1 connection to a worker: connect, one exchange at a time, kept alive between them.
+
+package import Base
+package import EventLoop
+package import HTTP
+
+/// Drives a connection to a worker. It belongs to the pool while idle and to one exchange while busy.
+package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
+  private enum Phase {
+    /// Next: head, closed.
+    case connecting
+    /// Waits for the response head. Next: body, idle, closed.
+    case head
+    /// Next: idle, closed.
+    case body
+    /// In the pool. Next: head, closed.
+    case idle
+    case closed
+  }
+
+  package let upstream: Upstream
+  private let pool: UpstreamPool
+  private let loop: EventLoop
+  private var socket: StreamSocket?
+  private var phase = Phase.connecting
+  private var handler: (any ClientExchangeHandler)?
+  private var decoder = HTTP1BodyDecoder(.none)
+  private var method = HTTP.Method.get
+  private var scanned = 0
+  private var keepAlive = true
+  private var addressIndex = 0
+  private var exchangeCount = 0
+  private var sawBytes = false
+  private var paused = false
+  private var silentSince: Nanoseconds = 0
+  private(set) var idleSince: Nanoseconds = 0
+  private let timer = Timer()
+  private var request = ByteBuffer()
+
+  init(to upstream: Upstream, pool: UpstreamPool) {
+    self.upstream = upstream
+    self.pool = pool
+    loop = pool.loop
+  }
+
+  /// True when this exchange runs on a connection that carried another before.
+  package var isReused: Bool { exchangeCount > 1 }
+
+  // MARK: The exchange's side
+
+  func begin(
+    _ method: HTTP.Method, _ handler: any ClientExchangeHandler, _ compose: (inout ByteBuffer) -> Void
+  ) {
+    self.method = method
+    self.handler = handler
+    exchangeCount += 1
+    scanned = 0
+    sawBytes = false
+    paused = false
+    if let socket {
+      phase = .head
+      socket.wantsOutput()
+      compose(&socket.output)
+      socket.wantsFlush()
+      beginSilence()
+    } else {
+      // Kept apart until a connect succeeds: a failed one takes its socket with it.
+      compose(&request)
+      connect()
+    }
+  }
+
+  /// Drops the exchange: the handler hears nothing more, and the worker sees the connection close.
+  package func cancel() {
+    handler = nil
+    close()
+  }
+
+  /// Stops reading the response while the caller is slow.
+  package func pause() {
+    guard !paused else { return }
+    paused = true
+    socket?.pauseReading()
+  }
+
+  /// Reads on.
+  package func resume() {
+    guard paused else { return }
+    paused = false
+    silentSince = loop.now
+    socket?.resumeReading()
+  }
+
+  // MARK: Connecting
+
+  private func connect() {
+    guard addressIndex < upstream.addresses.count else {
+      fail(.connect(SystemError("resolve", 0)))
+      return
+    }
+    phase = .connecting
+    do {
+      let descriptor = try Sockets.connect(upstream.addresses[addressIndex])
+      let socket = StreamSocket(descriptor, on: loop, connecting: true)
+      self.socket = socket
+      try socket.start(self)
+      loop.arm(timer, at: loop.now + pool.limits.connectTimeout, self)
+    } catch {
+      connectFailed(error)
+    }
+  }
+
+  private func connectFailed(_ error: SystemError) {
+    socket = nil
+    addressIndex += 1
+    if addressIndex < upstream.addresses.count {
+      connect()
+    } else {
+      fail(.connect(error))
+    }
+  }
+
+  package func connected() {
+    loop.cancel(timer)
+    phase = .head
+    guard let socket else { return }
+    socket.wantsOutput()
+    socket.output.append(request.readable)
+    request.release()
+    socket.wantsFlush()
+    beginSilence()
+  }
+
+  // MARK: Input
+
+  package func received(_ bytes: UnsafeRawBufferPointer) -> Int {
+    silentSince = loop.now
+    var offset = 0
+    while offset < bytes.count {
+      if paused { return offset }
+      let rest = bytes.slice(offset..<bytes.count)
+      switch phase {
+      case .head:
+        let consumed = receivedHeadBytes(rest)
+        if consumed == 0 { return offset }
+        offset += consumed
+      case .body:
+        offset += receivedBodyBytes(rest)
+      case .idle:
+        // Nobody asked: whatever it is, the next exchange must not see it.
+        pool.lost(self)
+        close()
+        return bytes.count
+      case .connecting, .closed:
+        return bytes.count
+      }
+    }
+    return offset
+  }
+
+  private func receivedHeadBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
+    sawBytes = true
+    switch pool.parser.parseResponse(bytes, alreadyScanned: &scanned, toMethod: method) {
+    case .needMore:
+      return 0
+    case .head(let head, let length):
+      scanned = 0
+      if head.status < 200 {
+        // Interim responses are the business of this hop (RFC 9110 section 15.2); 101 was never asked for.
+        if head.status == 101 {
+          fail(.broken)
+          return bytes.count
+        }
+        return length
+      }
+      keepAlive = head.keepAlive
+      decoder = HTTP1BodyDecoder(head.framing)
+      phase = .body
+      handler?.responded(head)
+      switch head.framing {
+      case .none, .length(0): if case .body = phase { finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0)) }
+      default: break
+      }
+      return length
+    case .failed(let error):
+      fail(.malformed(error))
+      return bytes.count
+    }
+  }
+
+  private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
+    var consumed = 0
+    while case .body = phase {
+      if paused { return consumed }
+      switch decoder.next(bytes, consumed: &consumed) {
+      case .bytes(let body):
+        handler?.received(body: body)
+      case .needMore:
+        return consumed
+      case .end(let trailers):
+        finish(trailers: trailers)
+        return consumed
+      case .failed(let error):
+        fail(.malformed(error))
+        return bytes.count
+      }
+    }
+    return bytes.count
+  }
+
+  private func finish(trailers: UnsafeRawBufferPointer) {
+    let handler = handler
+    self.handler = nil
+    loop.cancel(timer)
+    if keepAlive, let socket, socket.output.isEmpty {
+      phase = .idle
+      idleSince = loop.now
+      pool.keep(self)
+    } else {
+      close()
+    }
+    handler?.receivedEnd(trailers: trailers)
+  }
+
+  // MARK: Socket events
+
+  package func peerClosed() {
+    switch phase {
+    case .idle:
+      pool.lost(self)
+      close()
+    case .body:
+      if decoder.endsWithConnection {
+        keepAlive = false
+        finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+      } else {
+        fail(.broken)
+      }
+    case .head:
+      fail(isReused && !sawBytes ? .stale : .broken)
+    case .connecting, .closed:
+      break
+    }
+  }
+
+  package func failed(_ error: SystemError) {
+    switch phase {
+    case .connecting:
+      loop.cancel(timer)
+      connectFailed(error)
+    case .idle:
+      pool.lost(self)
+      close()
+    case .head:
+      fail(isReused && !sawBytes ? .stale : .broken)
+    case .body:
+      fail(.broken)
+    case .closed:
+      break
+    }
+  }
+
+  package func flushed() {}
+  package func stalled() {}
+  package func drained() {}
+
+  // MARK: Deadlines and ends
+
+  private func beginSilence() {
+    silentSince = loop.now
+    guard let timeout = pool.limits.silenceTimeout else { return }
+    if !timer.isArmed { loop.arm(timer, at: loop.now + timeout, self) }
+  }
+
+  package func timerFired(_ timer: Timer) {
+    switch phase {
+    case .connecting:
+      socket?.close()
+      connectTimedOut()
+    case .head, .body:
+      guard let timeout = pool.limits.silenceTimeout else { return }
+      if paused { silentSince = loop.now }
+      if silentSince + timeout <= loop.now {
+        fail(.silent)
+      } else {
+        loop.arm(timer, at: silentSince + timeout, self)
+      }
+    case .idle, .closed:
+      break
+    }
+  }
+
+  private func connectTimedOut() {
+    socket = nil
+    addressIndex += 1
+    if addressIndex < upstream.addresses.count { connect() } else { fail(.connectTimeout) }
+  }
+
+  private func fail(_ failure: UpstreamFailure) {
+    let handler = handler
+    self.handler = nil
+    close()
+    guard let handler else { return }
+    // A handler never hears of a failure from inside its own call to `send`.
+    let report = PendingFailure(handler, failure)
+    loop.atEndOfTick(report)
+  }
+
+  func close() {
+    if case .closed = phase { return }
+    phase = .closed
+    loop.cancel(timer)
+    socket?.close()
+    socket = nil
+    request.release()
+  }
+}
+
+/// Delivers a failure after the call that met it has returned.
+private final class PendingFailure: TickHandler {
+  private let handler: any ClientExchangeHandler
+  private let failure: UpstreamFailure
+
+  init(_ handler: any ClientExchangeHandler, _ failure: UpstreamFailure) {
+    self.handler = handler
+    self.failure = failure
+  }
+
+  func endOfTick() { handler.failed(failure) }
+}

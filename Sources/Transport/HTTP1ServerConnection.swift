@@ -1,0 +1,453 @@
+// One caller's HTTP/1.1 connection: requests in order, one exchange at a time, deadlines, one end each.
+
+package import Base
+package import EventLoop
+package import HTTP
+
+/// Drives a server connection: bytes to exchanges and back. One deadline timer serves all its phases.
+///
+/// ```
+///  head ──head read──▶ body ──body read──▶ responding ──last byte taken──▶ head (kept alive)
+///    │                   └──answered early──▶ lingering ──▶ closed
+///    └──refused──▶ lingering
+/// ```
+package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, ServerExchange {
+  private enum Phase {
+    /// Waits for or reads a request head. Next: body, responding, lingering, closed.
+    case head
+    /// Reads a request body. Next: responding, lingering, closed.
+    case body
+    /// The request is complete; its response is not. Next: head, lingering, closed.
+    case responding
+    /// The answer is out; input is thrown away until the caller closes. Next: closed.
+    case lingering
+    case closed
+  }
+
+  package let loop: EventLoop
+  private let socket: StreamSocket
+  private let server: HTTPServer
+  private var phase = Phase.head
+  private var handler: (any ServerExchangeHandler)?
+  private var decoder = HTTP1BodyDecoder(.none)
+  private var chunks = ChunkedWriter()
+
+  private var scanned = 0
+  private var headBegan: Nanoseconds = 0
+  private var requestCount = 0
+
+  private var keepAlive = true
+  private var headOnly = false
+  private var minorVersion: UInt8 = 1
+  private var responseBegun = false
+  private var responseFinished = false
+  private var chunked = false
+  private var lengthLeft: Int?
+  private var bodyPaused = false
+
+  private let timer = Timer()
+  private var deadline: Nanoseconds?
+
+  init(_ descriptor: Int32, server: HTTPServer) throws(SystemError) {
+    self.server = server
+    loop = server.loop
+    socket = StreamSocket(descriptor, on: server.loop, connecting: false)
+    try socket.start(self)
+    expect(within: server.limits.idleTimeout)
+  }
+
+  // MARK: Input
+
+  package func received(_ bytes: UnsafeRawBufferPointer) -> Int {
+    var offset = 0
+    while offset < bytes.count {
+      let rest = bytes.slice(offset..<bytes.count)
+      switch phase {
+      case .head:
+        let consumed = receivedHeadBytes(rest)
+        if consumed == 0 { return offset }
+        offset += consumed
+      case .body:
+        if bodyPaused { return offset }
+        offset += receivedBodyBytes(rest)
+      case .responding:
+        return offset
+      case .lingering:
+        return bytes.count
+      case .closed:
+        return bytes.count
+      }
+    }
+    return offset
+  }
+
+  /// Reads one head; 0 when it is incomplete.
+  private func receivedHeadBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
+    if headBegan == 0 {
+      headBegan = loop.now
+      scanned = 0
+    }
+    switch server.parser.parseRequest(bytes, alreadyScanned: &scanned) {
+    case .needMore:
+      if deadline == nil || scannedNothingYet { expect(at: headBegan + server.limits.headTimeout) }
+      scannedNothingYet = false
+      return 0
+    case .head(let head, let length):
+      begin(head)
+      return length
+    case .failed(let error):
+      reject(error)
+      return bytes.count
+    }
+  }
+
+  private var scannedNothingYet = true
+
+  private func begin(_ head: RequestHead) {
+    requestCount += 1
+    scannedNothingYet = true
+    deadline = nil
+    minorVersion = head.minorVersion
+    keepAlive = head.keepAlive && !server.isDraining
+    if case .head = head.method { headOnly = true } else { headOnly = false }
+    responseBegun = false
+    responseFinished = false
+    bodyPaused = false
+    let began = headBegan
+    headBegan = 0
+    server.requestBegan()
+    let hasBody: Bool
+    switch head.framing {
+    case .none, .untilClose: hasBody = false
+    case .length(let length): hasBody = length > 0
+    case .chunked: hasBody = true
+    }
+    if hasBody {
+      phase = .body
+      decoder = HTTP1BodyDecoder(head.framing)
+      expect(within: server.limits.bodyGapTimeout)
+    } else {
+      phase = .responding
+      socket.pauseReading()
+    }
+    let expectsContinue = head.expectsContinue
+    let handler = server.application.exchangeBegan(self, head, began: began)
+    guard isOpen else {
+      handler.ended(.cancelled)
+      return
+    }
+    self.handler = handler
+    if !hasBody {
+      handler.receivedEnd()
+    } else if expectsContinue, !responseBegun {
+      socket.wantsOutput()
+      socket.output.append("HTTP/1.1 100 Continue\r\n\r\n" as StaticString)
+      socket.wantsFlush()
+    }
+  }
+
+  private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
+    var consumed = 0
+    while case .body = phase, !bodyPaused {
+      switch decoder.next(bytes, consumed: &consumed) {
+      case .bytes(let body):
+        if !responseFinished { handler?.received(body: body) }
+      case .needMore:
+        expect(within: server.limits.bodyGapTimeout)
+        return consumed
+      case .end:
+        receivedRequestEnd()
+        return consumed
+      case .failed(let error):
+        badBody(error)
+        return bytes.count
+      }
+    }
+    return consumed
+  }
+
+  private func receivedRequestEnd() {
+    phase = .responding
+    deadline = nil
+    socket.pauseReading()
+    if responseFinished {
+      if socket.output.isEmpty { complete() }
+    } else {
+      handler?.receivedEnd()
+    }
+  }
+
+  /// A body whose framing is broken: the answer is 400 where none has begun, and the connection cannot be kept.
+  private func badBody(_ error: HTTP1ParseError) {
+    keepAlive = false
+    guard !responseBegun else {
+      end(.failed, closing: true)
+      return
+    }
+    let handler = handler
+    self.handler = nil
+    server.requestEnded()
+    handler?.ended(.failed)
+    if isOpen { reject(error) }
+  }
+
+  private func reject(_ error: HTTP1ParseError) {
+    keepAlive = false
+    var body = ByteBuffer(capacity: 256)
+    server.application.headRejected(error, body: &body)
+    var fields = ByteBuffer(capacity: 64)
+    fields.append("content-type: application/json\r\n" as StaticString)
+    responseBegun = false
+    headOnly = false
+    minorVersion = 1
+    writeHead(status: error.status, fields: fields.readable, body: .length(body.count))
+    socket.output.append(body.readable)
+    responseFinished = true
+    linger()
+  }
+
+  /// Says that nothing more comes, and reads on for a while so that a reset does not destroy the answer on its way.
+  private func linger() {
+    phase = .lingering
+    lingerAfterFlush = true
+    socket.resumeReading()
+    expect(within: server.limits.lingerTimeout)
+    socket.wantsFlush()
+  }
+
+  private var lingerAfterFlush = false
+
+  // MARK: Socket events
+
+  package func connected() {}
+
+  package func peerClosed() {
+    switch phase {
+    case .head, .lingering, .closed:
+      close()
+    case .body:
+      end(.cancelled, closing: true)
+    case .responding:
+      if responseFinished {
+        // Everything was said: let the kernel take it, then close.
+        keepAlive = false
+      } else {
+        end(.cancelled, closing: true)
+      }
+    }
+  }
+
+  package func failed(_ error: SystemError) {
+    end(.cancelled, closing: true)
+  }
+
+  package func flushed() {
+    switch phase {
+    case .responding:
+      deadline = nil
+      if responseFinished { complete() }
+    case .body:
+      if responseFinished { complete() }
+    case .lingering:
+      if lingerAfterFlush {
+        lingerAfterFlush = false
+        socket.shutdownSending()
+      }
+    case .head, .closed:
+      break
+    }
+  }
+
+  package func stalled() {
+    switch phase {
+    case .responding, .body:
+      expect(at: socket.lastProgress + server.limits.writeStallTimeout)
+    case .head, .lingering, .closed:
+      break
+    }
+  }
+
+  package func drained() { handler?.drained() }
+
+  // MARK: Deadlines
+
+  private func expect(within length: Nanoseconds) { expect(at: loop.now + length) }
+
+  private func expect(at deadline: Nanoseconds) {
+    self.deadline = deadline
+    if !timer.isArmed || timer.deadline > deadline { loop.arm(timer, at: deadline, self) }
+  }
+
+  package func timerFired(_ timer: Timer) {
+    guard isOpen, let deadline else { return }
+    // Deadlines move with every byte; the timer follows only when it fires.
+    guard loop.now >= deadline else {
+      loop.arm(timer, at: deadline, self)
+      return
+    }
+    self.deadline = nil
+    switch phase {
+    case .head:
+      if headBegan == 0 { close() } else { reject(.headTimeout) }
+    case .body:
+      if socket.output.isEmpty, !responseBegun { badBody(.bodyTimeout) } else { end(.timedOut, closing: true) }
+    case .responding:
+      end(.timedOut, closing: true)
+    case .lingering:
+      close()
+    case .closed:
+      break
+    }
+  }
+
+  // MARK: ServerExchange
+
+  package var outputIsFull: Bool { socket.isFull }
+
+  package var peerDescription: String { socket.peerDescription }
+
+  package func closeAfterResponse() { keepAlive = false }
+
+  package func pauseBody() {
+    guard case .body = phase else { return }
+    bodyPaused = true
+    socket.pauseReading()
+    deadline = nil
+  }
+
+  package func resumeBody() {
+    guard case .body = phase, bodyPaused else { return }
+    bodyPaused = false
+    socket.resumeReading()
+    expect(within: server.limits.bodyGapTimeout)
+  }
+
+  package func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {
+    guard isOpen, !responseBegun else { return }
+    // The rest of an unread body would be taken for the next request.
+    if case .body = phase { keepAlive = false }
+    if server.isDraining { keepAlive = false }
+    writeHead(status: status, fields: fields, body: body)
+    socket.wantsFlush()
+  }
+
+  private func writeHead(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {
+    responseBegun = true
+    chunked = false
+    lengthLeft = nil
+    socket.wantsOutput()
+    var closes = !keepAlive
+    socket.output.beginResponse(status: status)
+    socket.output.append(fields)
+    switch body {
+    case .none:
+      break
+    case .length(let length):
+      lengthLeft = length
+      socket.output.header("content-length", length)
+    case .stream:
+      if minorVersion >= 1 {
+        chunked = true
+        chunks = ChunkedWriter()
+        socket.output.append("transfer-encoding: chunked\r\n" as StaticString)
+      } else {
+        // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+        keepAlive = false
+        closes = true
+      }
+    }
+    server.appendDate(to: &socket.output)
+    if closes {
+      socket.output.append("connection: close\r\n" as StaticString)
+    } else if minorVersion == 0 {
+      socket.output.append("connection: keep-alive\r\n" as StaticString)
+    }
+    socket.output.endHead()
+  }
+
+  package func send(_ bytes: UnsafeRawBufferPointer) {
+    guard isOpen, responseBegun, !responseFinished, !headOnly, bytes.count > 0 else { return }
+    socket.wantsOutput()
+    if chunked {
+      chunks.append(bytes, to: &socket.output)
+      // An open chunk has its size patched at the flush, and nothing may be sent before.
+      chunks.close(&socket.output)
+    } else {
+      if let left = lengthLeft {
+        let count = min(left, bytes.count)
+        lengthLeft = left - count
+        socket.output.append(bytes.slice(0..<count))
+      } else {
+        socket.output.append(bytes)
+      }
+    }
+    socket.wantsFlush()
+  }
+
+  package func finish(trailers: UnsafeRawBufferPointer) {
+    guard isOpen, responseBegun, !responseFinished else { return }
+    if let left = lengthLeft, left > 0, !headOnly {
+      // Fewer bytes than promised: only a cut connection tells the caller.
+      end(.failed, closing: true)
+      return
+    }
+    responseFinished = true
+    if chunked, !headOnly {
+      socket.wantsOutput()
+      ChunkedWriter.end(trailers: trailers, to: &socket.output)
+    }
+    socket.wantsFlush()
+  }
+
+  package func abort(_ end: EndOfStream) { self.end(end, closing: true) }
+
+  // MARK: Ends
+
+  private var isOpen: Bool {
+    if case .closed = phase { return false }
+    return true
+  }
+
+  /// The response is with the kernel: end the exchange, and keep or close the connection.
+  private func complete() {
+    let handler = handler
+    self.handler = nil
+    if handler != nil { server.requestEnded() }
+    let requestIncomplete: Bool
+    if case .body = phase { requestIncomplete = true } else { requestIncomplete = false }
+    if requestIncomplete || (!keepAlive && socket.unconsumedCount > 0) {
+      linger()
+    } else if !keepAlive || server.isDraining {
+      close()
+    } else {
+      phase = .head
+      headBegan = 0
+      expect(within: server.limits.idleTimeout)
+      socket.resumeReading()
+    }
+    handler?.ended(.complete)
+  }
+
+  /// Ends the exchange under way, if any, as `how`, and the connection with it.
+  private func end(_ how: EndOfStream, closing: Bool) {
+    let handler = handler
+    self.handler = nil
+    if handler != nil { server.requestEnded() }
+    if closing { close() }
+    handler?.ended(how)
+  }
+
+  /// Stops keeping the connection: at once when it is idle, after its response otherwise.
+  func drain() {
+    keepAlive = false
+    if case .head = phase, headBegan == 0, socket.unconsumedCount == 0 { close() }
+  }
+
+  private func close() {
+    guard isOpen else { return }
+    phase = .closed
+    loop.cancel(timer)
+    socket.close()
+    server.connectionClosed(self, requests: requestCount)
+  }
+}

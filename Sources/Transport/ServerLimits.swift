@@ -1,0 +1,38 @@
+// Deadlines and bounds of connections, with defaults and reasons.
+
+package import Base
+package import HTTP
+
+/// Deadlines of a server connection, in nanoseconds.
+package struct ServerLimits: Sendable {
+  package var http: HTTP1Limits
+  /// From the first byte of a head to its last: the answer to slow-header attacks.
+  package var headTimeout: Nanoseconds = 10 * second
+  /// Longest gap inside a request body.
+  package var bodyGapTimeout: Nanoseconds = 30 * second
+  /// Longest time without the caller taking a byte of waiting output.
+  package var writeStallTimeout: Nanoseconds = 60 * second
+  /// How long a kept-alive connection may wait for its next request.
+  package var idleTimeout: Nanoseconds = 75 * second
+  /// How long a refused body is read and thrown away, so that the answer is not lost to a reset.
+  package var lingerTimeout: Nanoseconds = 2 * second
+  /// Connections held at once by one loop; past it new ones are closed at once and counted.
+  package var connectionsMax = 16_384
+
+  package init(http: HTTP1Limits = HTTP1Limits()) { self.http = http }
+}
+
+/// Deadlines of a connection to a worker, in nanoseconds.
+package struct ClientLimits: Sendable {
+  package var http: HTTP1Limits
+  /// How long a connect may take.
+  package var connectTimeout: Nanoseconds = 3 * second
+  /// Longest silence before the first byte and between bytes; nil waits for ever, as generation may.
+  package var silenceTimeout: Nanoseconds?
+  /// How long an unused connection is kept: uvicorn closes at 5 s.
+  package var idleTimeout: Nanoseconds = 4 * second
+  /// Idle connections kept per worker and loop; more are closed.
+  package var idleMax = 512
+
+  package init(http: HTTP1Limits = HTTP1Limits()) { self.http = http }
+}

@@ -1,0 +1,276 @@
+// One socket on its loop: reading with a budget, output gathered until the end of the tick, backpressure, one end.
+
+package import Base
+package import EventLoop
+internal import Glibc
+
+/// What a stream socket tells its owner. All calls come on the loop's thread.
+package protocol StreamSocketHandler: AnyObject {
+  /// Bytes arrived; they are valid during the call. Returns how many were consumed: the rest is kept by the socket and
+  /// offered again, with more behind it.
+  func received(_ bytes: UnsafeRawBufferPointer) -> Int
+  /// A connect succeeded.
+  func connected()
+  /// The peer sends no more (FIN). Reported once.
+  func peerClosed()
+  /// All output was accepted by the kernel.
+  func flushed()
+  /// The kernel took only a part of the output; the rest goes when it has room.
+  func stalled()
+  /// Output that had passed the high watermark is below the low one again.
+  func drained()
+  /// The socket is closed by an error; nothing is reported afterwards.
+  func failed(_ error: SystemError)
+}
+
+/// A non-blocking socket that reads into the loop's scratch memory and writes once a tick.
+///
+/// An idle socket owns no buffer: unconsumed input and unsent output live in buffers that are lent and reclaimed.
+package final class StreamSocket: EventHandler, TickHandler {
+  /// Unsent output above which the producer must pause.
+  package static let highWatermark = 256 * 1024
+  /// Unsent output below which a paused producer may go on.
+  package static let lowWatermark = 64 * 1024
+  /// Bytes read for one connection in one turn, so that a fast peer cannot starve the others.
+  static let readBudget = 256 * 1024
+
+  package let loop: EventLoop
+  private let descriptor: Int32
+  private var handler: (any StreamSocketHandler)?
+  private var registration: Registration?
+  /// What waits to be sent; append to it, then call ``wantsFlush()``.
+  package var output = ByteBuffer()
+  private var input = ByteBuffer()
+  private var connecting: Bool
+  private var writable: Bool
+  private var flushQueued = false
+  private var readPaused = false
+  private var readPending = false
+  private var reading = false
+  private var peerDone = false
+  private var wasFull = false
+  private(set) package var isClosed = false
+  /// When the last byte of output was accepted; for write-stall deadlines.
+  package private(set) var lastProgress: Nanoseconds
+
+  /// Adopts `descriptor`; `connecting` when a non-blocking connect is under way. Follow with ``start(_:)``.
+  package init(_ descriptor: Int32, on loop: EventLoop, connecting: Bool) {
+    self.loop = loop
+    self.descriptor = descriptor
+    self.connecting = connecting
+    writable = !connecting
+    lastProgress = loop.now
+  }
+
+  /// Begins to report to `handler`, which owns the socket; ``close()`` ends the mutual ownership.
+  /// When registration fails the socket is closed.
+  package func start(_ handler: any StreamSocketHandler) throws(SystemError) {
+    self.handler = handler
+    do {
+      registration = try loop.register(descriptor, self)
+    } catch {
+      close()
+      throw error
+    }
+  }
+
+  /// True while unsent output is above the high watermark.
+  package var isFull: Bool { output.count > Self.highWatermark }
+
+  /// Gets output ready to be appended to.
+  @inlinable
+  package func wantsOutput() {
+    if !output.hasMemory { loop.buffers.lend(to: &output) }
+  }
+
+  /// Sends what is in ``output`` at the end of this wake-up.
+  package func wantsFlush() {
+    guard !flushQueued, !isClosed else { return }
+    flushQueued = true
+    loop.atEndOfTick(self)
+  }
+
+  /// Stops delivering input; a FIN is still reported.
+  package func pauseReading() { readPaused = true }
+
+  /// Delivers input again, beginning with what was left, at the end of this wake-up.
+  package func resumeReading() {
+    guard readPaused, !isClosed else { return }
+    readPaused = false
+    if readPending || !input.isEmpty { wantsFlush() }
+  }
+
+  /// Number of bytes that were read and not consumed.
+  package var unconsumedCount: Int { input.count }
+
+  /// Tells the peer that no more output follows.
+  package func shutdownSending() {
+    if !isClosed { loop.system.shutdownSending(descriptor) }
+  }
+
+  /// The address at the other end, in text; for cold paths.
+  package var peerDescription: String { Sockets.peerAddress(descriptor)?.description ?? "unknown" }
+
+  /// Closes at once; unsent output is lost. Idempotent, reports nothing.
+  package func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    handler = nil
+    if let registration { loop.deregister(registration) }
+    loop.system.close(descriptor)
+    output.removeAll()
+    loop.buffers.reclaim(&output)
+    // While input is being delivered its bytes are still in use; the delivering call releases them.
+    if !reading { input.release() }
+  }
+
+  package func ready(_ readiness: Readiness) {
+    if connecting {
+      finishConnect()
+      if isClosed || connecting { return }
+    }
+    if readiness.contains(.writable), !writable {
+      writable = true
+      if !output.isEmpty { flush() }
+      if isClosed { return }
+    }
+    let ended = !readiness.isDisjoint(with: [.peerClosed, .hangup, .error])
+    if readiness.contains(.readable) || ended { read(toEnd: ended) }
+  }
+
+  package func endOfTick() {
+    flushQueued = false
+    guard !isClosed else { return }
+    if !output.isEmpty, writable { flush() }
+    guard !isClosed, !readPaused else { return }
+    if !input.isEmpty { deliver(appended: UnsafeRawBufferPointer(start: nil, count: 0)) }
+    if readPending, !readPaused, !isClosed { read(toEnd: peerDone) }
+  }
+
+  private func finishConnect() {
+    let code = loop.system.pendingError(descriptor)
+    guard code == 0 else {
+      fail(SystemError("connect", code))
+      return
+    }
+    connecting = false
+    writable = true
+    handler?.connected()
+    if !isClosed, !output.isEmpty { flush() }
+  }
+
+  // MARK: Reading
+
+  private func read(toEnd ended: Bool) {
+    if ended { peerDone = true }
+    guard !readPaused else {
+      readPending = true
+      // The caller left in the middle of its request: that must not wait until its input is read.
+      if ended { reportPeerClosed() }
+      return
+    }
+    readPending = false
+    let scratch = loop.scratch
+    guard let memory = scratch.baseAddress else { return }
+    var budget = Self.readBudget
+    while true {
+      let count = loop.system.receive(descriptor, memory, scratch.count)
+      if count <= 0 {
+        finishRead(count)
+        return
+      }
+      deliver(appended: UnsafeRawBufferPointer(start: memory, count: count))
+      if isClosed { return }
+      budget -= count
+      if readPaused || budget <= 0 {
+        readPending = true
+        if !readPaused { wantsFlush() } else if peerDone { reportPeerClosed() }
+        return
+      }
+      // A short read means that the socket is empty, unless the peer's end came with the same event.
+      if count < scratch.count, !peerDone { return }
+    }
+  }
+
+  private func finishRead(_ result: Int) {
+    if result == 0 {
+      reportPeerClosed()
+    } else if result != -Int(EAGAIN) {
+      fail(SystemError("recv", Int32(-result)))
+    }
+  }
+
+  private var peerClosedReported = false
+
+  private func reportPeerClosed() {
+    peerDone = true
+    guard !peerClosedReported else { return }
+    peerClosedReported = true
+    handler?.peerClosed()
+  }
+
+  /// Offers input to the handler: straight from the scratch memory unless older bytes wait.
+  private func deliver(appended bytes: UnsafeRawBufferPointer) {
+    guard let handler else { return }
+    reading = true
+    if input.isEmpty {
+      let consumed = handler.received(bytes)
+      if consumed < bytes.count, !isClosed { input.append(bytes.slice(consumed..<bytes.count)) }
+    } else {
+      input.append(bytes)
+      let consumed = handler.received(input.readable)
+      input.consume(consumed)
+    }
+    reading = false
+    if input.isEmpty, input.hasMemory { input.release() }
+  }
+
+  // MARK: Writing
+
+  private func flush() {
+    while !output.isEmpty {
+      guard let start = output.readable.baseAddress else { break }
+      let count = output.count
+      let sent = loop.system.send(descriptor, start, count)
+      if sent < 0 {
+        guard sent == -Int(EAGAIN) else {
+          fail(SystemError("send", Int32(-sent)))
+          return
+        }
+        writable = false
+        break
+      }
+      output.consume(sent)
+      lastProgress = loop.now
+      if sent < count {
+        // The socket buffer is full: epoll tells when it has room.
+        writable = false
+        break
+      }
+    }
+    if output.isEmpty {
+      loop.buffers.reclaim(&output)
+      if wasFull { becomeDrained() }
+      handler?.flushed()
+      return
+    }
+    if isFull {
+      wasFull = true
+    } else if wasFull, output.count < Self.lowWatermark {
+      becomeDrained()
+    }
+    handler?.stalled()
+  }
+
+  private func becomeDrained() {
+    wasFull = false
+    handler?.drained()
+  }
+
+  private func fail(_ error: SystemError) {
+    guard !isClosed else { return }
+    let handler = handler
+    close()
+    handler?.failed(error)
+  }
+}
