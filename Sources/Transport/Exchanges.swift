@@ -48,14 +48,34 @@ package protocol ServerExchangeHandler: AnyObject {
   func ended(_ end: EndOfStream)
 }
 
+/// Why a connection answers by itself, and closes.
+package struct Refusal: Sendable {
+  package let status: Int
+  /// Constant, fit for the answer's body.
+  package let message: StaticString
+
+  init(_ error: HTTP1ParseError) {
+    status = error.status
+    message = error.message
+  }
+
+  private init(status: Int, message: StaticString) {
+    self.status = status
+    self.message = message
+  }
+
+  static let headTimeout = Refusal(status: 408, message: "request head took too long")
+  static let bodyTimeout = Refusal(status: 408, message: "request body took too long")
+}
+
 /// Takes requests from connections.
 package protocol ServerApplication: AnyObject {
   /// A request head arrived; `head` is valid during the call. `began` is when its first byte did.
   func exchangeBegan(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler
-  /// A head never became a request; writes the answer's body for `error` and counts it.
-  func headRejected(_ error: HTTP1ParseError, body: inout ByteBuffer)
+  /// Bytes that never became a request, or a body that broke, are refused: writes the answer's body and counts it.
+  func refused(_ refusal: Refusal, body: inout ByteBuffer)
   /// A connection was closed; `requests` is how many it carried.
   func connectionClosed(requests: Int)
 }

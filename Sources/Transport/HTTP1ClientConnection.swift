@@ -1,8 +1,8 @@
 // One HTTP/1.1 connection to a worker: connect, one exchange at a time, kept alive between them.
 
-package import Base
+internal import Base
 package import EventLoop
-package import HTTP
+internal import HTTP
 
 /// Drives a connection to a worker. It belongs to the pool while idle and to one exchange while busy.
 package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
@@ -230,12 +230,9 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       pool.lost(self)
       close()
     case .body:
-      if decoder.endsWithConnection {
-        keepAlive = false
-        finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
-      } else {
-        fail(.broken)
-      }
+      // The end of the connection may be the end of the body (RFC 9112 section 6.3).
+      keepAlive = false
+      if case .end(let trailers) = decoder.inputEnded() { finish(trailers: trailers) } else { fail(.broken) }
     case .head:
       fail(isReused && !sawBytes ? .stale : .broken)
     case .connecting, .closed:
@@ -260,6 +257,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     }
   }
 
+  package func willFlush() {}
   package func flushed() {}
   package func stalled() {}
   package func drained() {}

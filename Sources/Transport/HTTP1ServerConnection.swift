@@ -1,6 +1,6 @@
 // One caller's HTTP/1.1 connection: requests in order, one exchange at a time, deadlines, one end each.
 
-package import Base
+internal import Base
 package import EventLoop
 package import HTTP
 
@@ -96,7 +96,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
       begin(head)
       return length
     case .failed(let error):
-      reject(error)
+      refuse(Refusal(error))
       return bytes.count
     }
   }
@@ -159,7 +159,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
         receivedRequestEnd()
         return consumed
       case .failed(let error):
-        badBody(error)
+        badBody(Refusal(error), .failed(.malformed(error)))
         return bytes.count
       }
     }
@@ -178,29 +178,29 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   /// A body whose framing is broken: the answer is 400 where none has begun, and the connection cannot be kept.
-  private func badBody(_ error: HTTP1ParseError) {
+  private func badBody(_ refusal: Refusal, _ how: EndOfStream) {
     keepAlive = false
     guard !responseBegun else {
-      end(.failed, closing: true)
+      end(how)
       return
     }
     let handler = handler
     self.handler = nil
     server.requestEnded()
-    handler?.ended(.failed)
-    if isOpen { reject(error) }
+    handler?.ended(how)
+    if isOpen { refuse(refusal) }
   }
 
-  private func reject(_ error: HTTP1ParseError) {
+  private func refuse(_ refusal: Refusal) {
     keepAlive = false
     var body = ByteBuffer(capacity: 256)
-    server.application.headRejected(error, body: &body)
+    server.application.refused(refusal, body: &body)
     var fields = ByteBuffer(capacity: 64)
     fields.append("content-type: application/json\r\n" as StaticString)
     responseBegun = false
     headOnly = false
     minorVersion = 1
-    writeHead(status: error.status, fields: fields.readable, body: .length(body.count))
+    writeHead(status: refusal.status, fields: fields.readable, body: .length(body.count))
     socket.output.append(body.readable)
     responseFinished = true
     linger()
@@ -209,10 +209,14 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   /// Says that nothing more comes, and reads on for a while so that a reset does not destroy the answer on its way.
   private func linger() {
     phase = .lingering
-    lingerAfterFlush = true
-    socket.resumeReading()
     expect(within: server.limits.lingerTimeout)
-    socket.wantsFlush()
+    socket.resumeReading()
+    if socket.output.isEmpty {
+      socket.shutdownSending()
+    } else {
+      lingerAfterFlush = true
+      socket.wantsFlush()
+    }
   }
 
   private var lingerAfterFlush = false
@@ -226,19 +230,23 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     case .head, .lingering, .closed:
       close()
     case .body:
-      end(.cancelled, closing: true)
+      end(.cancelled)
     case .responding:
       if responseFinished {
         // Everything was said: let the kernel take it, then close.
         keepAlive = false
       } else {
-        end(.cancelled, closing: true)
+        end(.cancelled)
       }
     }
   }
 
   package func failed(_ error: SystemError) {
-    end(.cancelled, closing: true)
+    end(.cancelled)
+  }
+
+  package func willFlush() {
+    if chunked { chunks.close(&socket.output) }
   }
 
   package func flushed() {
@@ -288,11 +296,15 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     self.deadline = nil
     switch phase {
     case .head:
-      if headBegan == 0 { close() } else { reject(.headTimeout) }
+      if headBegan == 0 { close() } else { refuse(.headTimeout) }
     case .body:
-      if socket.output.isEmpty, !responseBegun { badBody(.bodyTimeout) } else { end(.timedOut, closing: true) }
+      if socket.output.isEmpty, !responseBegun {
+        badBody(.bodyTimeout, .timedOut)
+      } else {
+        end(.timedOut)
+      }
     case .responding:
-      end(.timedOut, closing: true)
+      end(.timedOut)
     case .lingering:
       close()
     case .closed:
@@ -369,9 +381,8 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     guard isOpen, responseBegun, !responseFinished, !headOnly, bytes.count > 0 else { return }
     socket.wantsOutput()
     if chunked {
+      // The chunk stays open until the flush: what a tick brings shares one.
       chunks.append(bytes, to: &socket.output)
-      // An open chunk has its size patched at the flush, and nothing may be sent before.
-      chunks.close(&socket.output)
     } else {
       if let left = lengthLeft {
         let count = min(left, bytes.count)
@@ -388,18 +399,18 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     guard isOpen, responseBegun, !responseFinished else { return }
     if let left = lengthLeft, left > 0, !headOnly {
       // Fewer bytes than promised: only a cut connection tells the caller.
-      end(.failed, closing: true)
+      end(.failed(.truncated))
       return
     }
     responseFinished = true
     if chunked, !headOnly {
       socket.wantsOutput()
-      ChunkedWriter.end(trailers: trailers, to: &socket.output)
+      chunks.finish(&socket.output, trailers: trailers)
     }
     socket.wantsFlush()
   }
 
-  package func abort(_ end: EndOfStream) { self.end(end, closing: true) }
+  package func abort(_ end: EndOfStream) { self.end(end) }
 
   // MARK: Ends
 
@@ -429,11 +440,11 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   /// Ends the exchange under way, if any, as `how`, and the connection with it.
-  private func end(_ how: EndOfStream, closing: Bool) {
+  private func end(_ how: EndOfStream) {
     let handler = handler
     self.handler = nil
     if handler != nil { server.requestEnded() }
-    if closing { close() }
+    close()
     handler?.ended(how)
   }
 

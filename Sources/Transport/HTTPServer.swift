@@ -1,8 +1,8 @@
 // The server of one loop: its share of the listening sockets, its connections, and their drain.
 
-package import Base
+internal import Base
 package import EventLoop
-package import HTTP
+internal import HTTP
 internal import Glibc
 package import Synchronization
 
@@ -68,9 +68,9 @@ package final class HTTPServer: EventHandler, TimerHandler {
   private var peers: [LoopBound<HTTPServer>] = []
   private var mailboxes: [Mailbox] = []
   private let retryTimer = Timer()
-  private var date = ByteBuffer(capacity: 64)
-  private var dateSecond: UInt64 = 0
-  private var dateExpires: Nanoseconds = 0
+  private var date = DateHeader()
+  private var wallSeconds = 0
+  private var wallExpires: Nanoseconds = 0
   package private(set) var isDraining = false
 
   package init(
@@ -173,9 +173,9 @@ package final class HTTPServer: EventHandler, TimerHandler {
     for connection in connections.values { connection.drain() }
   }
 
-  /// Cuts what is left after a drain; each exchange ends as `cancelled`.
+  /// Cuts what is left after a drain; each exchange ends as failed by shutdown.
   package func cutAll() {
-    for connection in connections.values { connection.abort(.cancelled) }
+    for connection in connections.values { connection.abort(.failed(.shutdown)) }
   }
 
   /// Connections held now.
@@ -191,16 +191,13 @@ package final class HTTPServer: EventHandler, TimerHandler {
     application.connectionClosed(requests: requests)
   }
 
-  /// Appends the `date` field, made anew once a second (RFC 9110 section 6.6.1).
+  /// Appends the `date` field; the clock is read and the text made once a second (RFC 9110 section 6.6.1).
   func appendDate(to output: inout ByteBuffer) {
-    if loop.now >= dateExpires {
+    if loop.now >= wallExpires {
       let wall = loop.system.wallNanoseconds()
-      dateExpires = loop.now + second - wall % second
-      date.removeAll()
-      date.append("date: " as StaticString)
-      date.appendHTTPDate(secondsSinceEpoch: wall / second)
-      date.append("\r\n" as StaticString)
+      wallSeconds = Int(wall / second)
+      wallExpires = loop.now + second - wall % second
     }
-    output.append(date.readable)
+    date.append(unixSeconds: wallSeconds, to: &output)
   }
 }

@@ -13,6 +13,8 @@ package protocol StreamSocketHandler: AnyObject {
   func connected()
   /// The peer sends no more (FIN). Reported once.
   func peerClosed()
+  /// Output is about to be sent: finish what was left open at its end.
+  func willFlush()
   /// All output was accepted by the kernel.
   func flushed()
   /// The kernel took only a part of the output; the rest goes when it has room.
@@ -228,6 +230,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   // MARK: Writing
 
   private func flush() {
+    handler?.willFlush()
     while !output.isEmpty {
       guard let start = output.readable.baseAddress else { break }
       let count = output.count
