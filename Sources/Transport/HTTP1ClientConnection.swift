@@ -178,7 +178,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       phase = .body
       handler?.responded(head)
       switch head.framing {
-      case .none, .length(0): if case .body = phase { finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0)) }
+      case .none, .length(0):
+        if case .body = phase { finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0)) }
       default: break
       }
       return length
