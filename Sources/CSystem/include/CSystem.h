@@ -44,3 +44,16 @@ static inline uint64_t csystem_wall_nanoseconds(void) {
   clock_gettime(CLOCK_REALTIME, &t);
   return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
+
+/// Opens a counter of instructions retired by `thread` and the threads it starts later, in user code (`user` != 0) or in
+/// the kernel; -1 with errno where the processor, the virtual machine or perf_event_paranoid does not allow it.
+int csystem_perf_open_instructions(int thread, int user);
+
+// glibc hides this one behind _GNU_SOURCE, which the importer does not set.
+void *memmem(const void *haystack, size_t haystack_bytes, const void *needle, size_t needle_bytes);
+
+/// Offset of the first occurrence of `needle` in [p, p + n); -1 if there is none.
+static inline long csystem_find(const void *p, size_t n, const void *needle, size_t needle_bytes) {
+  const void *hit = memmem(p, n, needle, needle_bytes);
+  return hit ? (const char *)hit - (const char *)p : -1;
+}
