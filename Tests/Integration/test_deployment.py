@@ -1,0 +1,131 @@
+"""The files people deploy with, checked by the tools that will read them."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from support.processes import BIN, ROOT
+
+CONFIG = ROOT / "Config"
+
+
+def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("no systemd-analyze: Scripts/bootstrap.sh test installs it")
+    return subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def unit(tmp_path):
+    """The unit as installed, but with the binary and environment file of this tree, so that verify finds them."""
+    text = (CONFIG / "systemd/dynamo-frontend.service").read_text()
+    assert "ExecStart=/usr/bin/dynamo-frontend" in text
+    text = text.replace("/usr/bin/dynamo-frontend", str(BIN / "dynamo-frontend"))
+    path = tmp_path / "dynamo-frontend.service"
+    path.write_text(text)
+    return path
+
+
+def test_unit_passes_systemd_analyze_verify(unit):
+    done = systemd_analyze("verify", "--man=no", str(unit))
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "dynamo-frontend" in line]
+    assert done.returncode == 0 and not complaints, complaints
+
+
+def test_unit_is_hardened(unit):
+    done = systemd_analyze("security", "--offline=true", "--no-pager", "--threshold=30", str(unit))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
+def test_unit_waits_for_the_drain():
+    text = (CONFIG / "systemd/dynamo-frontend.service").read_text()
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    environment = (CONFIG / "systemd/dynamo-frontend.env").read_text()
+    drain = int(re.search(r"^DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=(\d+)", environment, re.M)[1])
+    assert drain == 300 and int(settings["TimeoutStopSec"]) > drain
+    assert settings["Restart"] == "on-failure" and settings["LimitNOFILE"] == "1048576"
+
+
+def test_environment_file_is_accepted_by_the_frontend(stack):
+    environment = (CONFIG / "systemd/dynamo-frontend.env").read_text()
+    values = dict(line.split("=", 1) for line in environment.splitlines() if line.strip() and not line.startswith("#"))
+    done = subprocess.run(
+        [BIN / "dynamo-frontend", "doctor"], env=stack.env(values), capture_output=True, text=True, timeout=30
+    )
+    assert "invalid" not in (done.stdout + done.stderr).lower()
+
+
+def test_compose_file_parses_and_pins_its_images():
+    compose = yaml.safe_load((CONFIG / "compose/docker-compose.yml").read_text())
+    images = {name: service["image"] for name, service in compose["services"].items()}
+    assert images == {"tempo": "grafana/tempo:2.8.2", "grafana": "grafana/grafana:12.2.0"}
+    published = {str(port).rsplit(":", 1)[-1] for service in compose["services"].values() for port in service["ports"]}
+    assert published == {"3200", "4317", "4318", "3000"}
+    environment = compose["services"]["grafana"]["environment"]
+    assert (environment["GF_SECURITY_ADMIN_USER"], environment["GF_SECURITY_ADMIN_PASSWORD"]) == ("dynamo", "dynamo")
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (CONFIG / "compose" / source).exists(), source
+
+
+def test_compose_file_passes_composes_own_check():
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) is None:
+            continue
+        if subprocess.run([*command, "version"], capture_output=True, timeout=30).returncode != 0:
+            continue
+        done = subprocess.run(
+            [*command, "-f", str(CONFIG / "compose/docker-compose.yml"), "config", "-q"],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return
+    pytest.skip("neither 'docker compose' nor 'docker-compose' is here")
+
+
+def test_tempo_configuration_receives_otlp_and_keeps_it_locally():
+    tempo = yaml.safe_load((CONFIG / "tempo/tempo.yaml").read_text())
+    assert tempo["server"]["http_listen_port"] == 3200
+    protocols = tempo["distributor"]["receivers"]["otlp"]["protocols"]
+    assert protocols["grpc"]["endpoint"] == "0.0.0.0:4317"
+    assert protocols["http"]["endpoint"] == "0.0.0.0:4318"
+    assert tempo["storage"]["trace"]["backend"] == "local"
+    assert tempo["usage_report"]["reporting_enabled"] is False
+    # Sections that Tempo 2.8 knows; an unknown one makes it refuse to start.
+    assert set(tempo) <= {
+        "stream_over_http_enabled", "server", "distributor", "ingester", "compactor", "storage", "query_frontend",
+        "usage_report", "overrides", "metrics_generator", "querier", "memberlist", "multitenancy_enabled",
+    }  # fmt: skip
+
+
+def test_grafana_is_given_tempo_as_a_data_source():
+    source = yaml.safe_load((CONFIG / "grafana/provisioning/datasources/tempo.yaml").read_text())
+    assert source["apiVersion"] == 1
+    (tempo,) = source["datasources"]
+    assert (tempo["type"], tempo["uid"], tempo["url"]) == ("tempo", "tempo", "http://tempo:3200")
+
+
+def test_examples_parse():
+    for path in sorted((CONFIG / "examples").iterdir()):
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".sh":
+            assert subprocess.run(["bash", "-n", path]).returncode == 0
+        elif path.suffix == ".conf":
+            for line in path.read_text().splitlines():
+                assert not line.strip() or line.startswith("#") or re.match(r"[A-Z_]+=", line), line
+
+
+def test_documents_name_only_files_that_exist():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for name in re.findall(r"`((?:Scripts|Config|docs|Tests)/[\w./-]+)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"

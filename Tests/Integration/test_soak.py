@@ -1,0 +1,57 @@
+"""20,000 requests through two workers with every span exported: no error, nothing dropped, memory flat."""
+
+import re
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.processes import BIN, MODEL, chat, eventually, free_port
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+
+
+def resident(pid: int) -> float:
+    """RSS in MiB: the median of a few readings."""
+    readings = []
+    for _ in range(7):
+        text = Path(f"/proc/{pid}/status").read_text()
+        readings.append(int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024)
+        time.sleep(0.05)
+    return statistics.median(readings)
+
+
+def load(port: int, requests: int) -> None:
+    command = [BIN / "dynamo-bench", "load", "--url", f"http://127.0.0.1:{port}", "--model", MODEL]
+    command += ["--requests", str(requests), "--concurrency", "256", "--stream", "--max-tokens", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_soak(stack):
+    sink_port = free_port()
+    sink = stack.server("sink", ["dynamo-bench", "sink", "--port", str(sink_port)], stack.env(), sink_port)
+    env = {
+        "OTEL_EXPORT_ENABLED": "true",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink_port}",
+        "DYN_LOGGING_JSONL": None,
+    }
+    for _ in range(2):
+        stack.worker("--speedup-ratio", "100", env=env)
+    frontend = stack.frontend(env=env)
+    eventually("both known", lambda: frontend.get("/health")[2].count(b'"instance_id"') >= 2)
+    load(frontend.port, 10_000)
+    warm = resident(frontend.child.pid)
+    load(frontend.port, 20_000)
+    assert frontend.post("/v1/chat/completions", chat())[0] == 200
+    after = resident(frontend.child.pid)
+    assert after <= warm * 1.1 + 2, f"{warm:.1f} MiB after 10,000 requests, {after:.1f} MiB after 30,000"
+
+    def books():
+        made, sent, dropped = frontend.metrics().books()
+        return made == sent + dropped and (made, sent, dropped)
+
+    made, sent, dropped = eventually("the books balance", books, timeout=60)
+    assert dropped == 0 and made >= 30_000 * 3
+    assert sink.alive()
