@@ -10,6 +10,7 @@ package final class EngineSequence {
   enum State { case waiting, running, ended }
 
   var state = State.waiting
+  var isPaused = false
   var client: (any SequenceClient)?
   private(set) var usage = SequenceUsage()
 

@@ -22,6 +22,10 @@ extension SimulatedEngine {
     var index = 0
     while index < running.count, step.budget > 0 {
       let sequence = running[index]
+      if sequence.isPaused {
+        index += 1
+        continue
+      }
       let tokens = min(sequence.tokenCount - sequence.computedTokens, step.budget)
       var fits = allocate(sequence, tokens: tokens)
       while !fits, let victim = nextVictim(sparing: index) {

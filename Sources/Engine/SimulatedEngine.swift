@@ -21,6 +21,8 @@ package final class SimulatedEngine {
   var counts = EngineLoad()
   private var text = ByteBuffer(capacity: 64)
   private var isAdvancing = false
+  /// Nothing can be computed until somebody submits, cancels or resumes.
+  private var isBlocked = false
 
   /// Creates an idle engine. `configuration` must have no faults; `observer` learns of stored and removed blocks.
   package init(_ configuration: EngineConfiguration, observer: (any BlockObserver)? = nil) {
@@ -34,7 +36,7 @@ package final class SimulatedEngine {
   /// When ``advance(to:)`` has work next; nil while idle. A time in the past means now.
   package var nextDeadline: Nanoseconds? {
     if let stepEnd { return stepEnd }
-    return waiting.isEmpty && running.isEmpty ? nil : 0
+    return isBlocked || waiting.isEmpty && running.isEmpty ? nil : 0
   }
 
   /// The state of queues and cache.
@@ -65,6 +67,7 @@ package final class SimulatedEngine {
     let sequence = EngineSequence(request, configuration: configuration, client: client, now: now)
     waiting.append(sequence)
     waitingTokens += sequence.tokenCount
+    isBlocked = false
     return sequence
   }
 
@@ -83,7 +86,18 @@ package final class SimulatedEngine {
     }
     sequence.state = .ended
     sequence.client = nil
+    isBlocked = false
     return sequence.usage(at: now)
+  }
+
+  /// Holds a sequence whose reader is slow: it keeps its blocks and gets no further token until ``resume(_:)``.
+  package func pause(_ sequence: EngineSequence) { sequence.isPaused = true }
+
+  /// Lets a held sequence go on.
+  package func resume(_ sequence: EngineSequence) {
+    guard sequence.isPaused else { return }
+    sequence.isPaused = false
+    isBlocked = false
   }
 
   /// Ends the steps that are over at `now`, tells the clients, and begins the next. Steps that take no time are done
@@ -101,7 +115,10 @@ package final class SimulatedEngine {
       // A step follows the last one without a gap, unless the caller came much too late.
       let start = max(stepEnd ?? now, now > Self.lateness ? now - Self.lateness : 0)
       stepEnd = nil
-      guard beginStep(at: min(start, now)) else { return }
+      guard beginStep(at: min(start, now)) else {
+        isBlocked = true
+        return
+      }
       turns += 1
       if let end = stepEnd, end <= start { return }
     }

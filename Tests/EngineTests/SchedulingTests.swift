@@ -202,6 +202,23 @@ import Testing
     #expect(engine.load.activeBlocks == 0)
   }
 
+  @Test func aPausedSequenceGetsNoTokensAndKeepsItsBlocks() throws {
+    let engine = SimulatedEngine(small())
+    let slow = Recorder()
+    let other = Recorder()
+    let sequence = try engine.submit(SimulatedEngine.prompt(8), to: slow) { $0.outputTokensMax = 6 }
+    try engine.submit(SimulatedEngine.prompt(8, name: 80), to: other) { $0.outputTokensMax = 6 }
+    slow.onToken = { if slow.pieces.count == 2 { engine.pause(sequence) } }
+    engine.drain()
+    #expect(other.isFinished)
+    #expect(slow.pieces.count == 2)
+    #expect(engine.nextDeadline == nil)
+    #expect(engine.load.activeBlocks == 3)
+    engine.resume(sequence)
+    engine.drain()
+    #expect(slow.pieces.count == 6)
+  }
+
   @Test func randomTrafficEndsWithEveryBlockReturned() throws {
     for seed in [1, 2, 3, 4, 5] as [UInt64] {
       var random = Xoshiro256(seed: seed)
