@@ -64,7 +64,8 @@ let package = Package(
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
 
     // Layer 3
-    room("Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base"]),
+    room(
+      "Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
     room("Workers", ["EventLoop", "Transport", "HTTP", "Routing", "Telemetry", "JSON", "Base"]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
@@ -112,7 +113,7 @@ let package = Package(
     tests("Routing", ["Base"]),
     tests("Transport", ["EventLoop", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
-    tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base"]),
+    tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Routing", "Telemetry", "Base"]),
     tests("Engine", ["OpenAI", "Base"]),
     tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),

@@ -1,0 +1,139 @@
+// The bounded queue between the loops and the exporter thread, and the books of what left it.
+
+import Base
+import Synchronization
+package import Telemetry
+
+/// Batches that wait, and the count of spans that the exporter holds outside. Every span that is put in leaves as
+/// sent or as dropped with a reason.
+package final class ExportQueue: Sendable {
+  /// Bounds and the filling level that wakes the exporter.
+  package struct Limits: Sendable {
+    /// Spans that may wait; more are dropped as `queue_full`.
+    package var spansMax = 65_536
+    /// Bytes that may wait; more are dropped as `queue_full`.
+    package var bytesMax = 16 << 20
+    /// Waiting spans at which a message is due without waiting for the delay.
+    package var spansDue = 512
+
+    package init() {}
+  }
+
+  /// What waits now.
+  package struct Level: Sendable, Equatable {
+    package var spans = 0
+    package var bytes = 0
+  }
+
+  /// What a publisher has to do after ``put(_:)``.
+  enum Put {
+    case nothing
+    /// The queue was empty or became due: the exporter must look.
+    case wake
+    /// The batch was dropped.
+    case full
+  }
+
+  private struct State {
+    var batches: [SpanBatch] = []
+    var first = 0
+    var level = Level()
+    /// Spans taken out and not yet settled.
+    var outstanding = 0
+    var isClosed = false
+    var isAbandoned = false
+  }
+
+  private let limits: Limits
+  private let ledger: SpanLedger
+  private let state = Mutex(State())
+
+  package init(limits: Limits, ledger: SpanLedger) {
+    self.limits = limits
+    self.ledger = ledger
+  }
+
+  /// What waits now; spans in flight not included.
+  package var level: Level { state.withLock { $0.level } }
+
+  /// True when a message is due by its number of spans.
+  var isDue: Bool { state.withLock { $0.level.spans >= limits.spansDue } }
+
+  /// Appends a batch or drops it; never waits for more than other short critical sections.
+  func put(_ batch: SpanBatch) -> Put {
+    state.withLock { state in
+      if state.isClosed {
+        ledger.recordDropped(batch.spanCount, .shutdown)
+        return .nothing
+      }
+      if state.level.spans + batch.spanCount > limits.spansMax
+        || state.level.bytes + batch.bytes.count > limits.bytesMax
+      {
+        ledger.recordDropped(batch.spanCount, .queueFull)
+        return .full
+      }
+      let before = state.level.spans
+      state.batches.append(batch)
+      state.level.spans += batch.spanCount
+      state.level.bytes += batch.bytes.count
+      let becameDue = before < limits.spansDue && state.level.spans >= limits.spansDue
+      return before == 0 || becameDue ? .wake : .nothing
+    }
+  }
+
+  /// Takes batches from the front while they fit; the first one always.
+  func take(spansMax: Int, bytesMax: Int) -> [SpanBatch] {
+    state.withLock { state in
+      var taken: [SpanBatch] = []
+      var spans = 0
+      var bytes = 0
+      while state.first < state.batches.count {
+        let batch = state.batches[state.first]
+        guard taken.isEmpty || (spans + batch.spanCount <= spansMax && bytes + batch.bytes.count <= bytesMax)
+        else { break }
+        taken.append(batch)
+        spans += batch.spanCount
+        bytes += batch.bytes.count
+        state.first += 1
+      }
+      if state.first == state.batches.count {
+        state.batches.removeAll(keepingCapacity: state.first <= 64)
+        state.first = 0
+      } else if state.first > 64, state.first * 2 > state.batches.count {
+        state.batches.removeFirst(state.first)
+        state.first = 0
+      }
+      state.level.spans -= spans
+      state.level.bytes -= bytes
+      state.outstanding += spans
+      return taken
+    }
+  }
+
+  /// Books spans that were taken out: `sent` of them delivered, `dropped` lost for `reason`.
+  func settle(sent: Int, dropped: Int, _ reason: SpanDropReason) {
+    state.withLock { state in
+      // After abandon() all were booked already.
+      if state.isAbandoned { return }
+      state.outstanding -= sent + dropped
+      ledger.recordSent(sent)
+      ledger.recordDropped(dropped, reason)
+    }
+  }
+
+  /// Takes nothing in any more.
+  func close() { state.withLock { $0.isClosed = true } }
+
+  /// Drops all that waits or is outstanding as `shutdown`; later settlements are ignored. Returns the count.
+  @discardableResult
+  func abandon() -> Int {
+    state.withLock { state in
+      let count = state.level.spans + state.outstanding
+      ledger.recordDropped(count, .shutdown)
+      state = State()
+      state.isClosed = true
+      state.isAbandoned = true
+      return count
+    }
+  }
+}

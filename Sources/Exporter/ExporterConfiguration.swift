@@ -1,0 +1,70 @@
+// Where spans go and how: everything the exporter is told, and its reading from the environment.
+
+package import Base
+package import GRPC
+package import HTTP
+import Telemetry
+
+/// The settings of one exporter. Times in nanoseconds.
+package struct ExporterConfiguration: Sendable {
+  package var host = "localhost"
+  package var port: UInt16 = 4317
+  /// The call's fixed head fields.
+  package var method: GRPCMethod
+  /// Bound of one call; nil leaves the bound to ``retry``.
+  package var callTimeout: Nanoseconds? = 10 * second
+  /// Bound of one connect.
+  package var connectTimeout: Nanoseconds = 3 * second
+  /// How long a span may wait for company.
+  package var delay: Nanoseconds = second
+  package var queue = ExportQueue.Limits()
+  package var message = ExportMessageLimits()
+  package var retry = RetryPolicy()
+  package var http2 = HTTP2Limits()
+
+  /// The default endpoint, in the name of `version` of this exporter.
+  package init(version: String) {
+    method = GRPCMethod(
+      authority: "localhost:4317", path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+      userAgent: "OTel-OTLP-Exporter-Swift/\(version)")
+    http2.outputBytes = 256 << 10
+  }
+}
+
+/// What the environment asks for.
+package struct ExporterSettings: Sendable {
+  /// Nil when export is off.
+  package var configuration: ExporterConfiguration?
+  /// Lines to log at start: ignored values, older names.
+  package var warnings: [String] = []
+}
+
+/// A setting that the exporter cannot follow. The message names the variable and says what to do.
+package struct ExporterConfigurationError: Error, Equatable, CustomStringConvertible {
+  package let message: String
+
+  package var description: String { message }
+}
+
+extension ExporterConfiguration {
+  /// Reads the tracing switches and the OpenTelemetry SDK's variables. An empty variable counts as unset.
+  ///
+  /// Throws for an endpoint or protocol that cannot be followed: spans must not silently go elsewhere.
+  package static func from(
+    environment: [String: String], version: String
+  ) throws(ExporterConfigurationError) -> ExporterSettings {
+    var reader = ExporterEnvironment(environment)
+    guard reader.isExportOn else { return ExporterSettings(configuration: nil, warnings: reader.warnings) }
+    var configuration = ExporterConfiguration(version: version)
+    try reader.checkProtocol()
+    let endpoint = try reader.endpoint()
+    configuration.host = endpoint.host
+    configuration.port = endpoint.port
+    configuration.method.authority = endpoint.authority
+    configuration.method.metadata = reader.metadata()
+    reader.readTimes(&configuration)
+    reader.readBatching(&configuration)
+    reader.noteCompression()
+    return ExporterSettings(configuration: configuration, warnings: reader.warnings)
+  }
+}

@@ -1,0 +1,65 @@
+// The exporter's log lines: constant messages, bounded in number whatever the receiver does.
+
+import Base
+import GRPC
+import Logging
+
+/// Writes one line when an outage begins, one when it ends, and at most one a minute of each other kind.
+struct ExporterLog {
+  private let logger: Logger
+  private var outageSince: Nanoseconds?
+  private var droppedBefore = 0
+  private var queueFullReported = 0
+  private var refusals = LineLimiter(interval: 60 * second)
+  private var remarks = LineLimiter(interval: 60 * second)
+  private var overflows = LineLimiter(interval: 60 * second)
+
+  init(logger: Logger, endpoint: String) {
+    var logger = logger
+    logger[metadataKey: "endpoint"] = "\(endpoint)"
+    self.logger = logger
+  }
+
+  /// `dropped` is the ledger's count of lost spans so far.
+  mutating func outageBegan(_ cause: String, dropped: Int, at now: Nanoseconds) {
+    guard outageSince == nil else { return }
+    outageSince = now
+    droppedBefore = dropped
+    logger.warning("span export fails", metadata: ["cause": "\(cause)"])
+  }
+
+  mutating func outageEnded(dropped: Int, at now: Nanoseconds) {
+    guard let since = outageSince else { return }
+    outageSince = nil
+    logger.notice(
+      "span export works again",
+      metadata: [
+        "dropped": "\(dropped - droppedBefore)", "outage_ms": "\((now - since) / millisecond)",
+      ])
+  }
+
+  mutating func refused(_ status: GRPCStatus, spans: Int, at now: Nanoseconds) {
+    guard let suppressed = refusals.allow(at: now) else { return }
+    logger.error(
+      "spans refused by the receiver",
+      metadata: ["status": "\(status)", "spans": "\(spans)", "suppressed": "\(suppressed)"])
+  }
+
+  mutating func partialSuccess(rejected: Int, _ remark: String, at now: Nanoseconds) {
+    guard let suppressed = remarks.allow(at: now) else { return }
+    logger.warning(
+      "remark of the span receiver",
+      metadata: ["rejected": "\(rejected)", "remark": "\(remark)", "suppressed": "\(suppressed)"])
+  }
+
+  /// `total` is the ledger's count of spans that found the queue full.
+  mutating func queueFull(total: Int, at now: Nanoseconds) {
+    guard total > queueFullReported, overflows.allow(at: now) != nil else { return }
+    logger.warning("span queue full", metadata: ["dropped": "\(total - queueFullReported)"])
+    queueFullReported = total
+  }
+
+  func droppedAtEnd(_ spans: Int) {
+    logger.warning("spans not delivered before the end", metadata: ["dropped": "\(spans)"])
+  }
+}

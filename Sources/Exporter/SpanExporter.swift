@@ -1,0 +1,127 @@
+// The exporter as the process sees it: a sink for batches, a thread of its own, and a bounded end.
+
+package import Base
+package import EventLoop
+import Glibc
+import GRPC
+package import Logging
+import Synchronization
+package import Telemetry
+
+/// Sends finished spans to an OTLP receiver from a thread of its own.
+///
+/// ``publish(_:)`` may be called from any thread and never blocks on the network. Each span that was published
+/// ends up in the ledger as sent or as dropped with a reason, at the latest when ``shutdown(within:)`` returns.
+package final class SpanExporter: SpanSink {
+  private struct Running {
+    let mailbox: Mailbox
+    let driver: LoopBound<ExportDriver>
+    let thread: Thread
+    /// Reports the end of the thread's work by its hang-up.
+    let done: Int32
+  }
+
+  private let configuration: ExporterConfiguration
+  private let resource: TelemetryResource
+  private let ledger: SpanLedger
+  private let logger: Logger
+  private let queue: ExportQueue
+  private let status = ExporterStatus()
+  private let running = Mutex<Running?>(nil)
+
+  /// Creates an exporter that takes batches at once and sends them once ``start()`` was called.
+  package init(
+    configuration: ExporterConfiguration, resource: TelemetryResource, ledger: SpanLedger, logger: Logger
+  ) {
+    self.configuration = configuration
+    self.resource = resource
+    self.ledger = ledger
+    self.logger = logger
+    queue = ExportQueue(limits: configuration.queue, ledger: ledger)
+  }
+
+  /// Starts the thread. Throws when the system refuses its descriptors or the thread.
+  package func start(dialer: any ExporterDialer = LiveExporterDialer()) throws(SystemError) {
+    let loop = try EventLoop(index: 0, seed: Machine.randomSeed())
+    let (done, signal) = try Sockets.pair()
+    let driver = ExportDriver(
+      loop: loop, queue: queue, ledger: ledger, configuration: configuration, resource: resource,
+      dialer: dialer, status: status, logger: logger
+    ) {
+      loop.system.close(signal)
+      loop.stop()
+    }
+    let bound = LoopBound(driver, of: loop)
+    let handed = Handed(loop: loop, driver: driver)
+    let mailbox = loop.mailbox
+    let thread: Thread
+    do {
+      thread = try Thread(name: "span-exporter") {
+        handed.driver.pump()
+        handed.loop.run()
+      }
+    } catch {
+      close(done)
+      close(signal)
+      throw error
+    }
+    running.withLock { $0 = Running(mailbox: mailbox, driver: bound, thread: thread, done: done) }
+    // A batch that came before the mailbox was known woke nobody.
+    mailbox.submit { bound.open(on: $0).pump() }
+  }
+
+  /// Takes a batch, or drops it when the queue is full.
+  package func publish(_ batch: SpanBatch) {
+    guard batch.spanCount > 0, case .wake = queue.put(batch) else { return }
+    running.withLock { running in
+      guard let running else { return }
+      let driver = running.driver
+      running.mailbox.submit { driver.open(on: $0).pump() }
+    }
+  }
+
+  /// Sends what waits for at most `within` nanoseconds, drops the rest as `shutdown` and ends the thread.
+  /// Blocks the calling thread; batches that are published later are dropped.
+  package func shutdown(within: Nanoseconds) {
+    queue.close()
+    guard let running = running.withLock({ $0.take() }) else {
+      queue.abandon()
+      return
+    }
+    let driver = running.driver
+    running.mailbox.submit { driver.open(on: $0).flush(within: within) }
+    // The thread keeps its own deadline; the grace is for a name resolution that it may be stuck in.
+    let grace: Nanoseconds = 250 * millisecond
+    var entry = pollfd(fd: running.done, events: Int16(POLLIN), revents: 0)
+    let ended = poll(&entry, 1, Int32(clamping: (within + grace) / millisecond)) > 0
+    close(running.done)
+    if ended { running.thread.join() } else { queue.abandon() }
+  }
+
+  /// The exporter's condition.
+  package var state: ExporterState { status.snapshot }
+
+  /// Spans and bytes that wait.
+  package var level: ExportQueue.Level { queue.level }
+
+  /// Shows calls by status and resent spans on `/metrics`; the ledger's books are registered apart.
+  package func register(on registry: MetricRegistry) {
+    let status = status
+    registry.collect(.exportRequests, .counter) { samples in
+      let calls = status.snapshot.callsByStatus
+      for code in GRPCCode.allCases where calls[code.rawValue] > 0 {
+        samples.add(Double(calls[code.rawValue]), labels: [("status", "\(code.name)")])
+      }
+    }
+    registry.observe(.exportResends, .counter) { Double(status.snapshot.spansResent) }
+  }
+}
+
+/// Hands the loop and its driver to their thread.
+///
+/// Unchecked because neither is Sendable: both are made on the starting thread, given away once before the new
+/// thread runs, and used by that thread alone from then on.
+private struct Handed: @unchecked Sendable {
+  let loop: EventLoop
+  let driver: ExportDriver
+}
