@@ -1,6 +1,7 @@
 // A string token inside JSON text: compared and decoded without copying while it has no escapes.
 
 package import Base
+internal import CBytes
 
 /// Where the contents of a string lie in the scanned bytes, and whether they need decoding.
 package struct JSONString: Sendable, Equatable {
@@ -35,12 +36,12 @@ extension ByteBuffer {
   /// Appends the contents of a JSON string with its escapes decoded. `contents` must have passed a ``JSONScanner``;
   /// of anything else the undecodable escapes are left out.
   package mutating func append(decoding contents: UnsafeRawBufferPointer) {
+    guard let base = contents.bindMemory(to: UInt8.self).baseAddress else { return }
     var index = 0
     while index < contents.count {
       let byte = contents[index]
       guard byte == UInt8(ascii: "\\") else {
-        var end = index + 1
-        while end < contents.count, contents[end] != UInt8(ascii: "\\") { end += 1 }
+        let end = index + cbytes_find(base + index, contents.count - index, UInt8(ascii: "\\"))
         append(contents.slice(index..<end))
         index = end
         continue

@@ -1,0 +1,117 @@
+// Looks into each event of a stream: is it a token, is it the usage report, has the stream ended. Runs once a token.
+
+internal import Base
+internal import CBytes
+internal import Glibc
+internal import JSON
+
+/// What the payload of one SSE `data:` line is.
+package enum ChunkKind: UInt8, Sendable {
+  /// `[DONE]`
+  case done
+
+  /// A chunk with text, reasoning or a tool call in at least one choice.
+  case token
+
+  /// A chunk with `usage` and an empty list of choices.
+  case usageOnly
+
+  /// An object with `error`.
+  case error
+
+  /// Anything else: the role chunk, an empty delta, a finish reason alone, bytes that are no JSON.
+  case other
+}
+
+/// Classifies the chunks of one stream and keeps the last usage and finish reason they told.
+///
+/// Successive chunks of a stream differ only in one string. The bytes before and behind that string in the chunk that
+/// was last read in full are remembered; a chunk with the same bytes around one whole string has the same structure,
+/// so it is again a token with the same usage and finish reason, and needs no reading. Anything else is read in full.
+package struct ChunkInspector: ~Copyable {
+  /// The usage told last.
+  package private(set) var usage: Usage?
+
+  /// The finish reason told last.
+  package private(set) var finishReason = CompletionFinish.none
+
+  /// Bytes around the text of the last token chunk: `prefixCount` up to its opening quote, then `tailCount` from its
+  /// closing quote on. Empty while nothing is remembered.
+  private var pattern = ByteBuffer()
+  private var prefixCount = 0
+  private var tailCount = 0
+
+  /// Longer surroundings are not remembered, so that a stream holds at most this much.
+  private static let patternBytesMax = 1_024
+
+  package init() {}
+
+  /// Makes the inspector ready for another stream; keeps its memory.
+  package mutating func reset() {
+    usage = nil
+    finishReason = .none
+    forgetPattern()
+  }
+
+  /// Classifies one payload, without the line's end.
+  package mutating func inspect(_ data: UnsafeRawBufferPointer) -> ChunkKind {
+    if matchesPattern(data) { return .token }
+    if data.equals("[DONE]") { return .done }
+    return inspectWhole(data)
+  }
+
+  private func matchesPattern(_ data: UnsafeRawBufferPointer) -> Bool {
+    let textCount = data.count - prefixCount - tailCount
+    guard prefixCount > 0, textCount > 0, let start = data.baseAddress,
+      let known = pattern.readable.baseAddress,
+      memcmp(start + prefixCount + textCount, known + prefixCount, tailCount) == 0,
+      memcmp(start, known, prefixCount) == 0
+    else { return false }
+    // The text must end where the tail's quote stands, not before, and that quote must not be an escaped one. The
+    // search is given the tail too, so that its vector steps have room.
+    let text = (start + prefixCount).assumingMemoryBound(to: UInt8.self)
+    var index = 0
+    while index < textCount {
+      index += cbytes_json_string_run(text + index, textCount + tailCount - index)
+      if index >= textCount { break }
+      guard text[index] == UInt8(ascii: "\\") else { return false }
+      index += 2
+    }
+    return index == textCount
+  }
+
+  private mutating func inspectWhole(_ data: UnsafeRawBufferPointer) -> ChunkKind {
+    var reader = ChunkReader(data)
+    do throws(JSONError) {
+      try reader.read()
+    } catch {
+      return .other
+    }
+    if let told = reader.usage { usage = told }
+    if let told = reader.finishReason { finishReason = told }
+    if reader.isError { return .error }
+    guard let text = reader.text else {
+      if reader.hasOtherToken { return .token }
+      return reader.choices == 0 && reader.usage != nil ? .usageOnly : .other
+    }
+    // Usage changes with each chunk, so surroundings that hold it never match again.
+    if reader.usage == nil { remember(data, around: text) } else { forgetPattern() }
+    return .token
+  }
+
+  private mutating func remember(_ data: UnsafeRawBufferPointer, around text: Range<Int>) {
+    let tail = data.count - text.upperBound
+    guard text.lowerBound + tail <= ChunkInspector.patternBytesMax else { return forgetPattern() }
+    pattern.removeAll()
+    pattern.append(data.slice(0..<text.lowerBound))
+    pattern.append(data.slice(text.upperBound..<data.count))
+    prefixCount = text.lowerBound
+    tailCount = tail
+  }
+
+  private mutating func forgetPattern() {
+    pattern.removeAll()
+    prefixCount = 0
+    tailCount = 0
+  }
+}

@@ -1,0 +1,58 @@
+// The bodies of `/v1/models` and `/v1/models/{id}`, written and read.
+
+package import Base
+package import JSON
+
+/// A model as it is listed.
+package struct ListedModel: Sendable, Equatable {
+  /// The name requests use.
+  package let id: String
+
+  /// Unix time in seconds at which the model became available.
+  package let created: Int
+
+  /// Longest prompt plus answer in tokens, if it is known (`max_model_len`, as engines call it).
+  package let contextTokens: Int?
+
+  package init(id: String, created: Int, contextTokens: Int? = nil) {
+    self.id = id
+    self.created = created
+    self.contextTokens = contextTokens
+  }
+
+  /// The models that an answer of `/v1/models` lists; nil when it is no such answer.
+  package static func list(from answer: JSONValue) -> [ListedModel]? {
+    guard let data = answer["data"]?.array else { return nil }
+    return data.compactMap { entry in
+      guard let id = entry["id"]?.string, !id.isEmpty else { return nil }
+      return ListedModel(
+        id: id, created: entry["created"]?.integer ?? 0, contextTokens: entry["max_model_len"]?.integer)
+    }
+  }
+}
+
+extension ByteBuffer {
+  /// Appends one model object.
+  package mutating func append(_ model: ListedModel) {
+    append("{\"id\":" as StaticString)
+    append(jsonString: model.id)
+    append(",\"object\":\"model\",\"created\":" as StaticString)
+    append(decimal: model.created)
+    append(",\"owned_by\":\"nvidia\"" as StaticString)
+    if let tokens = model.contextTokens {
+      append(",\"max_model_len\":" as StaticString)
+      append(decimal: tokens)
+    }
+    append(UInt8(ascii: "}"))
+  }
+
+  /// Appends the list of models.
+  package mutating func append(_ models: [ListedModel]) {
+    append("{\"object\":\"list\",\"data\":[" as StaticString)
+    for (index, model) in models.enumerated() {
+      if index > 0 { append(UInt8(ascii: ",")) }
+      append(model)
+    }
+    append("]}" as StaticString)
+  }
+}

@@ -1,0 +1,130 @@
+// The fields that make up the prompt: messages and tools of a chat, prompt of a completion.
+
+internal import JSON
+
+extension RequestParser {
+  mutating func readTools() throws(JSONError) {
+    if case .null = try scanner.kind() {
+      request.tools = nil
+      return try scanner.literal()
+    }
+    scanner.sawWhitespace = false
+    request.tools = try scanner.skipValue()
+    if scanner.sawWhitespace { request.hasOuterWhitespace = true }
+  }
+
+  mutating func readMessages() throws(JSONError) {
+    guard case .array = try scanner.kind() else {
+      note(.invalidType("messages", expected: "an array of messages"))
+      try scanner.skipValue()
+      return
+    }
+    let start = scanner.offset
+    scanner.sawWhitespace = false
+    try scanner.openArray()
+    var index = 0
+    while try scanner.nextElement() {
+      try readMessage(index)
+      index += 1
+    }
+    if index == 0 { note(.invalidValue("messages", reason: "it must hold at least one message")) }
+    request.messages = start..<scanner.offset
+    request.messageCount = index
+    if scanner.sawWhitespace { request.hasOuterWhitespace = true }
+  }
+
+  mutating func readMessage(_ index: Int) throws(JSONError) {
+    guard case .object = try scanner.kind() else {
+      note(.invalidType("messages[\(index)]", expected: "an object"))
+      try scanner.skipValue()
+      return
+    }
+    try scanner.openObject()
+    var isSeen = false
+    while let key = try scanner.nextKey() {
+      guard key.equals("role", in: body) else {
+        try scanner.skipValue()
+        continue
+      }
+      if isSeen { note(.duplicateKey("messages[\(index)].role")) }
+      isSeen = true
+      guard case .string = try scanner.kind() else {
+        note(.invalidType("messages[\(index)].role", expected: "a string"))
+        try scanner.skipValue()
+        continue
+      }
+      _ = try scanner.string()
+    }
+    if !isSeen { note(.missing("messages[\(index)].role")) }
+  }
+
+  mutating func readPrompt() throws(JSONError) {
+    let expected = "a string, or an array of strings, of tokens or of token arrays"
+    switch try scanner.kind() {
+    case .string:
+      let text = try scanner.string().range
+      request.prompt = (text.lowerBound - 1)..<(text.upperBound + 1)
+      request.promptKind = .text
+      return
+    case .array:
+      break
+    case .null:
+      return try scanner.literal()
+    default:
+      note(.invalidType("prompt", expected: expected))
+      request.prompt = try scanner.skipValue()
+      return
+    }
+    let start = scanner.offset
+    scanner.sawWhitespace = false
+    try scanner.openArray()
+    var kind = InferenceRequest.PromptKind.none
+    while try scanner.nextElement() {
+      let element = try readPromptElement()
+      switch (kind, element) {
+      case (.none, _): kind = element
+      case (.texts, .texts), (.tokens, .tokens), (.tokenLists, .tokenLists): break
+      default: note(.invalidType("prompt", expected: expected))
+      }
+      if case .none = element { note(.invalidType("prompt", expected: expected)) }
+    }
+    if case .none = kind { note(.invalidValue("prompt", reason: "it must not be an empty array")) }
+    request.prompt = start..<scanner.offset
+    request.promptKind = kind
+    if scanner.sawWhitespace { request.hasOuterWhitespace = true }
+  }
+
+  /// What an array would be if all its elements were like the next one; `.none` when there is no such prompt.
+  private mutating func readPromptElement() throws(JSONError) -> InferenceRequest.PromptKind {
+    switch try scanner.kind() {
+    case .string:
+      _ = try scanner.string()
+      return .texts
+    case .number:
+      return try readToken() ? .tokens : .none
+    case .array:
+      try scanner.openArray()
+      var isValid = true
+      while try scanner.nextElement() {
+        if case .number = try scanner.kind() {
+          if try !readToken() { isValid = false }
+        } else {
+          try scanner.skipValue()
+          isValid = false
+        }
+      }
+      return isValid ? .tokenLists : .none
+    default:
+      try scanner.skipValue()
+      return .none
+    }
+  }
+
+  private mutating func readToken() throws(JSONError) -> Bool {
+    let number = try scanner.number()
+    guard number.isInteger else { return false }
+    if let token = number.integer, token >= 0, token <= Int(UInt32.max) { return true }
+    note(.invalidValue("prompt", reason: "a token must be between 0 and 4294967295"))
+    return true
+  }
+}

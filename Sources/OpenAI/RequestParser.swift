@@ -1,0 +1,225 @@
+// One pass over a request body: validates JSON, picks out the fields the frontend depends on.
+
+internal import Base
+internal import JSON
+
+extension InferenceRequest {
+  /// Reads a request body.
+  ///
+  /// Throws a 400 with `invalid_json` when the text is not JSON, else for the first field at fault `invalid_type`,
+  /// `invalid_value` or `missing_required_parameter`. Unknown fields are the engine's business.
+  package static func parse(
+    _ body: UnsafeRawBufferPointer, endpoint: Endpoint
+  ) throws(APIError) -> InferenceRequest {
+    var parser = RequestParser(body, endpoint: endpoint)
+    do throws(JSONError) {
+      try parser.readBody()
+    } catch {
+      throw APIError.invalidJSON(error)
+    }
+    parser.checkWhole()
+    if let fault = parser.fault { throw fault }
+    return parser.request
+  }
+}
+
+/// What `stream_options` said.
+enum StreamOptions {
+  case absent
+  case null(Range<Int>)
+  /// Without a usable `include_usage`: where a member may be inserted, and whether others follow it.
+  case object(insertAt: Int, isEmpty: Bool)
+  /// `include_usage` is false or null, at this range.
+  case refused(Range<Int>)
+  case asked
+}
+
+/// The pass itself. A syntax error is thrown; the first fault of a field is kept and the scan goes on, so that a
+/// body that is no JSON at all is called that whatever its fields say.
+struct RequestParser {
+  let body: UnsafeRawBufferPointer
+  var scanner: JSONScanner
+  var request: InferenceRequest
+  var fault: APIError?
+  private var seen: UInt16 = 0
+  private var options = StreamOptions.absent
+  private var maxTokens: Int?
+  private var maxCompletionTokens: Int?
+  private var closingBrace = 0
+
+  init(_ body: UnsafeRawBufferPointer, endpoint: Endpoint) {
+    self.body = body
+    scanner = JSONScanner(body)
+    request = InferenceRequest(endpoint: endpoint, model: 0..<0, modelHasEscapes: false)
+  }
+
+  mutating func note(_ error: @autoclosure () -> APIError) {
+    if fault == nil { fault = error() }
+  }
+
+  mutating func readBody() throws(JSONError) {
+    guard case .object = try scanner.kind() else {
+      note(.bodyIsNotAnObject)
+      try scanner.skipValue()
+      return try scanner.finish()
+    }
+    try scanner.openObject()
+    while let text = try scanner.nextKey() {
+      guard let key = RequestKey.recognise(text, in: body, endpoint: request.endpoint) else {
+        try scanner.skipValue()
+        continue
+      }
+      if seen & key.rawValue != 0 { note(.duplicateKey("\(key.name)")) }
+      seen |= key.rawValue
+      try read(key)
+    }
+    closingBrace = scanner.offset - 1
+    try scanner.finish()
+  }
+
+  private mutating func read(_ key: RequestKey) throws(JSONError) {
+    switch key {
+    case .model: try readModel()
+    case .messages: try readMessages()
+    case .prompt: try readPrompt()
+    case .stream: request.stream = try readFlag("stream")
+    case .streamOptions: try readStreamOptions()
+    case .choices: request.choices = try readCount("n") ?? 1
+    case .maxTokens: maxTokens = try readCount("max_tokens")
+    case .maxCompletionTokens: maxCompletionTokens = try readCount("max_completion_tokens")
+    case .tools: try readTools()
+    case .cacheSalt:
+      if case .string = try scanner.kind() {
+        request.cacheSalt = try scanner.string().range
+      } else {
+        try scanner.skipValue()
+      }
+    }
+  }
+
+  /// What can only be judged when the whole body is known.
+  mutating func checkWhole() {
+    if fault != nil { return }
+    if seen & RequestKey.model.rawValue == 0 { note(.missing("model")) }
+    switch request.endpoint {
+    case .chatCompletions: if request.messages == nil { note(.missing("messages")) }
+    case .completions: if request.prompt == nil { note(.missing("prompt")) }
+    }
+    request.maxTokens = maxCompletionTokens ?? maxTokens
+    guard request.stream else {
+      switch options {
+      case .absent, .null: break
+      default:
+        note(.invalidValue("stream_options", reason: "it is only allowed when 'stream' is true"))
+      }
+      return
+    }
+    switch options {
+    case .asked:
+      request.includeUsage = true
+    case .absent:
+      request.usageEdit = BodyEdit(
+        range: closingBrace..<closingBrace, replacement: ",\"stream_options\":{\"include_usage\":true}")
+    case .null(let range):
+      request.usageEdit = BodyEdit(range: range, replacement: "{\"include_usage\":true}")
+    case .object(let position, let isEmpty):
+      request.usageEdit = BodyEdit(
+        range: position..<position,
+        replacement: isEmpty ? "\"include_usage\":true" : "\"include_usage\":true,")
+    case .refused(let range):
+      request.usageEdit = BodyEdit(range: range, replacement: "true")
+    }
+  }
+
+  // MARK: Fields
+
+  private mutating func readModel() throws(JSONError) {
+    guard case .string = try scanner.kind() else {
+      note(.invalidType("model", expected: "a string"))
+      try scanner.skipValue()
+      return
+    }
+    let name = try scanner.string()
+    if name.range.isEmpty { note(.invalidValue("model", reason: "it must not be empty")) }
+    request.model = name.range
+    request.modelHasEscapes = name.hasEscapes
+  }
+
+  private mutating func readFlag(_ param: StaticString) throws(JSONError) -> Bool {
+    switch try scanner.kind() {
+    case .true:
+      try scanner.literal()
+      return true
+    case .false, .null:
+      try scanner.literal()
+    default:
+      note(.invalidType("\(param)", expected: "a boolean"))
+      try scanner.skipValue()
+    }
+    return false
+  }
+
+  private mutating func readCount(_ param: StaticString) throws(JSONError) -> Int? {
+    switch try scanner.kind() {
+    case .null:
+      try scanner.literal()
+      return nil
+    case .number:
+      let number = try scanner.number()
+      guard number.isInteger else {
+        note(.invalidType("\(param)", expected: "an integer"))
+        return nil
+      }
+      guard let count = number.integer, count >= 1 else {
+        let isNegative = body[number.range.lowerBound] == UInt8(ascii: "-")
+        let isLarge = number.integer == nil && !isNegative
+        note(.invalidValue("\(param)", reason: isLarge ? "it is too large" : "it must be at least 1"))
+        return nil
+      }
+      return count
+    default:
+      note(.invalidType("\(param)", expected: "an integer"))
+      try scanner.skipValue()
+      return nil
+    }
+  }
+
+  private mutating func readStreamOptions() throws(JSONError) {
+    switch try scanner.kind() {
+    case .null:
+      options = .null(try scanner.skipValue())
+      return
+    case .object:
+      break
+    default:
+      note(.invalidType("stream_options", expected: "an object or null"))
+      try scanner.skipValue()
+      return
+    }
+    try scanner.openObject()
+    let insertAt = scanner.offset
+    var isEmpty = true
+    var isSeen = false
+    options = .absent
+    while let key = try scanner.nextKey() {
+      isEmpty = false
+      guard key.equals("include_usage", in: body) else {
+        try scanner.skipValue()
+        continue
+      }
+      if isSeen { note(.duplicateKey("stream_options.include_usage")) }
+      isSeen = true
+      switch try scanner.kind() {
+      case .true:
+        try scanner.literal()
+        options = .asked
+      case .false, .null:
+        options = .refused(try scanner.skipValue())
+      default:
+        note(.invalidType("stream_options.include_usage", expected: "a boolean"))
+        try scanner.skipValue()
+      }
+    }
+    if !isSeen { options = .object(insertAt: insertAt, isEmpty: isEmpty) }
+  }
+}

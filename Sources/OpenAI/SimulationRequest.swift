@@ -1,0 +1,249 @@
+// What the simulated engine needs beyond the frontend's view of a request: sampling fields and the prompt's text.
+
+internal import Base
+internal import JSON
+
+/// A request as the simulated engine reads it.
+package struct SimulationRequest: Sendable {
+  /// One prompt; a completions request may hold several.
+  package enum Prompt: Sendable, Equatable {
+    /// Text in UTF-8; a chat is written out in the ChatML layout with the answer's opening at the end.
+    case text([UInt8])
+
+    /// Token ids as the caller gave them.
+    case tokens([UInt32])
+  }
+
+  package let endpoint: Endpoint
+
+  /// The model's name, decoded.
+  package let model: String
+
+  /// At least one; a chat has exactly one.
+  package internal(set) var prompts: [Prompt] = []
+
+  /// `n`: answers for each prompt.
+  package let choices: Int
+
+  /// Bound on the answer's tokens; nil when the caller set none.
+  package let maxTokens: Int?
+
+  /// `min_tokens`, which engines know besides OpenAI's fields.
+  package internal(set) var minTokens = 0
+
+  package internal(set) var temperature: Double?
+  package internal(set) var topP: Double?
+  package internal(set) var seed: Int?
+
+  /// Texts that end the answer.
+  package internal(set) var stop: [String] = []
+
+  /// `ignore_eos`: go on to `maxTokens` whatever the model says.
+  package internal(set) var ignoresEndOfText = false
+
+  package let stream: Bool
+
+  /// `stream_options.include_usage`
+  package let includeUsage: Bool
+
+  /// `stream_options.continuous_usage_stats`: usage on each chunk.
+  package internal(set) var continuousUsage = false
+
+  /// `cache_salt`, decoded; empty when there is none.
+  package internal(set) var cacheSalt = ""
+
+  /// Reads a request body; throws what ``InferenceRequest/parse(_:endpoint:)`` throws, and `invalid_type` or
+  /// `invalid_value` for the sampling fields.
+  package static func parse(
+    _ body: UnsafeRawBufferPointer, endpoint: Endpoint
+  ) throws(APIError) -> SimulationRequest {
+    let checked = try InferenceRequest.parse(body, endpoint: endpoint)
+    var reader = SimulationReader(body: body, request: SimulationRequest(checked, body))
+    do throws(JSONError) {
+      try reader.read(checked)
+    } catch {
+      throw APIError.invalidJSON(error)
+    }
+    if let fault = reader.fault { throw fault }
+    return reader.request
+  }
+
+  private init(_ checked: InferenceRequest, _ body: UnsafeRawBufferPointer) {
+    endpoint = checked.endpoint
+    model = checked.modelName(in: body)
+    choices = checked.choices
+    maxTokens = checked.maxTokens
+    stream = checked.stream
+    includeUsage = checked.includeUsage
+  }
+}
+
+/// Second pass over a body that the first has found valid.
+private struct SimulationReader {
+  let body: UnsafeRawBufferPointer
+  var request: SimulationRequest
+  var fault: APIError?
+
+  mutating func read(_ checked: InferenceRequest) throws(JSONError) {
+    var scanner = JSONScanner(body)
+    try scanner.openObject()
+    while let key = try scanner.nextKey() {
+      switch key.decoded(in: body) {
+      case "temperature":
+        request.temperature = try number(&scanner, "temperature", in: 0...2)
+      case "top_p":
+        request.topP = try number(&scanner, "top_p", in: 0...1)
+      case "seed":
+        request.seed = try integer(&scanner, "seed")
+      case "min_tokens":
+        request.minTokens = try integer(&scanner, "min_tokens") ?? 0
+        if request.minTokens < 0 { note(.invalidValue("min_tokens", reason: "it must not be negative")) }
+      case "ignore_eos":
+        request.ignoresEndOfText = try flag(&scanner)
+      case "stop":
+        try readStop(&scanner)
+      case "stream_options":
+        try readStreamOptions(&scanner)
+      case "cache_salt":
+        if case .string = try scanner.kind() {
+          request.cacheSalt = try scanner.string().decoded(in: body)
+        } else {
+          try scanner.skipValue()
+        }
+      default:
+        try scanner.skipValue()
+      }
+    }
+    switch request.endpoint {
+    case .chatCompletions:
+      var chat = ChatTemplate(body: body)
+      try chat.write(tools: checked.tools, messages: checked.messages ?? 0..<0)
+      request.prompts = [.text(chat.text.bytes)]
+    case .completions:
+      try readPrompts(checked.prompt ?? 0..<0)
+    }
+  }
+
+  private mutating func note(_ error: APIError) {
+    if fault == nil { fault = error }
+  }
+
+  private mutating func flag(_ scanner: inout JSONScanner) throws(JSONError) -> Bool {
+    if case .true = try scanner.kind() {
+      try scanner.literal()
+      return true
+    }
+    try scanner.skipValue()
+    return false
+  }
+
+  private mutating func number(
+    _ scanner: inout JSONScanner, _ param: String, in range: ClosedRange<Double>
+  ) throws(JSONError) -> Double? {
+    switch try scanner.kind() {
+    case .number:
+      let value = Double(body.slice(try scanner.number().range).text) ?? .infinity
+      if range.contains(value) { return value }
+      note(
+        .invalidValue(
+          param, reason: "it must be between \(Int(range.lowerBound)) and \(Int(range.upperBound))"))
+    case .null:
+      try scanner.literal()
+    default:
+      note(.invalidType(param, expected: "a number"))
+      try scanner.skipValue()
+    }
+    return nil
+  }
+
+  private mutating func integer(_ scanner: inout JSONScanner, _ param: String) throws(JSONError) -> Int? {
+    switch try scanner.kind() {
+    case .number:
+      let number = try scanner.number()
+      if let value = number.integer { return value }
+      note(.invalidType(param, expected: "an integer"))
+    case .null:
+      try scanner.literal()
+    default:
+      note(.invalidType(param, expected: "an integer"))
+      try scanner.skipValue()
+    }
+    return nil
+  }
+
+  private mutating func readStop(_ scanner: inout JSONScanner) throws(JSONError) {
+    switch try scanner.kind() {
+    case .string:
+      request.stop = [try scanner.string().decoded(in: body)]
+    case .array:
+      request.stop = []
+      try scanner.openArray()
+      while try scanner.nextElement() {
+        if case .string = try scanner.kind() {
+          request.stop.append(try scanner.string().decoded(in: body))
+        } else {
+          note(.invalidType("stop", expected: "a string or an array of strings"))
+          try scanner.skipValue()
+        }
+      }
+    case .null:
+      try scanner.literal()
+    default:
+      note(.invalidType("stop", expected: "a string or an array of strings"))
+      try scanner.skipValue()
+    }
+    // An empty stop text would end each answer before it begins.
+    request.stop.removeAll { $0.isEmpty }
+    if request.stop.count > 16 { note(.invalidValue("stop", reason: "it must not hold more than 16 texts")) }
+  }
+
+  private mutating func readStreamOptions(_ scanner: inout JSONScanner) throws(JSONError) {
+    guard case .object = try scanner.kind() else {
+      try scanner.skipValue()
+      return
+    }
+    try scanner.openObject()
+    while let key = try scanner.nextKey() {
+      if key.equals("continuous_usage_stats", in: body) {
+        request.continuousUsage = try flag(&scanner)
+      } else {
+        try scanner.skipValue()
+      }
+    }
+  }
+
+  private mutating func readPrompts(_ range: Range<Int>) throws(JSONError) {
+    var scanner = JSONScanner(body.slice(range))
+    if case .string = try scanner.kind() {
+      request.prompts = [.text(try text(&scanner, from: range))]
+      return
+    }
+    var tokens: [UInt32] = []
+    try scanner.openArray()
+    while try scanner.nextElement() {
+      switch try scanner.kind() {
+      case .string: request.prompts.append(.text(try text(&scanner, from: range)))
+      case .array: request.prompts.append(.tokens(try tokenList(&scanner)))
+      default: tokens.append(try token(&scanner))
+      }
+    }
+    if !tokens.isEmpty { request.prompts = [.tokens(tokens)] }
+  }
+
+  private func text(_ scanner: inout JSONScanner, from range: Range<Int>) throws(JSONError) -> [UInt8] {
+    var buffer = ByteBuffer()
+    buffer.append(decoding: body.slice(range).slice(try scanner.string().range))
+    return buffer.bytes
+  }
+
+  private func tokenList(_ scanner: inout JSONScanner) throws(JSONError) -> [UInt32] {
+    var tokens: [UInt32] = []
+    try scanner.openArray()
+    while try scanner.nextElement() { tokens.append(try token(&scanner)) }
+    return tokens
+  }
+
+  private func token(_ scanner: inout JSONScanner) throws(JSONError) -> UInt32 {
+    UInt32(clamping: try scanner.number().integer ?? 0)
+  }
+}

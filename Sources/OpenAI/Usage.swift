@@ -1,0 +1,147 @@
+// Token counts and the reason an answer ended, as engines report them.
+
+package import Base
+internal import JSON
+
+/// The `usage` object of an answer.
+package struct Usage: Sendable, Equatable {
+  /// Tokens of the prompt.
+  package var promptTokens: Int
+
+  /// Tokens of the answer.
+  package var completionTokens: Int
+
+  /// `prompt_tokens_details.cached_tokens`: prompt tokens the engine took from its cache; nil when it did not say.
+  package var cachedTokens: Int?
+
+  package init(promptTokens: Int, completionTokens: Int, cachedTokens: Int? = nil) {
+    self.promptTokens = promptTokens
+    self.completionTokens = completionTokens
+    self.cachedTokens = cachedTokens
+  }
+
+  /// The top-level `usage` of a whole JSON answer; nil when there is none, or the answer is not JSON.
+  package static func parseUnary(_ body: UnsafeRawBufferPointer) -> Usage? {
+    AnswerSummary.parse(body)?.usage
+  }
+
+  /// Reads the value of `usage`, which is next in `scanner`; nil for null and when a count is missing or no count.
+  static func read(
+    _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
+  ) throws(JSONError) -> Usage? {
+    guard case .object = try scanner.kind() else {
+      try scanner.skipValue()
+      return nil
+    }
+    var prompt: Int?
+    var completion: Int?
+    var cached: Int?
+    try scanner.openObject()
+    while let key = try scanner.nextKey() {
+      switch key.range.count {
+      case 13 where key.equals("prompt_tokens", in: bytes): prompt = try count(&scanner)
+      case 17 where key.equals("completion_tokens", in: bytes): completion = try count(&scanner)
+      case 21 where key.equals("prompt_tokens_details", in: bytes):
+        cached = try cachedTokens(&scanner, in: bytes)
+      default: try scanner.skipValue()
+      }
+    }
+    guard let prompt, let completion else { return nil }
+    return Usage(promptTokens: prompt, completionTokens: completion, cachedTokens: cached)
+  }
+
+  private static func cachedTokens(
+    _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
+  ) throws(JSONError) -> Int? {
+    guard case .object = try scanner.kind() else {
+      try scanner.skipValue()
+      return nil
+    }
+    var cached: Int?
+    try scanner.openObject()
+    while let key = try scanner.nextKey() {
+      if key.equals("cached_tokens", in: bytes) {
+        cached = try count(&scanner)
+      } else {
+        try scanner.skipValue()
+      }
+    }
+    return cached
+  }
+
+  private static func count(_ scanner: inout JSONScanner) throws(JSONError) -> Int? {
+    guard case .number = try scanner.kind() else {
+      try scanner.skipValue()
+      return nil
+    }
+    return try scanner.number().integer.flatMap { $0 >= 0 ? $0 : nil }
+  }
+}
+
+extension ByteBuffer {
+  /// Appends `usage` as a JSON object in OpenAI's form.
+  package mutating func append(_ usage: Usage) {
+    append("{\"prompt_tokens\":" as StaticString)
+    append(decimal: usage.promptTokens)
+    append(",\"completion_tokens\":" as StaticString)
+    append(decimal: usage.completionTokens)
+    append(",\"total_tokens\":" as StaticString)
+    append(decimal: usage.promptTokens + usage.completionTokens)
+    if let cached = usage.cachedTokens {
+      append(",\"prompt_tokens_details\":{\"cached_tokens\":" as StaticString)
+      append(decimal: cached)
+      append(UInt8(ascii: "}"))
+    }
+    append(UInt8(ascii: "}"))
+  }
+}
+
+/// `finish_reason` of a choice.
+package enum CompletionFinish: UInt8, Sendable {
+  /// Not ended, or not said.
+  case none
+  case stop, length, toolCalls, contentFilter, functionCall
+  /// The engine gave up: `abort` (vLLM, SGLang) or `error`.
+  case abort, error
+  /// A word this server does not know.
+  case other
+
+  /// The word on the wire; nil when there is none.
+  package var name: StaticString? {
+    switch self {
+    case .none, .other: nil
+    case .stop: "stop"
+    case .length: "length"
+    case .toolCalls: "tool_calls"
+    case .contentFilter: "content_filter"
+    case .functionCall: "function_call"
+    case .abort: "abort"
+    case .error: "error"
+    }
+  }
+
+  /// The reason that `word` names.
+  init(_ word: UnsafeRawBufferPointer) {
+    switch word.count {
+    case 4 where word.equals("stop"): self = .stop
+    case 5 where word.equals("abort"): self = .abort
+    case 5 where word.equals("error"): self = .error
+    case 6 where word.equals("length"): self = .length
+    case 10 where word.equals("tool_calls"): self = .toolCalls
+    case 13 where word.equals("function_call"): self = .functionCall
+    case 14 where word.equals("content_filter"): self = .contentFilter
+    default: self = .other
+    }
+  }
+
+  /// Reads the value of `finish_reason`, which is next in `scanner`.
+  static func read(
+    _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
+  ) throws(JSONError) -> CompletionFinish {
+    guard case .string = try scanner.kind() else {
+      try scanner.skipValue()
+      return .none
+    }
+    return CompletionFinish(bytes.slice(try scanner.string().range))
+  }
+}
