@@ -43,6 +43,18 @@ struct LoadReport {
     return Double(server.cpu.total) / 1e3 / Double(completed)
   }
 
+  /// Microseconds of the server's CPU time for each token.
+  var cpuPerToken: Double? {
+    guard let server, tokens > 0 else { return nil }
+    return Double(server.cpu.total) / 1e3 / Double(tokens)
+  }
+
+  /// Share of the server's CPU time that is user code, by the kernel's sampling.
+  var userShare: Double? {
+    guard let cpu = server?.cpu, cpu.user + cpu.system > 0 else { return nil }
+    return Double(cpu.user) / Double(cpu.user + cpu.system)
+  }
+
   /// Instructions of the server for each answer, in thousands.
   var kiloInstructionsPerRequest: Double? {
     guard let instructions = server?.instructions, completed > 0 else { return nil }
@@ -80,9 +92,8 @@ struct LoadReport {
   private var serverLines: [String] {
     var lines: [String] = []
     if let server, let perRequest = cpuPerRequest {
-      let perToken = tokens > 0 ? Double(server.cpu.total) / 1e3 / Double(tokens) : 0
-      let parts = Double(max(server.cpu.user + server.cpu.system, 1))
-      let user = fixed(Double(server.cpu.user) * 100 / parts, 0)
+      let perToken = cpuPerToken ?? 0
+      let user = fixed((userShare ?? 0) * 100, 0)
       lines.append(
         "server CPU      \(readable(perRequest)) µs/req, \(readable(perToken)) µs/token, \(user) % of it user code"
       )

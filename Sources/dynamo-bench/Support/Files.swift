@@ -67,3 +67,20 @@ func directoryEntries(_ path: String) -> [String] {
   }
   return names
 }
+
+/// Appends `text` to the file at `path`; false when that fails.
+func appendFile(_ path: String, _ text: String) -> Bool {
+  let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+  guard descriptor >= 0 else { return false }
+  defer { close(descriptor) }
+  return writeAll(descriptor, text)
+}
+
+/// Removes the folder at `path` with everything in it.
+func removeTree(_ path: String) {
+  for name in directoryEntries(path) {
+    let child = "\(path)/\(name)"
+    if unlink(child) != 0 { removeTree(child) }
+  }
+  rmdir(path)
+}
