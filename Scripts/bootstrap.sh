@@ -11,7 +11,7 @@ esac
 
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
 run_packages=(curl)
-test_packages=(python3-venv systemd lsof)
+test_packages=(python3-venv systemd docker-compose)
 
 missing_packages() {
   local package
