@@ -88,7 +88,7 @@ def check_directions(description: dict) -> None:
 
 def protocol_requirements(sources: list[Path]) -> set[str]:
     """Names of functions that protocols of the tree ask for: their witnesses are documented at the protocol."""
-    names = {"hash", "==", "<", "encode", "makeIterator", "next"}
+    names = {"log", "hash", "==", "<", "encode", "makeIterator", "next"}
     for path in sources:
         depth = 0
         for line in path.read_text().splitlines():
