@@ -27,7 +27,7 @@ package enum ChunkKind: UInt8, Sendable {
 ///
 /// Successive chunks of a stream differ only in one string. The bytes before and behind that string in the chunk that
 /// was last read in full are remembered; a chunk with the same bytes around one whole string has the same structure,
-/// so it is again a token with the same usage and finish reason, and needs no reading. Anything else is read in full.
+/// so it is again a token and nothing else, and needs no reading. Anything that differs is read in full.
 package struct ChunkInspector: ~Copyable {
   /// The usage told last.
   package private(set) var usage: Usage?
@@ -94,8 +94,12 @@ package struct ChunkInspector: ~Copyable {
       if reader.hasOtherToken { return .token }
       return reader.choices == 0 && reader.usage != nil ? .usageOnly : .other
     }
-    // Usage changes with each chunk, so surroundings that hold it never match again.
-    if reader.usage == nil { remember(data, around: text) } else { forgetPattern() }
+    // A match must mean that nothing but a token was told; and usage, where it comes with each chunk, never repeats.
+    if reader.usage == nil, reader.finishReason == nil {
+      remember(data, around: text)
+    } else {
+      forgetPattern()
+    }
     return .token
   }
 
