@@ -131,11 +131,12 @@ final class ExportDriver {
       fillParts()
     }
     let limits = configuration.message
+    let bytesMax = min(limits.bytesAimed, limits.bytesMax)
     var slices: [SpanSlice] = []
     var spans = 0
     var bytes = 0
     while let next = parts.first {
-      let fits = spans + next.spanCount <= limits.spansMax && bytes + next.bytes.count <= limits.bytesAimed
+      let fits = spans + next.spanCount <= limits.spansMax && bytes + next.bytes.count <= bytesMax
       guard slices.isEmpty || fits else { break }
       slices.append(next)
       spans += next.spanCount

@@ -11,7 +11,7 @@ protocol ExporterConnectionDelegate: AnyObject {
   func connectionOpened()
   /// A stream ended.
   func connectionFinished(_ exchange: HTTP2Exchange)
-  /// The connection is gone; streams still open were handed over before. Not told after ``ExporterConnection/close()``.
+  /// The connection is gone and an open call with it. Not told after ``ExporterConnection/close()``.
   func connectionClosed(_ cause: String)
 }
 
@@ -33,6 +33,7 @@ final class ExporterConnection: EventHandler {
   private var registration: Registration?
   private var state = State.connecting
   private var out = ByteBuffer()
+  private var hasReceived = false
   /// Calls that got an answer here.
   private(set) var answeredCalls = 0
 
@@ -103,7 +104,11 @@ final class ExporterConnection: EventHandler {
       let count = loop.system.receive(descriptor, room, loop.scratch.count)
       if count == -Int(EAGAIN) { return }
       if count < 0 { return fail("recv: \(String(cString: strerror(Int32(-count))))") }
-      if count == 0 { return fail("the collector closed the connection") }
+      if count == 0 {
+        let spokeOtherwise = hasReceived && !session.receivedSettings
+        return fail(spokeOtherwise ? ExporterConnection.notHTTP2 : "the collector closed the connection")
+      }
+      hasReceived = true
       do {
         try session.receive(UnsafeRawBufferPointer(start: room, count: count))
       } catch {
@@ -166,10 +171,7 @@ final class ExporterConnection: EventHandler {
   private func fail(_ cause: String) {
     if case .closed = state { return }
     let delegate = delegate
-    session.connectionLost()
-    let finished = session.takeFinished()
     close()
-    for exchange in finished { delegate?.connectionFinished(exchange) }
     delegate?.connectionClosed(cause)
   }
 }

@@ -1,0 +1,183 @@
+// The tracing switches and the SDK's variables, value by value.
+
+import Base
+import GRPC
+import Testing
+
+@testable import Exporter
+
+private func settings(_ environment: [String: String]) throws -> ExporterSettings {
+  try ExporterConfiguration.from(
+    environment: environment.merging(["OTEL_EXPORT_ENABLED": "true"]) { mine, _ in mine }, version: "1.0")
+}
+
+private func configuration(_ environment: [String: String]) throws -> ExporterConfiguration {
+  try #require(try settings(environment).configuration)
+}
+
+struct ExporterConfigurationTests {
+  @Test(arguments: ["1", "true", "TRUE", "on", "yes", "Yes"])
+  func exportIsOn(value: String) throws {
+    #expect(try settings(["OTEL_EXPORT_ENABLED": value]).configuration != nil)
+  }
+
+  @Test(arguments: ["", "0", "false", "off", "no", "enabled"])
+  func exportIsOff(value: String) throws {
+    #expect(try settings(["OTEL_EXPORT_ENABLED": value]).configuration == nil)
+  }
+
+  @Test func exportIsOffWithoutTheSwitchAndWhereTheSDKIs() throws {
+    #expect(try ExporterConfiguration.from(environment: [:], version: "1").configuration == nil)
+    #expect(try settings(["OTEL_SDK_DISABLED": "true"]).configuration == nil)
+    #expect(try settings(["OTEL_SDK_DISABLED": "1"]).configuration != nil)
+    #expect(try settings(["OTEL_TRACES_EXPORTER": "none"]).configuration == nil)
+    // What would be refused does not matter while export is off.
+    #expect(
+      try settings(["OTEL_EXPORT_ENABLED": "0", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://x"]).configuration
+        == nil)
+  }
+
+  @Test func defaultsHold() throws {
+    let configuration = try configuration([:])
+    #expect(configuration.host == "localhost")
+    #expect(configuration.port == 4317)
+    #expect(configuration.method.authority == "localhost:4317")
+    #expect(configuration.callTimeout == 10 * second)
+    #expect(configuration.delay == second)
+    #expect(configuration.queue.spansMax == 65_536)
+    #expect(configuration.queue.bytesMax == 16 << 20)
+    #expect(configuration.queue.spansDue == 512)
+    #expect(configuration.method.userAgent == "OTel-OTLP-Exporter-Swift/1.0")
+    #expect(try settings([:]).warnings.isEmpty)
+  }
+
+  @Test func endpointsFollowTheirOrder() throws {
+    var environment = ["OTEL_EXPORT_ENDPOINT": "http://c:3"]
+    let old = try settings(environment)
+    #expect(old.configuration?.host == "c")
+    #expect(old.warnings.count == 1)
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://b:2"
+    #expect(try configuration(environment).host == "b")
+    environment["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = "http://a:1"
+    #expect(try configuration(environment).host == "a")
+    environment["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = ""
+    #expect(try configuration(environment).host == "b")
+  }
+
+  @Test(arguments: [
+    ("http://tempo:4317", "tempo", 4317, "tempo:4317"), ("http://tempo", "tempo", 4317, "tempo:4317"),
+    ("HTTP://tempo:14317/ignored/path?x", "tempo", 14317, "tempo:14317"),
+    ("http://127.0.0.1:65535/", "127.0.0.1", 65535, "127.0.0.1:65535"),
+    ("http://[::1]:4317", "::1", 4317, "[::1]:4317"), ("http://[fe80::1]", "fe80::1", 4317, "[fe80::1]:4317"),
+    ("  http://tempo:4317 ", "tempo", 4317, "tempo:4317"),
+  ])
+  func endpointIsRead(url: String, host: String, port: UInt16, authority: String) throws {
+    let configuration = try configuration(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url])
+    #expect(configuration.host == host)
+    #expect(configuration.port == port)
+    #expect(configuration.method.authority == authority)
+  }
+
+  @Test(arguments: [
+    "https://tempo:4317", "ftp://tempo:4317", "tempo:4317", "localhost", "http://", "http://:4317",
+    "http://tempo:0", "http://tempo:65536", "http://tempo:x", "http://tempo:+1", "http://[::1",
+    "http://[::1]x",
+    "http://user@tempo:4317", "http://a b:4317", "http://tempo:", "unix:///run/otlp.sock",
+  ])
+  func endpointThatCannotBeFollowedIsRefusedByName(url: String) {
+    let error = #expect(throws: ExporterConfigurationError.self) {
+      try settings(["OTEL_EXPORTER_OTLP_ENDPOINT": url])
+    }
+    #expect(error?.message.contains("OTEL_EXPORTER_OTLP_ENDPOINT=\(url)") == true)
+  }
+
+  @Test func endpointWithoutASchemeNeedsTheWordInsecure() throws {
+    let environment = ["OTEL_EXPORTER_OTLP_ENDPOINT": "tempo:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"]
+    #expect(try configuration(environment).host == "tempo")
+  }
+
+  @Test(arguments: ["http/protobuf", "http/json", "HTTP/protobuf"])
+  func protocolThatIsNotSpokenIsRefused(value: String) {
+    #expect(throws: ExporterConfigurationError.self) {
+      try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": value])
+    }
+  }
+
+  @Test func protocolOfTracesWinsAndUnknownOnesAreIgnored() throws {
+    let environment = [
+      "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+    ]
+    #expect(try settings(environment).warnings.isEmpty)
+    let unknown = try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"])
+    #expect(unknown.configuration != nil)
+    #expect(unknown.warnings.count == 1)
+  }
+
+  @Test func headersAreDecodedAndLowered() throws {
+    let configuration = try configuration([
+      "OTEL_EXPORTER_OTLP_HEADERS": "X-Scope-OrgID = tenant%201 ,, authorization=Bearer%20a%3Db"
+    ])
+    #expect(configuration.method.metadata.map { $0.name } == ["x-scope-orgid", "authorization"])
+    #expect(configuration.method.metadata.map { $0.value } == ["tenant 1", "Bearer a=b"])
+  }
+
+  @Test func badHeadersAreIgnoredWithoutTheirValues() throws {
+    let settings = try settings([
+      "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "good=1,noequals,bad=%zz,line=secret%0Abreak,te=x,=v",
+      "OTEL_EXPORTER_OTLP_HEADERS": "other=1",
+    ])
+    #expect(settings.configuration?.method.metadata.map { $0.name } == ["good"])
+    #expect(settings.warnings.count == 5)
+    #expect(!settings.warnings.contains { $0.contains("secret") })
+  }
+
+  @Test func timesAreRead() throws {
+    let configuration = try configuration([
+      "OTEL_EXPORTER_OTLP_TIMEOUT": "2500", "OTEL_BSP_SCHEDULE_DELAY": "200",
+      "OTEL_BSP_EXPORT_TIMEOUT": "7000",
+    ])
+    #expect(configuration.callTimeout == 2_500 * millisecond)
+    #expect(configuration.delay == 200 * millisecond)
+    #expect(configuration.retry.total == 7 * second)
+    let traces = ["OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "60000"]
+    #expect(try self.configurationOf(traces).callTimeout == 60 * second)
+    #expect(try self.configurationOf(traces).retry.total == 60 * second)
+    #expect(try self.configurationOf(["OTEL_EXPORTER_OTLP_TIMEOUT": "0"]).callTimeout == nil)
+  }
+
+  private func configurationOf(_ environment: [String: String]) throws -> ExporterConfiguration {
+    try configuration(environment)
+  }
+
+  @Test func batchingIsRead() throws {
+    let configuration = try configuration([
+      "OTEL_BSP_MAX_QUEUE_SIZE": "300", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100",
+    ])
+    #expect(configuration.queue.spansMax == 300)
+    #expect(configuration.queue.spansDue == 100)
+    #expect(configuration.message.spansMax == 100)
+    let small = try self.configurationOf(["OTEL_BSP_MAX_QUEUE_SIZE": "100"])
+    #expect(small.queue.spansDue == 100)
+    let crossed = try settings(["OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "200"])
+    #expect(crossed.configuration?.queue.spansDue == 100)
+    #expect(crossed.warnings.count == 1)
+  }
+
+  @Test(arguments: [
+    "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT",
+  ])
+  func badNumbersAreIgnoredWithAWarning(name: String) throws {
+    for value in ["x", "-1", "1.5", "99999999999999999999"] {
+      let settings = try settings([name: value])
+      #expect(settings.warnings.count == 1)
+      #expect(settings.configuration?.queue.spansMax == 65_536)
+      #expect(settings.configuration?.callTimeout == 10 * second)
+    }
+  }
+
+  @Test func compressionIsRefusedWithAWarning() throws {
+    #expect(try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"]).warnings.count == 1)
+    #expect(try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": "none"]).warnings.isEmpty)
+  }
+}
