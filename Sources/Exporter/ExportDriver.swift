@@ -181,10 +181,11 @@ final class ExportDriver {
     status.update { $0.callsByStatus[answer.status.code.rawValue] += 1 }
     switch ExportVerdict(answer) {
     case .accepted(let rejected, let remark):
+      // First, so that the line about the outage does not count what this answer drops.
+      recovered()
       let lost = min(rejected, message.spanCount)
       queue.settle(sent: message.spanCount - lost, dropped: lost, .rejected)
       self.message = nil
-      recovered()
       if lost > 0 || !remark.isEmpty { log.partialSuccess(rejected: lost, remark, at: loop.now) }
       log.queueFull(total: ledger.dropped(.queueFull), at: loop.now)
       pump()
@@ -192,10 +193,10 @@ final class ExportDriver {
       if wasRefused, repeatAtOnce() { return }
       failed(answer.status.description, hint: hint)
     case .refused:
-      queue.settle(sent: 0, dropped: message.spanCount, .rejected)
-      self.message = nil
       // The receiver is there and speaks: no outage.
       recovered()
+      queue.settle(sent: 0, dropped: message.spanCount, .rejected)
+      self.message = nil
       status.update { $0.lastError = answer.status.description }
       log.refused(answer.status, spans: message.spanCount, at: loop.now)
       pump()
