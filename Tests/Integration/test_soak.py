@@ -1,5 +1,6 @@
 """20,000 requests through two workers with every span exported: no error, nothing dropped, memory flat."""
 
+import json
 import re
 import statistics
 import subprocess
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.processes import BIN, MODEL, chat, eventually, free_port
+from support.processes import BIN, MODEL, chat, eventually, free_port, request
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -22,16 +23,16 @@ def resident(pid: int) -> float:
     return statistics.median(readings)
 
 
-def load(port: int, requests: int) -> None:
-    command = [BIN / "dynamo-bench", "load", "--url", f"http://127.0.0.1:{port}", "--model", MODEL]
-    command += ["--requests", str(requests), "--concurrency", "256", "--stream", "--max-tokens", "8"]
+def load(port: int, requests: int, seed: int) -> None:
+    command = [BIN / "dynamo-bench", "load", "--url", f"http://127.0.0.1:{port}", "--model", MODEL, "--seed", str(seed)]
+    command += ["--requests", str(requests), "--connections", "256", "--stream", "--tokens", "8", "--check", "shape", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_soak(stack):
-    sink_port = free_port()
-    sink = stack.server("sink", ["dynamo-bench", "sink", "--port", str(sink_port)], stack.env(), sink_port)
+    sink_port, stats_port = free_port(), free_port()
+    sink = stack.server("sink", ["dynamo-bench", "sink", "--port", str(sink_port), "--stats-port", str(stats_port)], stack.env(), sink_port)
     env = {
         "OTEL_EXPORT_ENABLED": "true",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink_port}",
@@ -41,9 +42,9 @@ def test_soak(stack):
         stack.worker("--speedup-ratio", "100", env=env)
     frontend = stack.frontend(env=env)
     eventually("both known", lambda: frontend.get("/health")[2].count(b'"instance_id"') >= 2)
-    load(frontend.port, 10_000)
+    load(frontend.port, 10_000, seed=1)
     warm = resident(frontend.child.pid)
-    load(frontend.port, 20_000)
+    load(frontend.port, 20_000, seed=2)
     assert frontend.post("/v1/chat/completions", chat())[0] == 200
     after = resident(frontend.child.pid)
     assert after <= warm * 1.1 + 2, f"{warm:.1f} MiB after 10,000 requests, {after:.1f} MiB after 30,000"
@@ -54,4 +55,6 @@ def test_soak(stack):
 
     made, sent, dropped = eventually("the books balance", books, timeout=60)
     assert dropped == 0 and made >= 30_000 * 3
+    received = json.loads(request(stats_port, "GET", "/stats")[2])["spans"]
+    assert received >= sent, "the sink has the frontend's spans, and the workers' besides"
     assert sink.alive()
