@@ -118,5 +118,7 @@ let package = Package(
     tests("Engine", ["OpenAI", "Base"]),
     tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
     tests("WorkerServer", ["Engine", "Telemetry", "Base"]),
+    .testTarget(
+      name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
   ]
 )

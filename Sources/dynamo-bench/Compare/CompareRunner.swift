@@ -26,6 +26,8 @@ final class CompareRunner {
   private var setting: PeerSetting
   private let worker: ChildProcess
   private var results = Results()
+  /// Requests that each peer answered, measured or not.
+  private var answered: [String: Int] = [:]
   private(set) var failures = 0
 
   init(_ options: CompareOptions, _ setting: PeerSetting, loop: EventLoop) throws(CompareError) {
@@ -89,6 +91,7 @@ final class CompareRunner {
     load.seed = options.seed &+ UInt64(round) &* 1_000
     load.process = peer.process
     let report = try run(load)
+    answered[peer.peer.name, default: 0] += report.completed + load.warmUpRequests
     let affinity = preset.workload.prefixGroups > 0 ? try groupAffinity() : nil
     let result = RoundResult(
       round: round, peer: peer.peer.name, workload: preset.rawValue, report: report, affinity: affinity)
@@ -124,6 +127,7 @@ final class CompareRunner {
     for peer in running {
       if case .direct = peer.peer.kind { continue }
       let mine = try timeToFirstToken(peer.targets(for: .c), workload, round)
+      answered[peer.peer.name, default: 0] += mine.answered
       results.added[peer.peer.name, default: []].append(
         (mine.median - direct.median, mine.tail - direct.tail))
     }
@@ -131,7 +135,7 @@ final class CompareRunner {
 
   private func timeToFirstToken(
     _ targets: [Target], _ workload: Workload, _ round: Int
-  ) throws(CompareError) -> (median: Double, tail: Double) {
+  ) throws(CompareError) -> (median: Double, tail: Double, answered: Int) {
     var load = LoadOptions(targets: targets, workload: workload)
     load.model = setting.model
     load.duration = options.duration
@@ -141,7 +145,10 @@ final class CompareRunner {
     let report = try run(load)
     failures += report.failed
     let histogram = report.measurements.firstToken
-    return (Double(histogram.value(at: 0.5)) / 1e6, Double(histogram.value(at: 0.99)) / 1e6)
+    return (
+      Double(histogram.value(at: 0.5)) / 1e6, Double(histogram.value(at: 0.99)) / 1e6,
+      report.completed + load.warmUpRequests
+    )
   }
 
   // MARK: Memory and spans
@@ -175,7 +182,7 @@ final class CompareRunner {
     Clock.sleep(milliseconds: 6_000)
     for peer in running {
       guard let sink = peer.sink else { continue }
-      let requests = results.rounds.filter { $0.peer == peer.peer.name }.map(\.report.completed).reduce(0, +)
+      let requests = answered[peer.peer.name] ?? 0
       let spans = sink.spans
       results.spansPerRequest[peer.peer.name] = requests == 0 ? 0 : Double(spans) / Double(requests)
       if spans == 0 {

@@ -149,10 +149,10 @@ final class AnswerCheck {
   private func endStream() {
     if !held.isEmpty { fail(.event, held.readable) }
     if !sawDone { fail(.done, "stream ended without [DONE] after \(tokens) tokens") }
+    checkCount()
     if !sawFinish { fail(.shape, "no finish_reason") }
     if includeUsage, usageTokens == nil { fail(.usage, "usage was asked for and did not come") }
     if !includeUsage, usageTokens != nil { fail(.usage, "usage came and was not asked for") }
-    checkCount()
   }
 
   private func checkCount() {

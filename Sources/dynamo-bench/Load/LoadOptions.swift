@@ -14,13 +14,13 @@ struct Target: Equatable {
     guard rest.hasPrefix("http://") else { return nil }
     rest = rest.dropFirst("http://".count)
     if rest.hasSuffix("/") { rest = rest.dropLast() }
-    guard let colon = rest.lastIndex(of: ":"), let port = UInt16(rest[rest.index(after: colon)...]), port > 0
-    else {
-      return rest.isEmpty || rest.contains("/") ? nil : Target(host: String(rest), port: 80)
-    }
-    var host = rest[..<colon]
+    if rest.isEmpty || rest.contains("/") { return nil }
+    // The colons of a bare IPv6 address are inside of its brackets.
+    let colon = rest.hasSuffix("]") ? nil : rest.lastIndex(of: ":")
+    var host = colon.map { rest[..<$0] } ?? rest
+    guard let port = colon.map({ UInt16(rest[rest.index(after: $0)...]) }) ?? 80, port > 0 else { return nil }
     if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-    return host.isEmpty || host.contains("/") ? nil : Target(host: String(host), port: port)
+    return host.isEmpty ? nil : Target(host: String(host), port: port)
   }
 
   /// As it stands in a `host` header.
