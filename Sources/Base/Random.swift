@@ -56,6 +56,28 @@ package struct UUID: Sendable, Equatable {
     high = random.next() & ~0xf000 | 0x4000
     low = random.next() & ~(0b11 << 62) | (0b10 << 62)
   }
+
+  /// Reads the usual form of 36 characters, in either case and of any version; nil for anything else.
+  package init?(_ text: UnsafeRawBufferPointer) {
+    guard text.count == 36 else { return nil }
+    var words: (UInt64, UInt64) = (0, 0)
+    var nibbles = 0
+    for (index, byte) in text.enumerated() {
+      if index == 8 || index == 13 || index == 18 || index == 23 {
+        guard byte == UInt8(ascii: "-") else { return nil }
+        continue
+      }
+      guard let nibble = Hex.value(byte) else { return nil }
+      if nibbles < 16 {
+        words.0 = words.0 << 4 | UInt64(nibble)
+      } else {
+        words.1 = words.1 << 4 | UInt64(nibble)
+      }
+      nibbles += 1
+    }
+    high = words.0
+    low = words.1
+  }
 }
 
 extension ByteBuffer {

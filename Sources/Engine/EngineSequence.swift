@@ -1,6 +1,6 @@
 // One sequence in the simulated engine: its tokens as hashes, its blocks, its text so far.
 
-internal import Base
+package import Base
 
 /// A request on its way through the engine; the caller keeps it only to cancel it.
 ///
@@ -113,7 +113,7 @@ package final class EngineSequence {
   }
 
   /// The counts so far; a sequence that never ran has waited until `now`.
-  func usage(at now: Nanoseconds) -> SequenceUsage {
+  package func usage(at now: Nanoseconds) -> SequenceUsage {
     var usage = usage
     if scheduled == nil { usage.queueTime = now > submitted ? now - submitted : 0 }
     return usage

@@ -12,6 +12,8 @@ struct TokenStream {
   private(set) var last: UInt32?
   /// Output tokens so far, resumed ones included.
   private(set) var count = 0
+  /// Whether the clause that is being said has its verb.
+  private var hasVerb = false
   /// Output tokens after which the text ends by itself; nil when only a limit ends it.
   let naturalLength: Int?
 
@@ -30,6 +32,11 @@ struct TokenStream {
     state = Self.mix(state ^ UInt64(token))
     last = token
     count += 1
+    switch Vocabulary.wordClass(of: token) {
+    case .verb?: hasVerb = true
+    case .period?, .conjunction?: hasVerb = false
+    default: break
+    }
   }
 
   /// The next token.
@@ -46,21 +53,22 @@ struct TokenStream {
     if remaining <= 1 { return .period }
     let dice = draw & 0xff
     switch previous {
-    case nil, .period?: return remaining == 2 ? .noun : .article
+    case nil, .period?, .preposition?, .conjunction?: return remaining == 2 ? .noun : .article
     case .article?: return dice < 112 && remaining > 2 ? .adjective : .noun
     case .adjective?: return .noun
-    case .noun?: return nextClassAfterNoun(dice)
+    case .noun?: return nextClassAfterNoun(dice, remaining)
     case .verb?: return dice < 176 && remaining > 3 ? .article : .adverb
     case .adverb?:
       if remaining == 2 { return .adverb }
       return dice < 144 ? .period : dice < 200 ? .preposition : .conjunction
-    case .preposition?, .conjunction?: return remaining == 2 ? .noun : .article
     }
   }
 
-  private func nextClassAfterNoun(_ dice: UInt64) -> Vocabulary.WordClass {
-    if let naturalLength, naturalLength - count == 2 { return .verb }
-    return dice < 128 ? .verb : dice < 192 ? .preposition : dice < 232 ? .period : .conjunction
+  /// A clause gets its verb before it ends; with one it may end, go on, or be joined to another.
+  private func nextClassAfterNoun(_ dice: UInt64, _ remaining: Int) -> Vocabulary.WordClass {
+    if remaining == 2 { return hasVerb ? .adverb : .verb }
+    if !hasVerb { return dice < 192 ? .verb : .preposition }
+    return dice < 144 ? .period : dice < 208 ? .preposition : .conjunction
   }
 
   /// A full-avalanche mix of 64 bits (the finisher of splitmix64).

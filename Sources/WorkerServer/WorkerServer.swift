@@ -1,1 +1,257 @@
-// Placeholder until this room is built.
+// A worker as its process sees it: started, reachable, stopped. Several may live in one process.
+
+internal import Base
+internal import Engine
+internal import EventLoop
+internal import Glibc
+internal import Logging
+internal import OpenAI
+internal import Synchronization
+internal import Telemetry
+internal import Transport
+package import Workers
+
+/// An OpenAI-compatible server in front of one engine, on threads of its own.
+package final class WorkerServer: Sendable {
+  private struct Running {
+    let mailbox: Mailbox
+    let control: LoopBound<WorkerControl>
+    let threads: [Thread]
+    let address: SocketAddress
+    let systemAddress: SocketAddress?
+  }
+
+  package let configuration: WorkerConfiguration
+  private let telemetry: WorkerTelemetry
+  private let running = Mutex<Running?>(nil)
+  private let id: UInt64
+
+  /// Prepares a worker; nothing is opened yet.
+  package init(configuration: WorkerConfiguration, telemetry: WorkerTelemetry) {
+    var configuration = configuration
+    if case .simulated = configuration.engine { configuration.threads = 1 }
+    self.configuration = configuration
+    self.telemetry = telemetry
+    if let given = configuration.instanceID {
+      id = given
+    } else {
+      var random = Xoshiro256(seed: Machine.randomSeed())
+      id = DiscoveryIdentity.instanceID(using: &random)
+    }
+  }
+
+  /// Under which name and id the worker is known.
+  package var identity: DiscoveryIdentity {
+    DiscoveryIdentity(
+      namespace: configuration.namespace, component: configuration.component,
+      endpoint: configuration.endpoint,
+      instanceID: id)
+  }
+
+  /// The port that the worker listens on; 0 before ``start()``.
+  package var port: UInt16 { running.withLock { $0?.address.port ?? 0 } }
+
+  /// The port of the system server; nil where there is none.
+  package var systemPort: UInt16? { running.withLock { $0?.systemAddress?.port } }
+
+  /// The URL under which the worker is registered.
+  package var url: String { advertisedURL(port: port) }
+
+  private func advertisedURL(port: UInt16) -> String {
+    if let url = configuration.advertiseURL { return url }
+    // Who listens on all addresses is reached, on this machine, by the loopback one.
+    let any = ["0.0.0.0", "::", ""].contains(configuration.host)
+    let host = any ? "127.0.0.1" : configuration.host
+    return host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
+  }
+
+  /// Opens the sockets and starts the threads. Registration follows by itself when the engine is ready.
+  package func start() throws(WorkerStartError) {
+    let faults = faults()
+    guard faults.isEmpty else { throw WorkerStartError(faults.joined(separator: "; ")) }
+    do throws(SystemError) {
+      try open()
+    } catch {
+      throw WorkerStartError("\(configuration.host):\(configuration.port): \(error)")
+    }
+  }
+
+  private func faults() -> [String] {
+    var faults: [String] = []
+    for name in [configuration.namespace, configuration.component, configuration.endpoint]
+    where !DiscoveryIdentity.isName(name) {
+      faults.append("'\(name)' cannot name a namespace, component or endpoint")
+    }
+    switch configuration.engine {
+    case .simulated(let engine): faults += engine.faults()
+    case .openAI(let url, _):
+      do throws(WorkerStartError) { _ = try EngineURL(url) } catch { faults.append(error.description) }
+    }
+    return faults
+  }
+
+  /// Begins the orderly end: the record is withdrawn, requests are served for the grace period, streams run on until the
+  /// drain's deadline. `done` runs on a thread of the worker when its last span was handed over; then ``join()``
+  /// returns. A second call shortens what the first began.
+  package func stop(_ done: (@Sendable () -> Void)? = nil) {
+    guard let (mailbox, control) = running.withLock({ $0.map { ($0.mailbox, $0.control) } }) else {
+      done?()
+      return
+    }
+    mailbox.submit { loop in control.open(on: loop).stop(done) }
+  }
+
+  /// Waits until the worker's threads ended.
+  package func join() {
+    let threads = running.withLock { $0?.threads } ?? []
+    for thread in threads { thread.join() }
+  }
+
+  static func upstream(_ url: EngineURL, _ addresses: [SocketAddress]) -> Upstream {
+    Upstream(id: 1, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix)
+  }
+
+  // MARK: Putting it together
+
+  private func open() throws(SystemError) {
+    let logger = telemetry.logs.logger("\(LogTarget.worker)")
+    let (listener, address) = try Sockets.listen(host: configuration.host, port: configuration.port)
+    let shared = WorkerShared(
+      configuration: configuration, identity: identity, telemetry: telemetry,
+      metrics: WorkerMetrics(
+        telemetry.registry, configuration: configuration, buckets: MetricBuckets().requestDuration),
+      models: ServedModelsBox(), started: Machine.monotonicNanoseconds,
+      startedWallSeconds: Machine.wallNanoseconds / second)
+    observeUptime(shared)
+
+    let loads = LoopLoads(count: configuration.threads)
+    let counters = ListenerCounters()
+    var workers: [WorkerLoop] = []
+    for index in 0..<configuration.threads {
+      let loop = try EventLoop(index: index, seed: Machine.randomSeed())
+      let worker = WorkerLoop(loop: loop, shared: shared)
+      worker.server = HTTPServer(
+        loop: loop, application: worker, limits: configuration.serverLimits, loads: loads, counters: counters)
+      workers.append(worker)
+    }
+    let peers = workers.compactMap { worker in
+      worker.server.map { (worker.loop.mailbox, LoopBound($0, of: worker.loop)) }
+    }
+    for worker in workers {
+      worker.server?.share(with: peers)
+      try worker.server?.listen(on: listener)
+    }
+    let first = workers[0]
+    let registrar = configuration.discoveryFolder.map {
+      Registrar(
+        $0, record: DiscoveryRecord(identity, transport: .http(advertisedURL(port: address.port))),
+        on: first.loop,
+        logger: logger)
+    }
+    let control = WorkerControl(
+      first,
+      handles: workers.map { WorkerLoopHandle(mailbox: $0.loop.mailbox, worker: LoopBound($0, of: $0.loop)) },
+      loads: loads, listener: listener, registrar: registrar, logger: logger)
+    attachEngine(to: workers, control)
+    let systemAddress = try openSystemServer(on: first, control, counters)
+
+    logger.info(
+      "listening",
+      metadata: [
+        "address": "\(address)", "port": .stringConvertible(Int(address.port)),
+        "instance_id": .stringConvertible(id),
+        "url": "\(advertisedURL(port: address.port))",
+      ])
+    if let systemAddress {
+      logger.info(
+        "system server listening",
+        metadata: ["address": "\(systemAddress)", "port": .stringConvertible(Int(systemAddress.port))])
+    }
+    try startThreads(workers, control, address, systemAddress)
+  }
+
+  private func startThreads(
+    _ workers: [WorkerLoop], _ control: WorkerControl, _ address: SocketAddress,
+    _ systemAddress: SocketAddress?
+  ) throws(SystemError) {
+    var threads: [Thread] = []
+    for (index, worker) in workers.enumerated() {
+      let handed = Handed(worker: worker, control: index == 0 ? control : nil)
+      threads.append(
+        try Thread(name: "worker-\(index)") {
+          handed.control?.start()
+          handed.worker.loop.run()
+        })
+    }
+    let bound = LoopBound(control, of: workers[0].loop)
+    let mailbox = workers[0].loop.mailbox
+    running.withLock {
+      $0 = Running(
+        mailbox: mailbox, control: bound, threads: threads, address: address, systemAddress: systemAddress)
+    }
+  }
+
+  private func attachEngine(to workers: [WorkerLoop], _ control: WorkerControl) {
+    switch configuration.engine {
+    case .simulated(let engine):
+      for worker in workers { worker.backend = SimulatedBackend(engine, on: worker) }
+    case .openAI(let text, let apiKey):
+      guard let url = try? EngineURL(text) else { return }
+      let upstream = Self.upstream(url, SocketAddress.resolve(host: url.host, port: url.port))
+      let first = workers[0].loop
+      let mailbox = first.mailbox
+      let bound = LoopBound(control, of: first)
+      for worker in workers {
+        worker.backend = OpenAIBackend(
+          upstream, apiKey: apiKey, limits: configuration.clientLimits, on: worker
+        ) {
+          mailbox.submit { loop in
+            bound.open(on: loop).watcher?.look()
+            bound.open(on: loop).resolveAgain()
+          }
+        }
+      }
+      let authorization = apiKey.map { Array("Bearer \($0)".utf8) } ?? []
+      control.watcher = EngineWatcher(url, upstream: upstream, authorization: authorization, on: first) {
+        [unowned control] result in
+        switch result {
+        case .success(let facts): control.engineAnswered(facts)
+        case .failure(let failure): control.engineFailed(failure.reason)
+        }
+      }
+    }
+  }
+
+  private func openSystemServer(
+    on worker: WorkerLoop, _ control: WorkerControl, _ counters: ListenerCounters
+  ) throws(SystemError) -> SocketAddress? {
+    guard let port = configuration.systemPort else { return nil }
+    let (descriptor, address) = try Sockets.listen(host: configuration.systemHost, port: port)
+    let server = HTTPServer(
+      loop: worker.loop, application: SystemApplication(worker), limits: configuration.serverLimits,
+      loads: LoopLoads(count: 1), counters: counters)
+    try server.listen(on: descriptor)
+    control.systemServer = server
+    return address
+  }
+
+  private func observeUptime(_ shared: WorkerShared) {
+    let started = shared.started
+    telemetry.registry.observe(
+      .componentUptime, .gauge,
+      labels: [
+        ("dynamo_namespace", configuration.namespace), ("dynamo_component", configuration.component),
+        ("dynamo_endpoint", configuration.endpoint),
+      ]
+    ) { Double(Machine.monotonicNanoseconds - started) / 1e9 }
+  }
+}
+
+/// Hands a loop and what belongs to it to its thread.
+///
+/// Unchecked because neither is Sendable: both are made on the starting thread, given away once before the new thread
+/// runs, and used by that thread alone from then on.
+private struct Handed: @unchecked Sendable {
+  let worker: WorkerLoop
+  let control: WorkerControl?
+}

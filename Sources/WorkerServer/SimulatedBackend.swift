@@ -1,0 +1,154 @@
+// The simulated engine on a loop: driven by the loop's clock, spoken to by exchanges.
+
+internal import Base
+internal import Engine
+internal import EventLoop
+internal import OpenAI
+internal import Telemetry
+
+/// Runs one ``SimulatedEngine`` on one loop.
+final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
+  private let engine: SimulatedEngine
+  private let worker: WorkerLoop
+  private let timer = Timer()
+  private var isQueued = false
+
+  init(_ configuration: EngineConfiguration, on worker: WorkerLoop) {
+    engine = SimulatedEngine(configuration)
+    self.worker = worker
+    worker.shared.metrics.totalBlocks.set(configuration.blockCount)
+  }
+
+  /// Sequences that one request may ask for: prompts times choices.
+  static let sequencesPerRequestMax = 128
+
+  func generate(
+    for exchange: InferenceExchange, _ request: InferenceRequest
+  ) throws(APIError) -> any Generation {
+    let body = exchange.body.readable
+    let wanted = try SimulationRequest.parse(body, endpoint: exchange.endpoint)
+    let (sequences, overflow) = wanted.prompts.count.multipliedReportingOverflow(by: wanted.choices)
+    guard !overflow, sequences <= Self.sequencesPerRequestMax else {
+      throw .invalidValue(
+        "n", reason: "at most \(Self.sequencesPerRequestMax) answers can be asked for at once")
+    }
+    let generation = SimulatedGeneration(exchange, wanted, backend: self)
+    let prompts = prompts(of: wanted, request, body)
+    for (index, prompt) in prompts.enumerated() {
+      for choice in 0..<wanted.choices {
+        do throws(EngineRefusal) {
+          try submit(prompt, wanted, choice: choice, to: generation.addChoice(prompt: index))
+        } catch {
+          generation.withdraw()
+          throw Self.error(for: error, endpoint: exchange.endpoint)
+        }
+      }
+    }
+    exchange.releaseBody()
+    changed()
+    return generation
+  }
+
+  private func submit(
+    _ prompt: [UInt8], _ wanted: SimulationRequest, choice: Int, to client: SimulatedChoice
+  ) throws(EngineRefusal) {
+    let now = worker.loop.now
+    let result = prompt.withUnsafeBytes { bytes -> Result<EngineSequence, EngineRefusal> in
+      var request = EngineRequest(prompt: bytes)
+      request.outputTokensMax = wanted.maxTokens
+      request.stops = wanted.stop
+      request.variation =
+        UInt64(choice) &+ UInt64(bitPattern: Int64(wanted.seed ?? 0)) &* 0x9e37_79b9_7f4a_7c15
+      if !wanted.cacheSalt.isEmpty {
+        request.cacheSalt = Array(wanted.cacheSalt.utf8).withUnsafeBytes { XXH3.hash($0, seed: 1) }
+      }
+      return Result { () throws(EngineRefusal) in try engine.submit(request, client: client, now: now) }
+    }
+    client.sequence = try result.get()
+  }
+
+  /// The bytes of each prompt. One text goes in as the frontend hashes it, so that its predictions and the cache agree
+  /// block by block; token ids are four bytes each.
+  private func prompts(
+    of wanted: SimulationRequest, _ request: InferenceRequest, _ body: UnsafeRawBufferPointer
+  ) -> [[UInt8]] {
+    if wanted.prompts.count == 1, case .text = wanted.prompts[0] {
+      if let slice = request.canonicalSlice(of: body) { return [Array(slice)] }
+      var canonical = ByteBuffer(capacity: body.count)
+      request.canonical(of: body, into: &canonical)
+      return [canonical.bytes]
+    }
+    return wanted.prompts.map { prompt in
+      switch prompt {
+      case .text(let text): text
+      case .tokens(let tokens):
+        tokens.flatMap { token in withUnsafeBytes(of: token.littleEndian) { Array($0) } }
+      }
+    }
+  }
+
+  private static func error(for refusal: EngineRefusal, endpoint: Endpoint) -> APIError {
+    switch refusal {
+    case .queueFull: return .overloaded()
+    case .promptTooLong(let tokens, let limit):
+      let param: String
+      switch endpoint {
+      case .chatCompletions: param = "messages"
+      case .completions: param = "prompt"
+      }
+      return APIError(
+        status: 400, code: "context_length_exceeded", param: param,
+        message: "The prompt has \(tokens) tokens; with at least one token of output it must fit in \(limit)."
+      )
+    }
+  }
+
+  // MARK: Sequences
+
+  func cancel(_ sequence: EngineSequence) -> SequenceUsage {
+    let usage = engine.cancel(sequence, now: worker.loop.now)
+    changed()
+    return usage
+  }
+
+  func pause(_ sequence: EngineSequence) { engine.pause(sequence) }
+
+  func resume(_ sequence: EngineSequence) {
+    engine.resume(sequence)
+    changed()
+  }
+
+  // MARK: Time
+
+  /// Something happened that the engine should look at once this wake-up's events are all in.
+  private func changed() {
+    guard !isQueued else { return }
+    isQueued = true
+    worker.loop.atEndOfTick(self)
+  }
+
+  func endOfTick() {
+    isQueued = false
+    pump()
+  }
+
+  func timerFired(_ timer: Timer) { pump() }
+
+  private func pump() {
+    let loop = worker.loop
+    engine.advance(to: loop.now)
+    let load = engine.load
+    worker.shared.metrics.cacheUsage.set(Double(load.activeBlocks) / Double(load.totalBlocks))
+    if load.promptTokens > 0 {
+      worker.shared.metrics.cacheHitRate.set(Double(load.cachedTokens) / Double(load.promptTokens))
+    }
+    guard let deadline = engine.nextDeadline else {
+      loop.cancel(timer)
+      return
+    }
+    // A step that takes no time: the next one follows after others had their turn.
+    if deadline <= loop.now { changed() } else { loop.arm(timer, at: deadline, self) }
+  }
+
+  func close() { worker.loop.cancel(timer) }
+}

@@ -1,0 +1,212 @@
+// The answer of the simulated engine: its tokens as events of a stream, or gathered into one body.
+
+internal import Base
+internal import Engine
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Transport
+
+/// One request in the simulated engine: a choice for each sequence.
+final class SimulatedGeneration: Generation {
+  private let exchange: InferenceExchange
+  private let backend: SimulatedBackend
+  private var choices: [SimulatedChoice] = []
+  private var open = 0
+  private let wanted: SimulationRequest
+  private let id: String
+  private let created: Int
+  private let writer: CompletionStreamWriter
+  private var isPaused = false
+  private var outputTokens = 0
+
+  init(_ exchange: InferenceExchange, _ wanted: SimulationRequest, backend: SimulatedBackend) {
+    self.exchange = exchange
+    self.wanted = wanted
+    self.backend = backend
+    var id = ByteBuffer(capacity: 36)
+    id.append(exchange.identity.requestID)
+    self.id = id.text
+    created = Int(clamping: exchange.worker.loop.system.wallNanoseconds() / second)
+    writer = CompletionStreamWriter(
+      endpoint: exchange.endpoint, id: id.text, created: created, model: exchange.model,
+      sendsUsage: wanted.includeUsage)
+  }
+
+  /// Adds a choice for the prompt of that index, to be given to the engine.
+  func addChoice(prompt: Int) -> SimulatedChoice {
+    let choice = SimulatedChoice(index: choices.count, prompt: prompt, generation: self)
+    choices.append(choice)
+    open += 1
+    return choice
+  }
+
+  /// The request is refused: what was submitted already is taken back.
+  func withdraw() {
+    for choice in choices {
+      if let sequence = choice.sequence { _ = backend.cancel(sequence) }
+      choice.end()
+    }
+  }
+
+  func cancel() {
+    guard open > 0 else { return }
+    exchange.report.isCancelled = true
+    for choice in choices {
+      guard choice.finish == nil, let sequence = choice.sequence else { continue }
+      choice.usage = backend.cancel(sequence)
+      choice.end()
+    }
+    open = 0
+    fillReport()
+  }
+
+  func outputDrained() {
+    guard isPaused else { return }
+    isPaused = false
+    for choice in choices where choice.finish == nil {
+      if let sequence = choice.sequence { backend.resume(sequence) }
+    }
+  }
+
+  // MARK: Tokens
+
+  fileprivate func produced(_ text: UnsafeRawBufferPointer, by choice: SimulatedChoice) {
+    let worker = exchange.worker
+    exchange.report.sawToken(at: worker.loop.now)
+    outputTokens += 1
+    guard wanted.stream else {
+      choice.text.append(contentsOf: text)
+      return
+    }
+    if !exchange.hasBegun { beginStream() }
+    worker.scratch.removeAll()
+    if !choice.hasBegun {
+      choice.hasBegun = true
+      writer.writeRole(choice: choice.index, into: &worker.scratch)
+    }
+    // While a stop string may be beginning there is nothing to show.
+    if !text.isEmpty {
+      writer.writeText(text, choice: choice.index, usage: continuousUsage(choice), into: &worker.scratch)
+    }
+    exchange.send(worker.scratch.readable)
+    if exchange.outputIsFull { pause() }
+  }
+
+  fileprivate func finished(_ summary: SequenceSummary, _ choice: SimulatedChoice) {
+    choice.usage = summary.usage
+    choice.finish = summary.reason == .stop ? .stop : .length
+    open -= 1
+    if wanted.stream, let reason = choice.finish {
+      let worker = exchange.worker
+      worker.scratch.removeAll()
+      writer.writeFinish(reason, choice: choice.index, into: &worker.scratch)
+      exchange.send(worker.scratch.readable)
+    }
+    choice.end()
+    if open == 0 { complete() }
+  }
+
+  private func beginStream() {
+    var fields = ByteBuffer(capacity: 128)
+    fields.header("content-type", "text/event-stream; charset=utf-8" as StaticString)
+    fields.header("cache-control", "no-cache" as StaticString)
+    fields.header("x-accel-buffering", "no" as StaticString)
+    exchange.respond(status: 200, fields: fields.readable, body: .stream)
+  }
+
+  /// The caller reads too slowly: no more tokens until it has caught up.
+  private func pause() {
+    guard !isPaused else { return }
+    isPaused = true
+    for choice in choices where choice.finish == nil {
+      if let sequence = choice.sequence { backend.pause(sequence) }
+    }
+  }
+
+  private func continuousUsage(_ choice: SimulatedChoice) -> Usage? {
+    guard wanted.continuousUsage, wanted.includeUsage, let sequence = choice.sequence else { return nil }
+    let usage = sequence.usage(at: exchange.worker.loop.now)
+    return Usage(
+      promptTokens: usage.promptTokens, completionTokens: outputTokens, cachedTokens: usage.cachedTokens)
+  }
+
+  // MARK: The end
+
+  private func complete() {
+    fillReport()
+    let worker = exchange.worker
+    let usage = Usage(
+      promptTokens: exchange.report.inputTokens ?? 0, completionTokens: exchange.report.outputTokens ?? 0,
+      cachedTokens: exchange.report.cachedTokens)
+    worker.scratch.removeAll()
+    if wanted.stream {
+      if wanted.includeUsage { writer.writeUsage(usage, into: &worker.scratch) }
+      CompletionStreamWriter.writeDone(into: &worker.scratch)
+    } else {
+      let answer = CompletionAnswer(
+        endpoint: exchange.endpoint, id: id, created: created, model: exchange.model,
+        choices: choices.map { CompletionAnswer.Choice(text: $0.text, finishReason: $0.finish ?? .none) },
+        usage: usage)
+      answer.write(into: &worker.scratch)
+      var fields = ByteBuffer(capacity: 64)
+      fields.header("content-type", "application/json" as StaticString)
+      exchange.respond(status: 200, fields: fields.readable, body: .length(worker.scratch.count))
+    }
+    exchange.send(worker.scratch.readable)
+    exchange.finish()
+  }
+
+  /// Prompts count once however many choices each has; times are those of the first choice.
+  private func fillReport() {
+    exchange.report.ended = exchange.worker.loop.now
+    var input = 0
+    var cached = 0
+    var output = 0
+    var prompts = 0
+    for choice in choices {
+      guard let usage = choice.usage else { continue }
+      output += usage.outputTokens
+      guard choice.prompt == prompts else { continue }
+      prompts += 1
+      input += usage.promptTokens
+      cached += usage.cachedTokens
+    }
+    exchange.report.inputTokens = input
+    exchange.report.cachedTokens = cached
+    exchange.report.outputTokens = output
+    guard let first = choices.first, let usage = first.usage else { return }
+    exchange.report.queueTime = usage.queueTime
+    if usage.outputTokens > 0 {
+      exchange.report.prefillTime = usage.prefillTime
+      exchange.report.decodeTime = usage.decodeTime
+    }
+    if let reason = first.finish?.name { exchange.report.finishReason = "\(reason)" }
+  }
+}
+
+/// One sequence of a generation.
+final class SimulatedChoice: SequenceClient {
+  let index: Int
+  let prompt: Int
+  var sequence: EngineSequence?
+  var usage: SequenceUsage?
+  var finish: CompletionFinish?
+  var hasBegun = false
+  /// The whole text, of an answer that is not streamed.
+  var text: [UInt8] = []
+  private var generation: SimulatedGeneration?
+
+  init(index: Int, prompt: Int, generation: SimulatedGeneration) {
+    self.index = index
+    self.prompt = prompt
+    self.generation = generation
+  }
+
+  /// Nothing more comes; lets go of the generation, which holds this choice.
+  func end() { generation = nil }
+
+  func produced(_ text: UnsafeRawBufferPointer) { generation?.produced(text, by: self) }
+
+  func finished(_ summary: SequenceSummary) { generation?.finished(summary, self) }
+}

@@ -1,0 +1,66 @@
+// What a worker is told at start: engine, address, identity, deadlines.
+
+package import Base
+package import Engine
+package import Transport
+package import Workers
+
+/// Everything a worker is told. Immutable once it runs.
+package struct WorkerConfiguration: Sendable {
+  /// What generates.
+  package enum EngineKind: Sendable {
+    /// The built-in simulated engine.
+    case simulated(EngineConfiguration)
+    /// A running server that speaks OpenAI's API, at an `http://` URL; `apiKey` goes into its `authorization`.
+    case openAI(url: String, apiKey: String?)
+  }
+
+  /// The name that requests use for the model.
+  package var model = "Qwen/Qwen3-0.6B"
+  /// Somebody chose ``model``; otherwise an attached engine's own name for it is taken.
+  package var modelIsGiven = false
+  package var engine = EngineKind.simulated(EngineConfiguration())
+  package var host = "127.0.0.1"
+  /// 0 picks a free port.
+  package var port: UInt16 = 0
+  /// Event loops. A simulated engine lives on one, so it is always 1 there.
+  package var threads = 1
+  /// The URL to register; nil: `http://` with the host and the real port.
+  package var advertiseURL: String?
+  package var namespace = "dynamo"
+  package var component = "backend"
+  package var endpoint = "generate"
+  package var role = WorkerRole.aggregated
+  /// At most 2^53; nil draws one.
+  package var instanceID: UInt64?
+  /// Where to register; nil registers nowhere.
+  package var discoveryFolder: DiscoveryFolder?
+  /// The system server's address; a nil port means no system server, 0 picks one.
+  package var systemHost = "0.0.0.0"
+  package var systemPort: UInt16?
+  /// How long after the start the worker registers and calls itself ready.
+  package var startupTime: Nanoseconds = 0
+  package var serverLimits = ServerLimits()
+  package var clientLimits = ClientLimits()
+  /// Longest request body; more is 413.
+  package var bodyBytesMax = 64 << 20
+  /// Bytes of request bodies that one loop holds at once; more is 529.
+  package var bodyMemoryMax = 512 << 20
+  /// After the stop began, how long requests are still taken while the record is gone already.
+  package var drainGrace: Nanoseconds = 0
+  /// After that, how long open requests may take.
+  package var drainTimeout: Nanoseconds = 900 * second
+  package var version = "0.1.0"
+
+  package init() {}
+
+  /// Dynamo's name of the endpoint.
+  package var endpointURL: String { "dyn://\(namespace).\(component).\(endpoint)" }
+}
+
+/// Why a worker could not start.
+package struct WorkerStartError: Error, Sendable, CustomStringConvertible {
+  package let description: String
+
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,76 @@
+// What a worker is given to tell the world: span sink, books, metrics, logs. Several workers may live in one process,
+// each with its own.
+
+internal import Base
+package import Telemetry
+
+/// The telemetry of one service.
+package struct WorkerTelemetry: Sendable {
+  /// Where finished spans go; nil makes none.
+  package let spanSink: (any SpanSink)?
+  package let ledger: SpanLedger
+  package let registry: MetricRegistry
+  package let logs: LogOutput
+  /// Trace context is taken from requests and passed on, even where no span is made.
+  package let tracesContext: Bool
+  /// Whether a request that brings no trace context is recorded.
+  package let rootsAreSampled: Bool
+  /// How long finished spans may wait on a loop.
+  package let publisherLimits: SpanPublisher.Limits
+
+  package init(
+    spanSink: (any SpanSink)?, ledger: SpanLedger, registry: MetricRegistry, logs: LogOutput,
+    tracesContext: Bool,
+    rootsAreSampled: Bool = true, publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
+  ) {
+    self.spanSink = spanSink
+    self.ledger = ledger
+    self.registry = registry
+    self.logs = logs
+    self.tracesContext = tracesContext
+    self.rootsAreSampled = rootsAreSampled
+    self.publisherLimits = publisherLimits
+  }
+}
+
+/// The worker's cells of Dynamo's `dynamo_component_*` families, looked up once.
+final class WorkerMetrics: Sendable {
+  /// Why a request failed, as the label `error_type` says it.
+  enum ErrorType: String, CaseIterable {
+    case deserialization, invalidMessage = "invalid_message", responseStream = "response_stream", generate
+  }
+
+  let requests: Counter
+  let requestBytes: Counter
+  let responseBytes: Counter
+  let cancellations: Counter
+  let duration: Histogram
+  let inflight: Gauge
+  let cacheUsage: Gauge
+  let cacheHitRate: Gauge
+  let totalBlocks: Gauge
+  private let errors: [Counter]
+
+  init(_ registry: MetricRegistry, configuration: WorkerConfiguration, buckets: HistogramBuckets) {
+    let labels = [
+      ("dynamo_namespace", configuration.namespace), ("dynamo_component", configuration.component),
+      ("dynamo_endpoint", configuration.endpoint), ("model", configuration.model),
+    ]
+    requests = registry.counter(.componentRequests, labels: labels)
+    requestBytes = registry.counter(.componentRequestBytes, labels: labels)
+    responseBytes = registry.counter(.componentResponseBytes, labels: labels)
+    cancellations = registry.counter(.componentCancellations, labels: labels)
+    duration = registry.histogram(.componentRequestDuration, buckets: buckets, labels: labels)
+    inflight = registry.gauge(.componentInflightRequests, labels: labels)
+    cacheUsage = registry.gauge(.componentCacheUsage, labels: labels)
+    cacheHitRate = registry.gauge(.componentKVCacheHitRate, labels: labels)
+    totalBlocks = registry.gauge(.componentTotalBlocks, labels: labels)
+    errors = ErrorType.allCases.map {
+      registry.counter(.componentErrors, labels: labels + [("error_type", $0.rawValue)])
+    }
+  }
+
+  func countError(_ type: ErrorType) {
+    if let index = ErrorType.allCases.firstIndex(of: type) { errors[index].add() }
+  }
+}

@@ -1,0 +1,149 @@
+// The process: settings, telemetry, the worker, signals, the end. Thin: everything of weight is in WorkerServer.
+
+import Base
+import EventLoop
+import Exporter
+import Glibc
+import Logging
+import Settings
+import Telemetry
+import WorkerServer
+
+/// Runs dynamo-worker from command line to exit status.
+enum WorkerProcess {
+  /// 0 after an orderly end, 1 when it could not start, 2 for a bad command line.
+  static func run(_ arguments: [String]) -> Int32 {
+    // Before any thread exists: threads inherit the mask, and signals come by descriptor.
+    SignalSource.block([SIGTERM, SIGINT])
+    let environment = processEnvironment()
+    let settings: SettingsValues
+    let configuration: WorkerConfiguration
+    do {
+      settings = try SettingsParser.parse(
+        .worker, arguments: arguments, environment: environment, readFile: readFile)
+      switch settings.request {
+      case .help: return say(SettingsTable.worker.helpText)
+      case .dump: return say(SettingsTable.worker.markdown)
+      case .version: return say("dynamo-worker \(WorkerConfiguration().version)\n")
+      case .run: break
+      }
+      if settings.subcommand == "doctor" { return say(settings.reportText) }
+      configuration = try WorkerConfiguration(settings, environment: environment)
+    } catch {
+      complain("\(error)")
+      return 2
+    }
+    do {
+      try serve(configuration, settings, settings.effectiveEnvironment(environment))
+      return 0
+    } catch {
+      complain("\(error)")
+      return 1
+    }
+  }
+
+  private static func serve(
+    _ configuration: WorkerConfiguration, _ settings: SettingsValues, _ environment: [String: String]
+  ) throws {
+    Machine.raiseDescriptorLimit()
+    let logging = LogConfiguration(environment: environment)
+    let writer = try LogWriter { count in
+      LogOutput.droppedLine(count, configuration: logging, at: Machine.wallNanoseconds)
+    }
+    defer { writer.stop(within: 2 * second) }
+    let logs = LogOutput(configuration: logging, sink: writer) { Machine.wallNanoseconds }
+    let logger = logs.logger("\(LogTarget.worker)")
+    for warning in settings.warnings + logging.warnings { logger.warning("\(warning)") }
+    for warning in configuration.warnings(passThrough: settings.passThrough) { logger.warning("\(warning)") }
+
+    let registry = MetricRegistry()
+    let ledger = SpanLedger()
+    registry.register(ledger)
+    registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
+    let exporter = try startExporter(configuration, environment, ledger, registry, logs)
+    let isJSON = if case .jsonl = logging.format { true } else { false }
+    let telemetry = WorkerTelemetry(
+      spanSink: exporter, ledger: ledger, registry: registry, logs: logs,
+      tracesContext: exporter != nil || isJSON)
+
+    let worker = WorkerServer(configuration: configuration, telemetry: telemetry)
+    defer { exporter?.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
+    try worker.start()
+    try waitForEnd(of: worker, logger)
+    worker.join()
+  }
+
+  private static func startExporter(
+    _ configuration: WorkerConfiguration, _ environment: [String: String], _ ledger: SpanLedger,
+    _ registry: MetricRegistry, _ logs: LogOutput
+  ) throws -> SpanExporter? {
+    let logger = logs.logger("\(LogTarget.exporter)")
+    let settings = try ExporterConfiguration.from(environment: environment, version: configuration.version)
+    for warning in settings.warnings { logger.warning("\(warning)") }
+    guard let exporterConfiguration = settings.configuration else { return nil }
+    var random = Xoshiro256(seed: Machine.randomSeed())
+    var id = ByteBuffer(capacity: 36)
+    id.append(UUID(using: &random))
+    let resource = TelemetryResource(
+      environment: environment, defaultName: "dynamo-worker", version: configuration.version,
+      instanceID: id.text)
+    let exporter = SpanExporter(
+      configuration: exporterConfiguration, resource: resource, ledger: ledger, logger: logger)
+    exporter.register(on: registry)
+    try exporter.start()
+    return exporter
+  }
+
+  /// Returns when a signal was followed by an orderly end, or a second one cut it short.
+  private static func waitForEnd(of worker: WorkerServer, _ logger: Logger) throws {
+    let loop = try EventLoop(index: 0, seed: 0)
+    let mailbox = loop.mailbox
+    let signals = try SignalSource([SIGTERM, SIGINT], on: loop) { number in
+      logger.info("signal received", metadata: ["signal": "\(number == SIGTERM ? "SIGTERM" : "SIGINT")"])
+      worker.stop { mailbox.submit { $0.stop() } }
+    }
+    withExtendedLifetime(signals) { loop.run() }
+  }
+
+  private static func readFile(_ path: String) -> ConfigurationText {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return .failed(String(cString: strerror(errno))) }
+    defer { close(descriptor) }
+    var text = ByteBuffer()
+    while text.count < 1 << 20 {
+      let count = read(descriptor, text.reserve(65_536), 65_536)
+      if count < 0 { return .failed(String(cString: strerror(errno))) }
+      if count == 0 { return .text(text.text) }
+      text.commit(count)
+    }
+    return .failed("larger than 1 MiB")
+  }
+
+  private static func say(_ text: String) -> Int32 {
+    print(text, terminator: text.hasSuffix("\n") ? "" : "\n")
+    return 0
+  }
+
+  private static func complain(_ text: String) {
+    for line in text.split(separator: "\n") {
+      let line = Array("dynamo-worker: \(line)\n".utf8)
+      _ = line.withUnsafeBytes { write(2, $0.baseAddress, $0.count) }
+    }
+  }
+}
+
+extension SettingsValues {
+  /// `environment` with what the configuration file says about tracing and logging, for the rooms that read variables.
+  func effectiveEnvironment(_ environment: [String: String]) -> [String: String] {
+    var result = environment
+    for line in report where line.name == line.environment {
+      guard case .file = origin(line.name), let value = value(line.name) else { continue }
+      if case .duration(let length) = value {
+        result[line.environment] = String(length / millisecond)
+      } else {
+        result[line.environment] = value.text
+      }
+    }
+    return result
+  }
+}
