@@ -65,13 +65,13 @@ extension ByteBuffer {
     append("\r\n" as StaticString)
   }
 
-  /// Appends `name: value CRLF`; control bytes in `value` become spaces, so that text from outside cannot end the
+  /// Appends `name: text CRLF`; control bytes in `text` become spaces, so that text from outside cannot end the
   /// line. For cold paths.
-  package mutating func header(_ name: StaticString, _ value: String) {
+  package mutating func header(_ name: StaticString, text: String) {
     append(name)
     append(": " as StaticString)
-    var value = value
-    value.withUTF8 { bytes in
+    var text = text
+    text.withUTF8 { bytes in
       let room = reserve(bytes.count).assumingMemoryBound(to: UInt8.self)
       for (index, byte) in bytes.enumerated() {
         room[index] = byte < 0x20 || byte == 0x7f ? UInt8(ascii: " ") : byte

@@ -6,7 +6,6 @@ extension HTTP1HeadParser {
   /// Judges a request's fields and makes its view.
   func finishRequest(_ scan: HeadScan, _ line: RequestLine) -> RequestResult {
     var fields = view(scan)
-    let methodText = fields.slice(line.methodStart, line.methodEnd)
     if let error = hostError(fields, line, scan.minorVersion) { return .failed(error) }
     var framing = BodyFraming.none
     if let error = declaredFraming(fields, scan.minorVersion, &framing) { return .failed(error) }
@@ -17,7 +16,7 @@ extension HTTP1HeadParser {
       expectsContinue = expect.equalsIgnoringCase("100-continue")
     }
     let head = RequestHead(
-      method: Method(methodText), minorVersion: scan.minorVersion, keepAlive: keepAlive,
+      method: line.method, minorVersion: scan.minorVersion, keepAlive: keepAlive,
       expectsContinue: expectsContinue, framing: framing, fields: fields, line: line)
     return .head(head, length: scan.position)
   }
@@ -132,7 +131,12 @@ extension HTTP1HeadParser {
 
   /// Reads the `connection` fields; returns whether the connection persists (RFC 9112 section 9.3).
   private func connection(_ fields: inout HeaderFields, _ minorVersion: UInt8) -> Bool {
-    guard fields.contains(.connection) else { return minorVersion == 1 }
+    guard let first = fields.first(.connection) else { return minorVersion == 1 }
+    if !fields.repeated.contains(.connection) {
+      // The two usual values; bytes that the case bit would confuse with their letters cannot be in a value.
+      if first.count == 10, first.spellsToken("keep-alive") { return true }
+      if first.count == 5, first.spellsToken("close") { return false }
+    }
     var close = false
     var keep = false
     for index in 0..<fields.count {

@@ -17,8 +17,8 @@ extension HeadScan {
     line.methodEnd = UInt32(truncatingIfNeeded: methodEnd)
     position = methodEnd + 1
     guard position < count else { return .needMore }
-    let method = Method(UnsafeRawBufferPointer(start: base + start, count: methodEnd - start))
-    switch target(method, &line) {
+    line.method = Method(UnsafeRawBufferPointer(start: base + start, count: methodEnd - start))
+    switch target(&line) {
     case .done: break
     case .needMore: return .needMore
     case .failed(let error): return .failed(error)
@@ -47,17 +47,17 @@ extension HeadScan {
   }
 
   /// Parses a request target (RFC 9112 section 3.2) at `position`, up to the first byte that cannot belong to it.
-  private mutating func target(_ method: Method, _ line: inout RequestLine) -> HeadStep {
+  private mutating func target(_ line: inout RequestLine) -> HeadStep {
     line.targetStart = UInt32(truncatingIfNeeded: position)
     let first = base[position]
-    if case .connect = method {
+    if case .connect = line.method {
       return authority(&line, isWholeTarget: true)
     }
     if first == UInt8(ascii: "/") {
       return pathAndQuery(&line)
     }
     if first == UInt8(ascii: "*") {
-      guard case .options = method else { return .failed(.malformedTarget) }
+      guard case .options = line.method else { return .failed(.malformedTarget) }
       line.pathStart = UInt32(truncatingIfNeeded: position)
       position += 1
       line.pathEnd = UInt32(truncatingIfNeeded: position)
@@ -115,7 +115,7 @@ extension HeadScan {
   /// Moves over a path and a query; every `%` must begin two hexadecimal digits other than `00`.
   private mutating func pathAndQuery(_ line: inout RequestLine) -> HeadStep {
     line.pathStart = UInt32(truncatingIfNeeded: position)
-    switch run(UInt8(CBYTES_PATH)) {
+    switch run(isQuery: false) {
     case .done: break
     case .needMore: return .needMore
     case .failed(let error): return .failed(error)
@@ -124,13 +124,18 @@ extension HeadScan {
     guard base[position] == UInt8(ascii: "?") else { return .done }
     position += 1
     line.queryStart = UInt32(truncatingIfNeeded: position)
-    return run(UInt8(CBYTES_QUERY))
+    return run(isQuery: true)
   }
 
-  /// Moves over bytes of a class and percent-encoded triplets, to a byte that is neither.
-  private mutating func run(_ classBits: UInt8) -> HeadStep {
+  /// Moves over path or query bytes and percent-encoded triplets, to a byte that is neither.
+  @inline(__always)
+  private mutating func run(isQuery: Bool) -> HeadStep {
     while true {
-      position += cbytes_class_run(base + position, count - position, classBits)
+      let rest = count &- position
+      position &+=
+        isQuery
+        ? cbytes_class_run(base + position, rest, UInt8(CBYTES_QUERY))
+        : cbytes_path_run(base + position, rest)
       guard position < count else { return .needMore }
       guard base[position] == UInt8(ascii: "%") else { return .done }
       guard position + 2 < count else { return .needMore }
@@ -140,33 +145,36 @@ extension HeadScan {
     }
   }
 
-  /// Parses `version SP status [SP reason] CRLF` (RFC 9112 section 4).
+  /// Parses `version SP status [SP reason] CRLF` (RFC 9112 section 4). Many servers leave out the space before an
+  /// empty reason.
   mutating func statusLine(_ status: inout Int) -> HeadStep {
-    guard position + 12 < count else {
+    let start = position
+    switch version(.malformedStatusLine) {
+    case .done: break
+    case .needMore: return .needMore
+    case .failed(let error): return .failed(error)
+    }
+    // " 200" and the byte after it.
+    guard position + 5 <= count else {
       let rest = count - position
       return cbytes_find(base + position, rest, UInt8(ascii: "\n")) < rest
         ? .failed(.malformedStatusLine) : .needMore
     }
-    switch version() {
-    case .done: break
-    case .needMore: return .needMore
-    case .failed(let error):
-      if case .unsupportedVersion = error { return .failed(error) }
-      return .failed(.malformedStatusLine)
-    }
-    let digits = UnsafeRawBufferPointer(start: base + position + 9, count: 3)
-    guard base[position + 8] == UInt8(ascii: " "), let code = digits.decimal, (100...599).contains(code),
-      base[position + 12] == UInt8(ascii: " ") || base[position + 12] == UInt8(ascii: "\r")
+    let digits = UnsafeRawBufferPointer(start: base + position + 1, count: 3)
+    guard base[position] == UInt8(ascii: " "), let code = digits.decimal, (100...599).contains(code),
+      base[position + 4] == UInt8(ascii: " ") || base[position + 4] == UInt8(ascii: "\r")
     else { return .failed(.malformedStatusLine) }
     status = code
     var high: UInt32 = 0
-    let reason = position + 12
+    let reason = position + 4
     let lineEnd = reason + cbytes_value_run(base + reason, count - reason, &high)
-    if lineEnd - position > limits.startLineBytesMax { return .failed(.malformedStatusLine) }
-    guard lineEnd + 1 < count else { return .needMore }
-    guard base[lineEnd] == UInt8(ascii: "\r"), base[lineEnd + 1] == UInt8(ascii: "\n") else {
+    if lineEnd - start > limits.startLineBytesMax { return .failed(.malformedStatusLine) }
+    guard lineEnd < count else { return .needMore }
+    guard base[lineEnd] == UInt8(ascii: "\r") else {
       return .failed(base[lineEnd] == UInt8(ascii: "\n") ? .bareLineFeed : .malformedStatusLine)
     }
+    guard lineEnd + 1 < count else { return .needMore }
+    guard base[lineEnd + 1] == UInt8(ascii: "\n") else { return .failed(.bareCarriageReturn) }
     position = lineEnd + 2
     return .done
   }
@@ -199,6 +207,9 @@ enum HostSyntax {
     }
     if end == text.count { return true }
     guard text[end] == UInt8(ascii: ":"), text.count - end <= 6 else { return false }
-    return text[(end + 1)...].allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
+    for index in (end + 1)..<text.count {
+      guard start[index] >= UInt8(ascii: "0"), start[index] <= UInt8(ascii: "9") else { return false }
+    }
+    return true
   }
 }

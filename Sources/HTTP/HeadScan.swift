@@ -17,7 +17,8 @@ struct HeadScan {
   @inline(__always)
   init(_ base: UnsafePointer<UInt8>, _ count: Int, _ limits: HTTP1Limits) {
     self.base = base
-    self.count = count
+    // What lies behind the bound is never looked at: a head that is not whole by then is too large.
+    self.count = min(count, limits.headBytesMax)
     self.limits = limits
   }
 
@@ -31,82 +32,102 @@ struct HeadScan {
     _ entries: UnsafeMutablePointer<FieldEntry>, _ firstIndexes: UnsafeMutablePointer<UInt8>,
     rejectInvalidUTF8: Bool
   ) -> HeadStep {
-    while true {
-      guard position < count else { return .needMore }
+    // Locals, so that the loop runs in registers; what it found is stored once, at its end.
+    let base = base
+    let count = count
+    var position = position
+    var index = 0
+    var present: UInt64 = 0
+    var repeated: UInt64 = 0
+    var step = HeadStep.needMore
+    while position < count {
       if base[position] == UInt8(ascii: "\r") {
-        guard position + 1 < count else { return .needMore }
-        guard base[position + 1] == UInt8(ascii: "\n") else { return .failed(.bareCarriageReturn) }
-        position += 2
-        return position > limits.headBytesMax ? .failed(.headTooLarge) : .done
+        step = Self.emptyLine(base, count, &position)
+        break
       }
-      var entry = FieldEntry(nameStart: position, nameEnd: 0, valueStart: 0, valueEnd: 0, known: .other)
+      if index == limits.fieldCountMax {
+        step = .failed(.tooManyFields)
+        break
+      }
+      let entry = entries + index
       var high: UInt32 = 0
-      switch fieldLine(&entry, &high) {
-      case .done: break
-      case .needMore: return .needMore
-      case .failed(let error): return .failed(error)
+      step = Self.fieldLine(base, count, &position, entry, &high)
+      guard case .done = step else { break }
+      if high != 0, rejectInvalidUTF8, !Self.isUTF8(base, entry.pointee) {
+        step = .failed(.invalidUTF8)
+        break
       }
-      if position > limits.headBytesMax { return .failed(.headTooLarge) }
-      if fieldCount == limits.fieldCountMax { return .failed(.tooManyFields) }
-      if high != 0, rejectInvalidUTF8, !isUTF8(entry) { return .failed(.invalidUTF8) }
-      entry.known = KnownHeader(
-        UnsafeRawBufferPointer(
-          start: base + Int(entry.nameStart), count: Int(entry.nameEnd - entry.nameStart)))
-      note(entry.known, firstIndexes)
-      entries[fieldCount] = entry
-      fieldCount += 1
+      let start = Int(entry.pointee.nameStart)
+      let known = KnownHeader(
+        UnsafeRawBufferPointer(start: base + start, count: Int(entry.pointee.nameEnd) &- start))
+      entry.pointee.known = known
+      let bit = known.bit
+      if present & bit == 0 {
+        firstIndexes[Int(known.rawValue)] = UInt8(truncatingIfNeeded: index)
+      }
+      repeated |= present & bit
+      present |= bit
+      index &+= 1
+      step = .needMore
     }
+    self.position = position
+    fieldCount = index
+    self.present.bits = present & ~KnownHeader.other.bit
+    self.repeated.bits = repeated & ~KnownHeader.other.bit
+    return step
   }
 
-  @inline(__always)
-  private mutating func note(_ known: KnownHeader, _ firstIndexes: UnsafeMutablePointer<UInt8>) {
-    if case .other = known { return }
-    if present.contains(known) {
-      repeated.insert(known)
-    } else {
-      present.insert(known)
-      firstIndexes[Int(known.rawValue)] = UInt8(truncatingIfNeeded: fieldCount)
-    }
+  private static func emptyLine(_ base: UnsafePointer<UInt8>, _ count: Int, _ position: inout Int) -> HeadStep
+  {
+    guard position + 1 < count else { return .needMore }
+    guard base[position + 1] == UInt8(ascii: "\n") else { return .failed(.bareCarriageReturn) }
+    position += 2
+    return .done
   }
 
   /// Parses one field line (RFC 9112 section 5) at `position` and moves behind its CRLF.
   @inline(__always)
-  mutating func fieldLine(_ entry: inout FieldEntry, _ high: inout UInt32) -> HeadStep {
-    let colon = position + cbytes_token_run(base + position, count - position)
+  static func fieldLine(
+    _ base: UnsafePointer<UInt8>, _ count: Int, _ position: inout Int,
+    _ entry: UnsafeMutablePointer<FieldEntry>, _ high: inout UInt32
+  ) -> HeadStep {
+    // Wrapping arithmetic: every offset is at most `count`.
+    let nameStart = position
+    let colon = nameStart &+ cbytes_token_run(base + nameStart, count &- nameStart)
     guard colon < count else { return .needMore }
-    guard base[colon] == UInt8(ascii: ":"), colon > position else { return badName(at: colon) }
-    var start = colon + 1
-    while start < count, base[start] == 0x20 || base[start] == 0x09 { start += 1 }
-    let lineEnd = start + cbytes_value_run(base + start, count - start, &high)
-    guard lineEnd + 1 < count else {
-      return lineEnd < count && base[lineEnd] != UInt8(ascii: "\r") ? badValue(at: lineEnd) : .needMore
+    guard base[colon] == UInt8(ascii: ":"), colon != nameStart else { return badName(base, nameStart, colon) }
+    var start = colon &+ 1
+    while start < count, isSpace(base[start]) { start &+= 1 }
+    let lineEnd = start &+ cbytes_value_run(base + start, count &- start, &high)
+    guard lineEnd &+ 1 < count else {
+      return lineEnd < count && base[lineEnd] != UInt8(ascii: "\r") ? badValue(base[lineEnd]) : .needMore
     }
-    guard base[lineEnd] == UInt8(ascii: "\r"), base[lineEnd + 1] == UInt8(ascii: "\n") else {
-      return badValue(at: lineEnd)
+    guard base[lineEnd] == UInt8(ascii: "\r"), base[lineEnd &+ 1] == UInt8(ascii: "\n") else {
+      return badValue(base[lineEnd])
     }
     var end = lineEnd
-    while end > start, base[end - 1] == 0x20 || base[end - 1] == 0x09 { end -= 1 }
-    entry.nameEnd = UInt32(truncatingIfNeeded: colon)
-    entry.valueStart = UInt32(truncatingIfNeeded: start)
-    entry.valueEnd = UInt32(truncatingIfNeeded: end)
-    position = lineEnd + 2
+    while end > start, isSpace(base[end &- 1]) { end &-= 1 }
+    entry.initialize(
+      to: FieldEntry(nameStart: nameStart, nameEnd: colon, valueStart: start, valueEnd: end, known: .other))
+    position = lineEnd &+ 2
     return .done
   }
 
-  /// Says what is wrong with a name that ends at `end` without its colon.
-  private func badName(at end: Int) -> HeadStep {
+  @inline(__always)
+  private static func isSpace(_ byte: UInt8) -> Bool { byte <= 0x20 && (byte == 0x20 || byte == 0x09) }
+
+  /// Says what is wrong with a name from `start` that ends at `end` without its colon.
+  private static func badName(_ base: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> HeadStep {
     let byte = base[end]
-    let isSpace = byte == 0x20 || byte == 0x09
     if byte == 0 { return .failed(.nulInHead) }
-    if end == position, isSpace { return .failed(.obsoleteFolding) }
-    if isSpace { return .failed(.whitespaceBeforeColon) }
+    if isSpace(byte) { return .failed(end == start ? .obsoleteFolding : .whitespaceBeforeColon) }
     if byte == UInt8(ascii: "\n") { return .failed(.bareLineFeed) }
     return .failed(.malformedFieldName)
   }
 
-  /// Says what is wrong with the control byte at `end` inside or after a value.
-  private func badValue(at end: Int) -> HeadStep {
-    switch base[end] {
+  /// Says what is wrong with the control byte inside or after a value.
+  private static func badValue(_ byte: UInt8) -> HeadStep {
+    switch byte {
     case 0: .failed(.nulInHead)
     case UInt8(ascii: "\n"): .failed(.bareLineFeed)
     case UInt8(ascii: "\r"): .failed(.bareCarriageReturn)
@@ -114,7 +135,7 @@ struct HeadScan {
     }
   }
 
-  private func isUTF8(_ entry: FieldEntry) -> Bool {
+  private static func isUTF8(_ base: UnsafePointer<UInt8>, _ entry: FieldEntry) -> Bool {
     let value = UnsafeBufferPointer(
       start: base + Int(entry.valueStart), count: Int(entry.valueEnd - entry.valueStart))
     return String(validating: value, as: UTF8.self) != nil
@@ -122,42 +143,43 @@ struct HeadScan {
 
   /// Parses `HTTP/1.x` and the CRLF after it (a request line's tail) at `position`.
   mutating func versionAndLineEnd() -> HeadStep {
-    guard position + 10 <= count else {
-      let rest = count - position
-      // A line that ends early is malformed; one that merely has not arrived is not.
-      return cbytes_find(base + position, rest, UInt8(ascii: "\n")) < rest
-        ? .failed(.malformedRequestLine) : .needMore
-    }
-    switch version() {
+    switch version(.malformedRequestLine) {
     case .done: break
     case .needMore: return .needMore
     case .failed(let error): return .failed(error)
     }
-    position += 10
-    let cr = base[position - 2]
-    let lf = base[position - 1]
-    if cr == UInt8(ascii: "\r") {
-      return lf == UInt8(ascii: "\n") ? .done : .failed(.bareCarriageReturn)
+    guard position < count else { return .needMore }
+    guard base[position] == UInt8(ascii: "\r") else {
+      return .failed(base[position] == UInt8(ascii: "\n") ? .bareLineFeed : .malformedRequestLine)
     }
-    return .failed(cr == UInt8(ascii: "\n") ? .bareLineFeed : .malformedRequestLine)
+    guard position + 1 < count else { return .needMore }
+    guard base[position + 1] == UInt8(ascii: "\n") else { return .failed(.bareCarriageReturn) }
+    position += 2
+    return .done
   }
 
-  /// Reads the eight bytes of `HTTP/d.d` at `position`, which must be there.
-  mutating func version() -> HeadStep {
+  /// Reads `HTTP/1.x` at `position`. A line that ends before its eight bytes gives `malformed`; a well-formed version
+  /// other than 1.0 and 1.1 is not supported.
+  mutating func version(_ malformed: HTTP1ParseError) -> HeadStep {
+    guard position + 8 <= count else {
+      let rest = count - position
+      return cbytes_find(base + position, rest, UInt8(ascii: "\n")) < rest ? .failed(malformed) : .needMore
+    }
     let name = UnsafeRawBufferPointer(start: base + position, count: 8)
     if name.spells("HTTP/1.1") {
       minorVersion = 1
-      return .done
-    }
-    if name.spells("HTTP/1.0") {
+    } else if name.spells("HTTP/1.0") {
       minorVersion = 0
-      return .done
+    } else {
+      let isVersion =
+        UnsafeRawBufferPointer(start: base + position, count: 5).spells("HTTP/")
+        && isDigit(base[position + 5]) && base[position + 6] == UInt8(ascii: ".")
+        && isDigit(base[position + 7])
+      return .failed(isVersion ? .unsupportedVersion : malformed)
     }
-    let isVersion =
-      UnsafeRawBufferPointer(start: base + position, count: 5).spells("HTTP/")
-      && isDigit(base[position + 5]) && base[position + 6] == UInt8(ascii: ".") && isDigit(base[position + 7])
-    return .failed(isVersion ? .unsupportedVersion : .malformedRequestLine)
+    position += 8
+    return .done
   }
 
-  func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
+  private func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
 }

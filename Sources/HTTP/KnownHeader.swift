@@ -79,7 +79,7 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
   }
 
   /// This name's bit in a ``KnownHeaderSet``.
-  @inlinable package var bit: UInt64 { 1 << UInt64(rawValue) }
+  @inlinable package var bit: UInt64 { 1 &<< UInt64(rawValue) }
 }
 
 extension KnownHeader {

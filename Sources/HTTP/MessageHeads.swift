@@ -61,6 +61,7 @@ struct RequestLine {
   var authorityStart: UInt32 = 0
   /// End of an absolute or authority form's authority; 0 in the other forms.
   var authorityEnd: UInt32 = 0
+  var method = Method.other
 }
 
 /// The path of an absolute target that has none.

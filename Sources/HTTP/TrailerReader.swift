@@ -53,16 +53,19 @@ struct TrailerReader: ~Copyable {
       return .done
     }
     guard let base = line.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return .needMore }
-    var scan = HeadScan(base, line.count, limits)
+    var position = 0
     var entry = FieldEntry(nameStart: 0, nameEnd: 0, valueStart: 0, valueEnd: 0, known: .other)
     var high: UInt32 = 0
-    switch scan.fieldLine(&entry, &high) {
+    let step = withUnsafeMutablePointer(to: &entry) {
+      HeadScan.fieldLine(base, line.count, &position, $0, &high)
+    }
+    switch step {
     case .done: break
     // The line ends in LF, so more bytes would not help it.
     case .needMore: return .failed(.malformedTrailer)
     case .failed(let error): return .failed(error)
     }
-    guard scan.position == line.count else { return .failed(.bareCarriageReturn) }
+    guard position == line.count else { return .failed(.bareCarriageReturn) }
     if isForbidden(line.slice(0..<Int(entry.nameEnd))) {
       buffer.truncate(to: kept)
     } else {
