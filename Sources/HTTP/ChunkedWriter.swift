@@ -64,9 +64,10 @@ package struct ChunkedWriter: Sendable {
     if payload == 0 {
       out.truncate(to: out.count - Self.sizeLineBytes)
     } else {
-      let line = out.count - payload - Self.sizeLineBytes
-      fillIn(UnsafeMutableRawBufferPointer(mutating: out.readable), line)
-      out.append("\r\n" as StaticString)
+      let tail = out.reserve(2)
+      tail.storeBytes(of: UInt16(0x0a0d).littleEndian, as: UInt16.self)
+      out.commit(2)
+      storeSize(at: tail - payload - Self.sizeLineBytes)
     }
     payload = -1
   }
@@ -92,9 +93,12 @@ package struct ChunkedWriter: Sendable {
     payload = 0
   }
 
-  private func fillIn(_ bytes: UnsafeMutableRawBufferPointer, _ line: Int) {
-    for digit in 0..<4 {
-      bytes[line + digit] = Hex.digit(UInt8(truncatingIfNeeded: payload >> (12 - 4 * digit)) & 0xf)
-    }
+  /// Writes the payload's size as four hexadecimal digits.
+  private func storeSize(at digits: UnsafeMutableRawPointer) {
+    let size = UInt32(truncatingIfNeeded: payload)
+    // A nibble a byte, the highest first in memory; those above 9 move on to the letters.
+    let nibbles = size >> 12 & 0xf | size & 0xf00 | size << 12 & 0xf_0000 | size << 24 & 0xf00_0000
+    let letters = (nibbles &+ 0x0606_0606) >> 4 & 0x0101_0101
+    digits.storeBytes(of: (nibbles &+ 0x3030_3030 &+ letters &* 39).littleEndian, as: UInt32.self)
   }
 }

@@ -34,85 +34,65 @@ package final class HTTP1HeadParser {
 
   /// Parses a request head at the start of `bytes`; one empty line before it is skipped (RFC 9112 section 2.2).
   package func parseRequest(_ bytes: UnsafeRawBufferPointer, alreadyScanned: inout Int) -> RequestResult {
-    guard let base = bytes.baseAddress else { return .needMore }
+    guard let base = bytes.baseAddress, !bytes.isEmpty else { return .needMore }
     var scan = HeadScan(base.assumingMemoryBound(to: UInt8.self), bytes.count, limits)
-    if alreadyScanned > 0 {
-      switch resume(&scan, &alreadyScanned) {
-      case .done: break
-      case .needMore: return .needMore
-      case .failed(let error): return .failed(error)
-      }
-    }
     var line = RequestLine()
-    switch scan.requestLine(&line) {
-    case .done: break
-    case .needMore: return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
+    var step = resume(scan, alreadyScanned, isRequest: true)
+    if case .done = step { step = scan.requestLine(&line) }
+    if case .done = step { step = scan.fieldLines(entries, firstIndexes, rejectInvalidUTF8: true) }
+    switch step {
+    case .done: return finishRequest(scan, line)
     case .failed(let error): return .failed(error)
+    case .needMore:
+      alreadyScanned = scan.count
+      if let error = boundError(scan, startLine: .requestLineTooLong) { return .failed(error) }
+      return .needMore
     }
-    switch scan.fieldLines(entries, firstIndexes, rejectInvalidUTF8: true) {
-    case .done: break
-    case .needMore: return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
-    case .failed(let error): return .failed(error)
-    }
-    return finishRequest(scan, line)
   }
 
   /// Parses the head of a response to a request with method `toMethod` at the start of `bytes`.
   package func parseResponse(_ bytes: UnsafeRawBufferPointer, alreadyScanned: inout Int, toMethod: Method)
     -> ResponseResult
   {
-    guard let base = bytes.baseAddress else { return .needMore }
+    guard let base = bytes.baseAddress, !bytes.isEmpty else { return .needMore }
     var scan = HeadScan(base.assumingMemoryBound(to: UInt8.self), bytes.count, limits)
-    if alreadyScanned > 0 {
-      switch resume(&scan, &alreadyScanned) {
-      case .done: break
-      case .needMore: return .needMore
-      case .failed(let error): return .failed(error)
-      }
-    }
     var status = 0
-    switch scan.statusLine(&status) {
-    case .done: break
-    case .needMore: return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
+    var step = resume(scan, alreadyScanned, isRequest: false)
+    if case .done = step { step = scan.statusLine(&status) }
+    if case .done = step { step = scan.fieldLines(entries, firstIndexes, rejectInvalidUTF8: false) }
+    switch step {
+    case .done: return finishResponse(scan, status, toMethod)
     case .failed(let error): return .failed(error)
+    case .needMore:
+      alreadyScanned = scan.count
+      if let error = boundError(scan, startLine: .malformedStatusLine) { return .failed(error) }
+      return .needMore
     }
-    switch scan.fieldLines(entries, firstIndexes, rejectInvalidUTF8: false) {
-    case .done: break
-    case .needMore: return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
-    case .failed(let error): return .failed(error)
-    }
-    return finishResponse(scan, status, toMethod)
   }
 
   /// Looks only at what is new since the last call: lines that have become whole are judged at once, and the head
-  /// is parsed from its start (`done`) when its empty line is there, or when its first line has just ended.
-  private func resume(_ scan: inout HeadScan, _ alreadyScanned: inout Int) -> HeadStep {
+  /// is to be parsed from its start (`done`) when its empty line is there, or when its first line has just ended.
+  private func resume(_ scan: HeadScan, _ alreadyScanned: Int, isRequest: Bool) -> HeadStep {
+    if alreadyScanned <= 0 { return .done }
     let seen = min(alreadyScanned, scan.count)
     let newLine = seen + cbytes_find(scan.base + seen, scan.count - seen, UInt8(ascii: "\n"))
-    if newLine == scan.count {
-      return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
-    }
+    if newLine == scan.count { return .needMore }
     var lineStart = seen
     while lineStart > 0, scan.base[lineStart - 1] != UInt8(ascii: "\n") { lineStart -= 1 }
     // Up to 2 the first line is the start line, perhaps after an empty one.
     if lineStart <= 2 { return .done }
     var lines = scan
     lines.position = lineStart
-    switch lines.fieldLines(entries, firstIndexes, rejectInvalidUTF8: false) {
-    case .done: return .done
-    case .needMore: return incomplete(scan, &alreadyScanned).map { .failed($0) } ?? .needMore
-    case .failed(let error): return .failed(error)
-    }
+    return lines.fieldLines(entries, firstIndexes, rejectInvalidUTF8: isRequest)
   }
 
-  /// Notes how far the bytes were looked at, and enforces the limits on a head that is not whole.
-  private func incomplete(_ scan: HeadScan, _ alreadyScanned: inout Int) -> HTTP1ParseError? {
-    alreadyScanned = scan.count
+  /// Holds the limits against a head that is not whole; `startLine` says that its first line is too long.
+  private func boundError(_ scan: HeadScan, startLine: HTTP1ParseError) -> HTTP1ParseError? {
     if scan.count > limits.startLineBytesMax {
       let start = scan.emptyLineLength
       let end = start + cbytes_find(scan.base + start, scan.count - start, UInt8(ascii: "\n"))
       // The line's CR may be there already.
-      if end - start > limits.startLineBytesMax + 1 { return .requestLineTooLong }
+      if end - start > limits.startLineBytesMax + 1 { return startLine }
     }
     return scan.count >= limits.headBytesMax ? .headTooLarge : nil
   }
