@@ -1,0 +1,259 @@
+// One decision: look up, refuse, price, choose, explain, book.
+
+package import Base
+import Glibc
+
+extension Router {
+  /// Chooses a worker, books the request on it and explains the choice.
+  ///
+  /// The request's tokens and blocks are in one unit: real tokens with blocks of tokens, or quarters of bytes.
+  /// When the outcome is not ``RoutingOutcome/chosen``, nothing was booked.
+  package mutating func select(
+    _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
+  ) -> RoutingOutcome {
+    tidy(now: now, budget: 4)
+    decision.reset(promptBlocks: request.chain.count)
+    let slots = index.workers.used
+    guard slots > 0 else { return .noWorkers }
+    for slot in 0..<slots {
+      scratch.cached[slot] = 0
+      scratch.active[slot] = 0
+    }
+    let known = index.match(request.chain, now: now, cached: scratch.cached, active: scratch.active)
+    let (eligible, refused, busy) = sort(request, now: now)
+    guard eligible > 0 else {
+      if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }
+      return refused == 0 ? .noWorkers : busy > 0 ? .allBusy : .allRefused
+    }
+    price(request, eligible)
+    let slot = choose(eligible, &random)
+    fill(decision, slot: slot, eligible: eligible)
+    if request.explains { explain(chosen: slot, eligible: eligible, refused: refused, decision) }
+    decision.booking = book(request, slot: slot, known: known, now: now)
+    decisions += 1
+    return .chosen
+  }
+
+  // MARK: Who may
+
+  /// Parts the live workers into those that may be chosen and those that may not.
+  private func sort(
+    _ request: RoutingRequest, now: Nanoseconds
+  ) -> (eligible: Int, refused: Int, busy: Int) {
+    var (eligible, refused, busy) = (0, 0, 0)
+    for slot in 0..<index.workers.used {
+      let worker = index.workers.base + slot
+      guard worker.pointee.isLive else { continue }
+      let reason = refusal(worker, request, now)
+      scratch.reason[slot] = reason.rawValue
+      switch reason {
+      case .none:
+        scratch.eligible[eligible] = Int32(truncatingIfNeeded: slot)
+        eligible &+= 1
+        continue
+      case .busyBlocks, .busyPrefill: busy &+= 1
+      default: break
+      }
+      scratch.refused[refused] = Int32(truncatingIfNeeded: slot)
+      refused &+= 1
+    }
+    return (eligible, refused, busy)
+  }
+
+  private func refusal(
+    _ worker: UnsafeMutablePointer<WorkerState>, _ request: RoutingRequest, _ now: Nanoseconds
+  ) -> RefusalReason {
+    if worker.pointee.refusedUntil > now {
+      if case .none = worker.pointee.refusal {} else { return worker.pointee.refusal }
+    }
+    if let named = request.named {
+      if worker.pointee.id != named { return .notNamed }
+    } else if case .direct = options.mode {
+      return .notNamed
+    }
+    for exclusion in request.excluded where exclusion.worker == worker.pointee.id { return exclusion.reason }
+    if let share = options.busyBlocksShare, worker.pointee.blocksMax < Int.max {
+      let inUse = worker.pointee.activeBlocks + worker.pointee.untrackedBlocks
+      if Double(inUse) >= share * Double(worker.pointee.blocksMax) { return .busyBlocks }
+    }
+    if let tokens = options.busyPrefillTokens, worker.pointee.prefillTokens >= tokens { return .busyPrefill }
+    return .none
+  }
+
+  // MARK: What it costs
+
+  /// Writes the cost of each worker that may be chosen: Dynamo's in KV mode, requests in flight otherwise.
+  private func price(_ request: RoutingRequest, _ eligible: Int) {
+    guard case .kv = options.mode else {
+      for place in 0..<eligible {
+        let slot = Int(scratch.eligible[place])
+        scratch.cost[slot] = Double(index.workers.base[slot].activeRequests)
+        scratch.spread[slot] = 0
+      }
+      return
+    }
+    var requests = 0
+    var leastPrefill = Int.max
+    for place in 0..<eligible {
+      let worker = index.workers.base + Int(scratch.eligible[place])
+      requests &+= worker.pointee.activeRequests
+      leastPrefill = min(leastPrefill, worker.pointee.prefillTokens)
+    }
+    var inputs = CostInputs()
+    inputs.promptTokens = Double(request.tokens)
+    inputs.blockSize = Double(options.blockSize)
+    for place in 0..<eligible {
+      let slot = Int(scratch.eligible[place])
+      let worker = index.workers.base + slot
+      inputs.overlapBlocks = Double(scratch.cached[slot])
+      inputs.activePrefillTokens = Double(worker.pointee.prefillTokens)
+      inputs.excessPrefillBlocks = Double(worker.pointee.prefillTokens - leastPrefill) / inputs.blockSize
+      inputs.activeRequests = Double(worker.pointee.activeRequests)
+      inputs.potentialDecodeBlocks = 0
+      if options.tracksActiveBlocks {
+        let fresh = request.chain.count &- Int(scratch.active[slot])
+        let inUse = worker.pointee.activeBlocks &+ worker.pointee.untrackedBlocks
+        inputs.potentialDecodeBlocks = Double(inUse &+ fresh)
+      }
+      inputs.activeRequestsElsewhere =
+        eligible > 1 ? Double(requests &- worker.pointee.activeRequests) / Double(eligible &- 1) : nil
+      let spread = options.cost.spread(inputs)
+      scratch.spread[slot] = spread
+      scratch.cost[slot] = options.cost.cost(inputs) + spread
+    }
+  }
+
+  // MARK: Which one
+
+  private mutating func choose(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
+    switch options.mode {
+    case .kv:
+      return options.temperature > 0 ? softmax(eligible, &random) : cheapest(eligible, &random)
+    case .leastLoaded, .direct: return cheapest(eligible, &random)
+    case .random: return Int(scratch.eligible[random.below(eligible)])
+    case .roundRobin: return inTurn(eligible)
+    case .powerOfTwo:
+      let first = random.below(eligible)
+      guard eligible > 1 else { return Int(scratch.eligible[0]) }
+      var second = random.below(eligible - 1)
+      if second >= first { second += 1 }
+      let (a, b) = (Int(scratch.eligible[first]), Int(scratch.eligible[second]))
+      return scratch.cost[b] < scratch.cost[a] ? b : a
+    }
+  }
+
+  /// The lowest cost; among equals each is as likely as any other (reservoir sampling).
+  private func cheapest(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
+    var best = Int(scratch.eligible[0])
+    var ties = 1
+    for place in 1..<max(eligible, 1) {
+      let slot = Int(scratch.eligible[place])
+      if scratch.cost[slot] < scratch.cost[best] {
+        best = slot
+        ties = 1
+      } else if scratch.cost[slot] == scratch.cost[best] {
+        ties &+= 1
+        if random.below(ties) == 0 { best = slot }
+      }
+    }
+    return best
+  }
+
+  /// Drawn with weights exp(-(cost / range) / temperature); evenly when all costs are equal.
+  private func softmax(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
+    var least = Double.infinity
+    var most = -Double.infinity
+    for place in 0..<eligible {
+      let cost = scratch.cost[Int(scratch.eligible[place])]
+      least = min(least, cost)
+      most = max(most, cost)
+    }
+    guard most > least else { return Int(scratch.eligible[random.below(eligible)]) }
+    let scale = -1 / ((most - least) * options.temperature)
+    var total = 0.0
+    for place in 0..<eligible {
+      total += exp((scratch.cost[Int(scratch.eligible[place])] - least) * scale)
+    }
+    var left = random.unit() * total
+    for place in 0..<eligible {
+      let slot = Int(scratch.eligible[place])
+      left -= exp((scratch.cost[slot] - least) * scale)
+      if left < 0 { return slot }
+    }
+    return Int(scratch.eligible[eligible - 1])
+  }
+
+  private mutating func inTurn(_ eligible: Int) -> Int {
+    var slot = Int(scratch.eligible[0])
+    for place in 0..<eligible where Int(scratch.eligible[place]) >= nextSlot {
+      slot = Int(scratch.eligible[place])
+      break
+    }
+    nextSlot = slot + 1
+    return slot
+  }
+
+  // MARK: Why
+
+  private func fill(_ decision: RoutingDecision, slot: Int, eligible: Int) {
+    decision.worker = index.workers.base[slot].id
+    decision.overlapBlocks = Int(scratch.cached[slot])
+    let cost = scratch.cost[slot]
+    decision.cost = cost
+    decision.spreadShare = cost > 0 ? scratch.spread[slot] / cost : 0
+    var best: Int32 = 0
+    var runnerUp = Double.infinity
+    for place in 0..<eligible {
+      let other = Int(scratch.eligible[place])
+      best = max(best, scratch.cached[other])
+      if other != slot { runnerUp = min(runnerUp, scratch.cost[other]) }
+    }
+    decision.bestOverlapBlocks = Int(best)
+    decision.margin = eligible > 1 ? runnerUp - cost : nil
+  }
+
+  /// Lists the cheapest candidates, the chosen one always among them, then refused ones while there is room.
+  private func explain(chosen: Int, eligible: Int, refused: Int, _ decision: RoutingDecision) {
+    withUnsafeTemporaryAllocation(of: Int32.self, capacity: RoutingDecision.candidatesMax) { best in
+      var count = 0
+      for place in 0..<eligible {
+        let slot = scratch.eligible[place]
+        let cost = scratch.cost[Int(slot)]
+        if count == best.count, cost >= scratch.cost[Int(best[count - 1])] { continue }
+        var position = count < best.count ? count : count - 1
+        while position > 0, scratch.cost[Int(best[position - 1])] > cost {
+          best[position] = best[position - 1]
+          position -= 1
+        }
+        best[position] = slot
+        if count < best.count { count += 1 }
+      }
+      if chosen >= 0, count > 0, !best[..<count].contains(Int32(chosen)) { best[count - 1] = Int32(chosen) }
+      for place in 0..<count { list(Int(best[place]), cost: scratch.cost[Int(best[place])], .none, decision) }
+      for place in 0..<min(refused, best.count - count) {
+        let slot = Int(scratch.refused[place])
+        list(slot, cost: -1, RefusalReason(rawValue: scratch.reason[slot]) ?? .none, decision)
+      }
+    }
+  }
+
+  private func list(_ slot: Int, cost: Double, _ reason: RefusalReason, _ decision: RoutingDecision) {
+    let worker = index.workers.base[slot]
+    decision.workers.append(Int(truncatingIfNeeded: worker.id))
+    decision.overlaps.append(Int(scratch.cached[slot]))
+    decision.activeBlocks.append(worker.activeBlocks + worker.untrackedBlocks)
+    decision.prefillTokens.append(worker.prefillTokens)
+    decision.costs.append(cost)
+    decision.refusals.append(reason.label)
+  }
+}
+
+extension Xoshiro256 {
+  /// A number from 0 to `bound` - 1; the bias is below bound / 2^64.
+  mutating func below(_ bound: Int) -> Int {
+    Int(next().multipliedFullWidth(by: UInt64(bound)).high)
+  }
+
+  /// A number from 0 up to, not including, 1.
+  mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
+}

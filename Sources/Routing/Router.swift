@@ -1,0 +1,258 @@
+// The routing state of one model: workers, prefix index and load, told the time, holding no lock and no socket.
+
+package import Base
+
+/// Chooses workers for the requests of one model and remembers what it chose.
+///
+/// Not safe for several threads at once: the owner keeps it behind one lock and calls ``select(_:now:random:into:)``,
+/// ``firstToken(_:)`` and ``free(_:served:now:promptTokens:cachedTokens:)`` inside short critical sections.
+/// All times are readings of one monotonic clock.
+package struct Router: ~Copyable {
+  package let options: RoutingOptions
+  var index: PrefixIndex
+  var load: ActiveLoad
+  var scratch = Scratch()
+  /// Where round robin looks first next time.
+  var nextSlot = 0
+  private var sweepSlot = 0
+  private var highestBytes = 0
+  private var expiredBookings = 0
+  private var correctedWorkers = 0
+  var decisions = 0
+
+  package init(options: RoutingOptions = RoutingOptions()) {
+    precondition(options.blockSize > 0, "a block holds at least one token")
+    self.options = options
+    index = PrefixIndex(policy: options.cachePolicy, bytesMax: options.indexBytesMax)
+    load = ActiveLoad(expiry: options.bookingExpiry)
+  }
+
+  // MARK: Workers
+
+  /// Makes a worker known, or changes the size of its cache when it is known.
+  ///
+  /// - Parameter blocksMax: blocks of its cache; nil when unknown, which bounds nothing.
+  package mutating func add(worker id: UInt64, blocksMax: Int? = nil) {
+    let blocks = blocksMax ?? Int.max
+    if let slot = slot(of: id) {
+      index.workers.base[slot].blocksMax = blocks
+      index.trim(Int32(slot))
+      return
+    }
+    let slot = index.workers.allocate()
+    index.workers.base[Int(slot)] = WorkerState(id: id, blocksMax: blocks)
+    scratch.reserve(index.workers.used)
+  }
+
+  /// Forgets a worker: it is not chosen any more, its predictions are void at once, and requests that still run there
+  /// end as usual. A worker of the same id that comes later starts empty.
+  package mutating func remove(worker id: UInt64) {
+    guard let slot = slot(of: id) else { return }
+    index.workers.base[slot].isLive = false
+    index.forget(Int32(slot), until: .max)
+    reclaim(slot)
+  }
+
+  /// Keeps a worker from being chosen until the given time, or until it is allowed again.
+  package mutating func refuse(worker id: UInt64, _ reason: RefusalReason, until time: Nanoseconds = .max) {
+    guard let slot = slot(of: id) else { return }
+    index.workers.base[slot].refusal = reason
+    index.workers.base[slot].refusedUntil = time
+  }
+
+  /// Lifts a refusal.
+  package mutating func allow(worker id: UInt64) {
+    guard let slot = slot(of: id) else { return }
+    index.workers.base[slot].refusal = .none
+  }
+
+  /// Voids all predictions for a worker in one step, as after a refused connect: its cache may be gone.
+  package mutating func forgetPredictions(worker id: UInt64, now: Nanoseconds) {
+    guard let slot = slot(of: id) else { return }
+    index.forget(Int32(slot), until: max(now, index.workers.base[slot].lastStamp))
+  }
+
+  func slot(of id: UInt64) -> Int? {
+    for slot in 0..<index.workers.used {
+      let worker = index.workers.base + slot
+      if worker.pointee.isLive, worker.pointee.id == id { return slot }
+    }
+    return nil
+  }
+
+  // MARK: Bookings
+
+  /// Books a request on a worker whatever the policies say, as for one that another frontend or a retry placed.
+  mutating func book(_ request: RoutingRequest, slot: Int, known: Int, now: Nanoseconds) -> Booking {
+    let overlap = scratch.cached[slot]
+    // Blocks that a request in flight shares may not be computed yet, so a report about them would prove nothing.
+    let overlapStamp =
+      overlap > 0 && scratch.active[slot] == 0
+      ? index.lastUse(request.chain, slot: Int32(slot), overlap: Int(overlap)) : 0
+    let predicts = options.mode == .kv && !request.chain.isEmpty
+    let references = options.tracksActiveBlocks && options.assumesReuse && !request.chain.isEmpty
+    let stamp = predicts ? index.nextStamp(Int32(slot), now: now) : 0
+    let leaf = index.add(
+      request.chain, known: known, slot: Int32(slot), stamp: predicts ? stamp : nil, references: references)
+    let isTracked = references && leaf >= 0
+    let prefill = options.tracksPrefillTokens ? max(0, request.tokens - Int(overlap) * options.blockSize) : 0
+    let untracked = options.tracksActiveBlocks && !isTracked ? Int32(request.chain.count) : 0
+    let worker = index.workers.base + slot
+    worker.pointee.activeRequests += 1
+    worker.pointee.prefillTokens += prefill
+    worker.pointee.untrackedBlocks += Int(untracked)
+    return load.add(
+      ActiveLoad.Record(
+        generation: 0, slot: Int32(slot), leaf: isTracked ? leaf : -1, blocks: Int32(request.chain.count),
+        overlap: overlap, untracked: untracked, prefillTokens: prefill, tokens: request.tokens, bookedAt: now,
+        stamp: stamp, overlapStamp: overlapStamp))
+  }
+
+  /// The worker has given the request's first token: its prompt no longer waits.
+  package mutating func firstToken(_ booking: Booking) {
+    guard let record = load.find(booking) else { return }
+    index.workers.base[Int(record.pointee.slot)].prefillTokens -= record.pointee.prefillTokens
+    record.pointee.prefillTokens = 0
+    record.pointee.hasFirstToken = true
+  }
+
+  /// Ends a request. Only the first call for a booking counts, and only before it expires.
+  ///
+  /// - Parameters:
+  ///   - served: whether the worker worked on the prompt. If it did not, and no first token was seen, the predictions
+  ///     that the request made are taken back.
+  ///   - promptTokens, cachedTokens: what the engine reported. Far fewer cached tokens than predicted mean that the
+  ///     engine has evicted these blocks, and with them whatever was used before them: those predictions are voided.
+  package mutating func free(
+    _ booking: Booking, served: Bool, now: Nanoseconds, promptTokens: Int? = nil, cachedTokens: Int? = nil
+  ) {
+    guard let record = load.remove(booking) else { return }
+    end(record, keepsPredictions: served || record.hasFirstToken)
+    if served, let cachedTokens {
+      learn(from: record, promptTokens: promptTokens, cachedTokens: cachedTokens)
+    }
+    reclaim(Int(record.slot))
+  }
+
+  private mutating func end(_ record: ActiveLoad.Record, keepsPredictions: Bool) {
+    let worker = index.workers.base + Int(record.slot)
+    worker.pointee.activeRequests -= 1
+    worker.pointee.prefillTokens -= record.prefillTokens
+    worker.pointee.untrackedBlocks -= Int(record.untracked)
+    guard record.leaf >= 0 else { return }
+    if !keepsPredictions, record.stamp > 0 {
+      index.retract(
+        record.leaf, slot: record.slot, keep: Int(record.overlap), blocks: Int(record.blocks),
+        stamp: record.stamp)
+    }
+    index.release(record.leaf, slot: record.slot)
+  }
+
+  private mutating func learn(from record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) {
+    let worker = index.workers.base + Int(record.slot)
+    if cachedTokens > 0 { worker.pointee.hasReportedHits = true }
+    guard worker.pointee.hasReportedHits, record.overlapStamp > 0 else { return }
+    // The engine counts real tokens, the router perhaps quarters of bytes.
+    var cached = Double(cachedTokens)
+    if let promptTokens, promptTokens > 0 { cached *= Double(record.tokens) / Double(promptTokens) }
+    let blocks = cached / Double(options.blockSize)
+    let overlap = Double(record.overlap)
+    guard blocks * 2 < overlap, overlap - blocks >= 4 else { return }
+    index.forget(record.slot, until: record.overlapStamp)
+    correctedWorkers += 1
+  }
+
+  // MARK: Upkeep
+
+  /// The small share of upkeep that each selection does: a few expired bookings, a few outdated predictions.
+  mutating func tidy(now: Nanoseconds, budget: Int) {
+    var left = budget
+    while left > 0, let booking = load.expired(now: now) {
+      guard let record = load.remove(booking) else { break }
+      end(record, keepsPredictions: true)
+      reclaim(Int(record.slot))
+      expiredBookings += 1
+      left -= 1
+    }
+    guard index.workers.used > 0 else { return }
+    sweepSlot = sweepSlot + 1 < index.workers.used ? sweepSlot + 1 : 0
+    index.sweep(Int32(sweepSlot), now: now, budget: budget)
+    reclaim(sweepSlot)
+  }
+
+  /// Clears away everything that has expired. Call it every few seconds.
+  ///
+  /// - Returns: true when the index has shrunk by more than 4 MiB since it last said so: the moment to have the
+  ///   allocator return free pages to the system.
+  package mutating func maintain(now: Nanoseconds) -> Bool {
+    tidy(now: now, budget: .max)
+    for slot in 0..<index.workers.used {
+      // Reclaiming the last worker empties the table.
+      guard slot < index.workers.used else { break }
+      index.sweep(Int32(slot), now: now, budget: .max)
+      reclaim(slot)
+    }
+    let shrunk = max(0, highestBytes - index.bytes)
+    if shrunk > Self.shrinkageWorthTrimming { highestBytes = index.bytes }
+    highestBytes = max(highestBytes, index.bytes)
+    return shrunk > Self.shrinkageWorthTrimming
+  }
+
+  private static let shrinkageWorthTrimming = 4 << 20
+
+  /// Frees the slot of a removed worker once nothing refers to it.
+  private mutating func reclaim(_ slot: Int) {
+    guard slot < index.workers.used else { return }
+    let worker = index.workers.base + slot
+    guard !worker.pointee.isLive, worker.pointee.activeRequests == 0, worker.pointee.oldest < 0,
+      worker.pointee.isReclaimed == false
+    else { return }
+    worker.pointee.isReclaimed = true
+    index.workers.release(Int32(slot))
+  }
+}
+
+// MARK: What metrics show
+
+/// Counters and sizes of one router.
+package struct RoutingStatistics: Sendable, Equatable {
+  package let decisions: Int
+  package let bookings: Int
+  package let expiredBookings: Int
+  /// How often a report of cached tokens voided a worker's older predictions.
+  package let corrections: Int
+  package let indexBytes: Int
+  package let indexNodes: Int
+  package let evictedNodes: Int
+  /// Prompts that the full index could not take; they count as load without sharing.
+  package let refusedChains: Int
+}
+
+extension Router {
+  package var statistics: RoutingStatistics {
+    RoutingStatistics(
+      decisions: decisions, bookings: load.records.count, expiredBookings: expiredBookings,
+      corrections: correctedWorkers, indexBytes: index.bytes, indexNodes: index.nodes.count,
+      evictedNodes: index.evictedNodes, refusedChains: index.refusedChains)
+  }
+
+  /// The load of every worker that may be chosen or still has requests, in the order in which they came.
+  package var loads: [WorkerLoad] {
+    (0..<index.workers.used).compactMap { slot in
+      let worker = index.workers.base[slot]
+      return worker.isLive || worker.activeRequests > 0 ? load(worker) : nil
+    }
+  }
+
+  /// The load of one worker; nil when it is not known.
+  package func load(of id: UInt64) -> WorkerLoad? {
+    slot(of: id).map { load(index.workers.base[$0]) }
+  }
+
+  private func load(_ worker: WorkerState) -> WorkerLoad {
+    WorkerLoad(
+      worker: worker.id, activeRequests: worker.activeRequests,
+      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      cachedBlocks: worker.cachedBlocks)
+  }
+}

@@ -1,0 +1,58 @@
+// The price of sending a request to a worker, in blocks: Dynamo 1.6.1's formula and one term of our own.
+
+/// What the cost of one worker is made of. All blocks are blocks of the model's block size.
+package struct CostInputs: Sendable {
+  /// Prompt tokens waiting on the worker, before this request.
+  package var activePrefillTokens = 0.0
+  /// Prompt tokens of this request.
+  package var promptTokens = 0.0
+  package var blockSize = 16.0
+  /// Leading blocks of this request that the worker caches.
+  package var overlapBlocks = 0.0
+  /// How many more prefill blocks wait on this worker than on the least busy one.
+  package var excessPrefillBlocks = 0.0
+  /// Distinct blocks in use on the worker if the request goes there.
+  package var potentialDecodeBlocks = 0.0
+  package var activeRequests = 0.0
+  /// Mean requests in flight on the other workers that could be chosen; nil when there is no other.
+  package var activeRequestsElsewhere: Double?
+
+  package init() {}
+}
+
+extension CostParameters {
+  /// Dynamo's cost.
+  ///
+  ///     raw    = (active prefill tokens + prompt tokens) / block size
+  ///     decay  = 1 / (1 + creditDecay * excess prefill blocks / prompt blocks)
+  ///     credit = overlapCredit * decay * overlap
+  ///     cost   = prefillScale * max(0, raw - credit) + potential decode blocks + activeRequestWeight * requests
+  package func cost(_ inputs: CostInputs) -> Double {
+    let raw = (inputs.activePrefillTokens + inputs.promptTokens) / inputs.blockSize
+    return prefillScale * max(0, raw - credit(inputs)) + inputs.potentialDecodeBlocks
+      + activeRequestWeight * inputs.activeRequests
+  }
+
+  private func credit(_ inputs: CostInputs) -> Double {
+    guard creditDecay > 0, inputs.promptTokens > 0 else { return overlapCredit * inputs.overlapBlocks }
+    let excess = inputs.excessPrefillBlocks * inputs.blockSize / inputs.promptTokens
+    return overlapCredit * inputs.overlapBlocks / (1 + creditDecay * excess)
+  }
+
+  /// The hot-prefix term, to be added to the cost.
+  ///
+  /// Requests with one prefix share its blocks, so by Dynamo's cost they add next to nothing to the worker that caches
+  /// it, and a burst of them stays there however long its queue. Here the credit for the cached prefix melts once the
+  /// worker has more requests in flight than a bound, which is twice the mean of the others and at least the floor:
+  /// in full at twice the bound. The next worker then takes some, caches the prefix too, and shares the burst.
+  ///
+  ///     bound = max(spreadFloor, 2 * mean of the others)
+  ///     term  = prefillScale * overlapCredit * overlap * min(1, max(0, requests - bound) / bound)
+  package func spread(_ inputs: CostInputs) -> Double {
+    guard spreadsHotPrefixes, let elsewhere = inputs.activeRequestsElsewhere else { return 0 }
+    let bound = max(Double(spreadFloor), 2 * elsewhere)
+    guard inputs.activeRequests > bound else { return 0 }
+    let part = bound > 0 ? min(1, (inputs.activeRequests - bound) / bound) : 1
+    return prefillScale * overlapCredit * inputs.overlapBlocks * part
+  }
+}

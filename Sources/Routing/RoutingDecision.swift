@@ -1,0 +1,86 @@
+// What was decided and why, in the form in which spans want it.
+
+import Base
+
+/// A request as routing sees it.
+package struct RoutingRequest {
+  /// The prompt's chained block hashes; empty outside KV mode.
+  package var chain: UnsafeBufferPointer<UInt64>
+  /// Prompt tokens, or a quarter of the canonical bytes.
+  package var tokens: Int
+  /// Workers that must not be chosen, and why.
+  package var excluded: [(worker: UInt64, reason: RefusalReason)] = []
+  /// The only worker that may be chosen.
+  package var named: UInt64?
+  /// Whether the candidates are to be listed.
+  package var explains = true
+
+  package init(chain: UnsafeBufferPointer<UInt64>, tokens: Int) {
+    self.chain = chain
+    self.tokens = tokens
+  }
+}
+
+/// How a selection ended.
+package enum RoutingOutcome: Sendable {
+  case chosen
+  /// No worker is known.
+  case noWorkers
+  /// Workers are known, and every one is refused.
+  case allRefused
+  /// Some worker would do, but all such are busy.
+  case allBusy
+}
+
+/// A decision and its explanation. One object a loop, filled anew by each selection, so that deciding allocates nothing.
+package final class RoutingDecision {
+  /// The most candidates that are listed.
+  package static let candidatesMax = 8
+
+  package internal(set) var worker: UInt64 = 0
+  package internal(set) var booking = Booking.none
+  package internal(set) var promptBlocks = 0
+  /// Leading blocks that the chosen worker is predicted to cache.
+  package internal(set) var overlapBlocks = 0
+  /// The largest overlap among the workers that could be chosen.
+  package internal(set) var bestOverlapBlocks = 0
+  package internal(set) var cost = 0.0
+  /// By how much the next best worker costs more; negative when temperature chose a dearer one; nil without another.
+  package internal(set) var margin: Double?
+  /// Share of the hot-prefix term in the chosen worker's cost, from 0 to 1.
+  package internal(set) var spreadShare = 0.0
+
+  // The best candidates, cheapest first and refused ones last, as parallel arrays. The cost of a refused one is -1.
+  package internal(set) var workers: [Int] = []
+  package internal(set) var overlaps: [Int] = []
+  package internal(set) var activeBlocks: [Int] = []
+  package internal(set) var prefillTokens: [Int] = []
+  package internal(set) var costs: [Double] = []
+  package internal(set) var refusals: [String] = []
+
+  package init() {
+    workers.reserveCapacity(Self.candidatesMax)
+    overlaps.reserveCapacity(Self.candidatesMax)
+    activeBlocks.reserveCapacity(Self.candidatesMax)
+    prefillTokens.reserveCapacity(Self.candidatesMax)
+    costs.reserveCapacity(Self.candidatesMax)
+    refusals.reserveCapacity(Self.candidatesMax)
+  }
+
+  func reset(promptBlocks: Int) {
+    worker = 0
+    booking = .none
+    self.promptBlocks = promptBlocks
+    overlapBlocks = 0
+    bestOverlapBlocks = 0
+    cost = 0
+    margin = nil
+    spreadShare = 0
+    workers.removeAll(keepingCapacity: true)
+    overlaps.removeAll(keepingCapacity: true)
+    activeBlocks.removeAll(keepingCapacity: true)
+    prefillTokens.removeAll(keepingCapacity: true)
+    costs.removeAll(keepingCapacity: true)
+    refusals.removeAll(keepingCapacity: true)
+  }
+}

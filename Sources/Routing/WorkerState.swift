@@ -1,0 +1,87 @@
+// What the router knows of one worker: its limits, its load, its part of the index.
+
+import Base
+
+/// One worker's record, addressed by its slot.
+struct WorkerState: BitwiseCopyable {
+  var id: UInt64
+  /// False once the worker was removed; the slot is used again when nothing refers to it any more.
+  var isLive = true
+  /// The slot was given back.
+  var isReclaimed = false
+  var refusal = RefusalReason.none
+  /// The refusal holds until this time; `UInt64.max` until it is lifted.
+  var refusedUntil: Nanoseconds = 0
+
+  // Load
+  /// Blocks that the worker's cache can hold; `Int.max` when unknown.
+  var blocksMax: Int
+  var activeRequests = 0
+  /// Prompt tokens of requests that have not given a first token yet, without those the worker caches.
+  var prefillTokens = 0
+  /// Distinct blocks of requests in flight that the index tracks.
+  var activeBlocks = 0
+  /// Blocks of requests in flight that the index had no room for, or that are not shared by choice.
+  var untrackedBlocks = 0
+
+  // Index
+  var oldest: Int32 = -1
+  var newest: Int32 = -1
+  /// Blocks of all stored predictions, void ones included until they are swept.
+  var cachedBlocks = 0
+  /// Predictions stamped at or before this time are void: how a worker is forgotten in one step.
+  var voidUntil: Nanoseconds = 0
+  var lastStamp: Nanoseconds = 0
+  /// The worker has at least once reported cached tokens, so that a report of none means something.
+  var hasReportedHits = false
+
+  init(id: UInt64, blocksMax: Int) {
+    self.id = id
+    self.blocksMax = blocksMax
+  }
+}
+
+/// Why a worker was not considered.
+package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
+  case none
+  /// The request has tried it already.
+  case tried
+  /// It refused connections lately.
+  case ejected
+  case draining
+  case unhealthy
+  /// It does not serve this model or this phase.
+  case unsuitable
+  /// Too many of its blocks are in use.
+  case busyBlocks
+  /// Too many prompt tokens wait there.
+  case busyPrefill
+  /// The request names another worker.
+  case notNamed
+
+  /// The word for spans; empty for none.
+  package var label: String {
+    switch self {
+    case .none: ""
+    case .tried: "tried"
+    case .ejected: "ejected"
+    case .draining: "draining"
+    case .unhealthy: "unhealthy"
+    case .unsuitable: "unsuitable"
+    case .busyBlocks: "busy_blocks"
+    case .busyPrefill: "busy_prefill"
+    case .notNamed: "not_named"
+    }
+  }
+}
+
+/// One worker's load as metrics show it.
+package struct WorkerLoad: Sendable, Equatable {
+  package let worker: UInt64
+  package let activeRequests: Int
+  /// Distinct blocks of requests in flight.
+  package let activeBlocks: Int
+  package let prefillTokens: Int
+  /// Blocks that the worker is predicted to cache.
+  package let cachedBlocks: Int
+}
