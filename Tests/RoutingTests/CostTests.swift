@@ -160,7 +160,10 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
     func spread(_ isOn: Bool) -> Int {
       let bench = Bench(workers: 2) { $0.cost.spreadsHotPrefixes = isOn }
       bench.serve(Array(1...50), on: 1)
-      for _ in 0..<40 { bench.select(Array(1...50)) }
+      for _ in 0..<40 {
+        bench.select(Array(1...50))
+        bench.router.firstToken(bench.decision.booking)
+      }
       return bench.router.load(of: 2)?.activeRequests ?? 0
     }
     #expect(spread(false) == 0)
