@@ -66,10 +66,13 @@ package struct HTTP1BodyDecoder: ~Copyable {
   /// used; after `end` the next message begins at `consumed`.
   package mutating func next(_ input: UnsafeRawBufferPointer, consumed: inout Int) -> BodyPiece {
     switch state {
-    case .length, .untilClose: plain(input, &consumed)
-    case .done: .end(trailers: trailers.lines)
-    case .failed: .failed(failure)
-    default: chunked(input, &consumed)
+    case .sizeStart:
+      if let piece = wholeChunk(input, &consumed) { return .bytes(piece) }
+      return chunked(input, &consumed)
+    case .length, .untilClose: return plain(input, &consumed)
+    case .done: return .end(trailers: trailers.lines)
+    case .failed: return .failed(failure)
+    default: return chunked(input, &consumed)
     }
   }
 
@@ -133,23 +136,58 @@ package struct HTTP1BodyDecoder: ~Copyable {
     return .needMore
   }
 
-  /// The usual case: the whole of `1*8HEXDIG CRLF` is in the input. False, and nothing done, when it is not.
+  /// The usual case: a whole chunk, `1*8HEXDIG CRLF data CRLF`, is in the input. Nil, and nothing done, when it is
+  /// not, or when the chunk is the last.
   @inline(__always)
-  private mutating func wholeSizeLine(_ input: UnsafeRawBufferPointer, _ consumed: inout Int) -> Bool {
-    var index = consumed
-    let last = min(input.count - 2, consumed + 8)
-    var size = 0
-    while index < last, let digit = Hex.value(input[index]) {
-      size = size << 4 | Int(digit)
-      index += 1
+  private mutating func wholeChunk(_ input: UnsafeRawBufferPointer, _ consumed: inout Int)
+    -> UnsafeRawBufferPointer?
+  {
+    guard let base = input.baseAddress, let (size, start) = Self.sizeLine(base, consumed, input.count) else {
+      return nil
     }
-    guard index > consumed, index + 1 < input.count, input[index] == UInt8(ascii: "\r"),
-      input[index + 1] == UInt8(ascii: "\n")
-    else { return false }
-    consumed = index + 2
+    // At most 8 digits: no sum overflows.
+    let end = start &+ size
+    guard size > 0, end &+ 2 <= input.count, Self.isLineEnd(base + end) else { return nil }
+    consumed = end &+ 2
+    bodyBytes &+= size
+    return UnsafeRawBufferPointer(start: base + start, count: size)
+  }
+
+  /// Takes the whole of `1*8HEXDIG CRLF`. False, and nothing done, when it is not in the input.
+  private mutating func wholeSizeLine(_ input: UnsafeRawBufferPointer, _ consumed: inout Int) -> Bool {
+    guard let base = input.baseAddress, let (size, start) = Self.sizeLine(base, consumed, input.count) else {
+      return false
+    }
+    consumed = start
     remaining = size
     state = size == 0 ? .trailers : .data
     return true
+  }
+
+  /// The size that `1*8HEXDIG CRLF` at `from` tells, and where the data begins.
+  @inline(__always)
+  private static func sizeLine(_ base: UnsafeRawPointer, _ from: Int, _ count: Int) -> (size: Int, start: Int)? {
+    var index = from
+    var size = 0
+    let last = min(count &- 2, from &+ 8)
+    while index < last {
+      let byte = base.load(fromByteOffset: index, as: UInt8.self)
+      var digit = byte &- UInt8(ascii: "0")
+      if digit > 9 {
+        digit = (byte | 0x20) &- UInt8(ascii: "a")
+        if digit > 5 { break }
+        digit &+= 10
+      }
+      size = size &<< 4 | Int(digit)
+      index &+= 1
+    }
+    guard index > from, index &+ 2 <= count, isLineEnd(base + index) else { return nil }
+    return (size, index &+ 2)
+  }
+
+  @inline(__always)
+  private static func isLineEnd(_ bytes: UnsafeRawPointer) -> Bool {
+    UInt16(littleEndian: bytes.loadUnaligned(as: UInt16.self)) == 0x0a0d
   }
 
   /// Gives out chunk data, and takes the CRLF behind it along when it is there.
