@@ -6,13 +6,17 @@ import EventLoop
 import Glibc
 import Synchronization
 
-/// Process ids that must not outlive this one.
+/// Processes and files that must not outlive this process.
 enum ChildRegistry {
+  private static let folder = Mutex<String?>(nil)
   private static let running = Mutex<Set<Int32>>([])
 
   static func add(_ process: Int32) { running.withLock { _ = $0.insert(process) } }
 
   static func remove(_ process: Int32) { running.withLock { _ = $0.remove(process) } }
+
+  /// Has the folder at `path` removed when a signal ends this process.
+  static func remove(folder path: String) { folder.withLock { $0 = path } }
 
   /// Starts a thread that ends all children and this process on SIGINT or SIGTERM. Call before other threads start.
   static func endOnSignals() throws(SystemError) -> Thread {
@@ -25,6 +29,7 @@ enum ChildRegistry {
       var number: Int32 = 0
       sigwait(&set, &number)
       for process in running.withLock({ $0 }) { kill(process, SIGTERM) }
+      if let path = folder.withLock({ $0 }) { removeTree(path) }
       _exit(128 + number)
     }
   }
@@ -75,6 +80,8 @@ final class ChildProcess {
     process = child
     ChildRegistry.add(child)
   }
+
+  deinit { stop() }
 
   /// True until the process ended; reaps it when it has.
   var isRunning: Bool {

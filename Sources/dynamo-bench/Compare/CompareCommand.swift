@@ -44,6 +44,7 @@ struct CompareCommand: ParsableCommand {
     defer { withExtendedLifetime(signals) {} }
     Machine.raiseDescriptorLimit()
     let directory = try makeDirectory()
+    if !keep { ChildRegistry.remove(folder: directory) }
     let options = CompareOptions(
       peers: try peer.map { text in try Peer.parse(text) },
       presets: presets.compactMap { Preset(rawValue: String($0)) }, rounds: rounds,
@@ -56,14 +57,13 @@ struct CompareCommand: ParsableCommand {
       workers: [],
       workerProcess: 0, model: "bench")
     let loop = try EventLoop(index: 0, seed: seed)
-    let runner = try CompareRunner(options, setting, loop: loop)
-    let tables = try runner.run()
-    say(tables)
-    if keep || runner.failures > 0 {
-      complain("logs and configurations are in \(directory)")
-    } else {
-      removeTree(directory)
+    var keeps = true
+    defer {
+      if keeps { complain("logs and configurations are in \(directory)") } else { removeTree(directory) }
     }
+    let runner = try CompareRunner(options, setting, loop: loop)
+    say(try runner.run())
+    keeps = keep || runner.failures > 0
     if runner.failures > 0 { throw ExitCode.failure }
   }
 

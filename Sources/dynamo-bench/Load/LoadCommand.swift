@@ -51,6 +51,7 @@ struct LoadCommand: ParsableCommand {
   func run() throws {
     SignalSource.block([])
     Machine.raiseDescriptorLimit()
+    if let pid, ProcessTree(root: pid).members.isEmpty { throw ValidationError("no process \(pid)") }
     let loop = try EventLoop(index: 0, seed: seed)
     let report = try LoadRunner(options, loop: loop).run()
     say(json ? report.json : report.text)

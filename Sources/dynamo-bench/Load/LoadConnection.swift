@@ -20,6 +20,10 @@ final class LoadConnection: EventHandler, TimerHandler {
   private(set) var isBusy = false
   private var startedAt: Nanoseconds = 0
   private var sawFirstToken = false
+  /// True from the first sign that the connect succeeded.
+  private var isConnected = false
+  /// The answer was read to its end, or to where it broke.
+  private var isComplete = false
 
   init(_ runner: LoadRunner, address: SocketAddress, authority: String) {
     self.runner = runner
@@ -34,7 +38,7 @@ final class LoadConnection: EventHandler, TimerHandler {
 
   func timerFired(_ timer: Timer) { runner.isFree(self) }
 
-  /// Sends a request that was due at `due`; nil means now.
+  /// Sends a request. One that had to wait for this connection is timed from when it was `due`, others from now.
   func start(due: Nanoseconds?) {
     isBusy = true
     sawFirstToken = false
@@ -66,7 +70,10 @@ final class LoadConnection: EventHandler, TimerHandler {
       lost(SystemError("connection", code).description)
       return
     }
-    if readiness.contains(.writable), !outbound.isEmpty { flush() }
+    if readiness.contains(.writable) {
+      isConnected = true
+      if !outbound.isEmpty { flush() }
+    }
     guard descriptor >= 0 else { return }
     if readiness.contains(.readable) || readiness.contains(.peerClosed) || readiness.contains(.hangup) {
       readSocket(toEnd: !readiness.isDisjoint(with: [.peerClosed, .hangup]))
@@ -112,8 +119,6 @@ final class LoadConnection: EventHandler, TimerHandler {
     }
   }
 
-  private var isComplete = false
-
   private func take(_ input: UnsafeRawBufferPointer, _ measurements: Measurements) -> Int {
     let now = loop.system.monotonicNanoseconds()
     var offset = 0
@@ -155,10 +160,7 @@ final class LoadConnection: EventHandler, TimerHandler {
       end(check.failure)
     } else if isBusy {
       let detail = "\(reason) at status \(check.status) after \(check.tokens) tokens"
-      end(
-        Failure(
-          kind: check.status == 0 && inbound.isEmpty && outbound.isEmpty == false ? .connect : .closed,
-          detail: detail))
+      end(isConnected ? Failure(kind: .closed, detail: detail) : Failure(kind: .connect, detail: reason))
     } else {
       disconnect()
     }
@@ -188,6 +190,7 @@ final class LoadConnection: EventHandler, TimerHandler {
     registration = nil
     if descriptor >= 0 { loop.system.close(descriptor) }
     descriptor = -1
+    isConnected = false
     inbound.removeAll()
     outbound.removeAll()
     reader = MessageReader(isRequest: false)

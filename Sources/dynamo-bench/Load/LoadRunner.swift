@@ -106,7 +106,7 @@ final class LoadRunner: TimerHandler {
   func isFree(_ connection: LoadConnection) {
     guard !connection.isBusy else { return }
     if options.rate == nil {
-      if mayStart { start(connection, due: nil) }
+      if mayStart { start(connection) }
     } else if waitingHead < waiting.count {
       let due = waiting[waitingHead]
       waitingHead += 1
@@ -121,10 +121,10 @@ final class LoadRunner: TimerHandler {
     }
   }
 
-  private func start(_ connection: LoadConnection, due: Nanoseconds?) {
+  private func start(_ connection: LoadConnection) {
     if let remaining { self.remaining = remaining - 1 }
     active += 1
-    connection.start(due: due)
+    connection.start(due: nil)
   }
 
   /// The answer of `connection` is over.
@@ -152,7 +152,8 @@ final class LoadRunner: TimerHandler {
     guard let rate = options.rate else { return }
     while mayStart, nextArrival <= loop.now {
       if let connection = idle.popLast() {
-        start(connection, due: nextArrival)
+        // Up to a millisecond late by this loop's timers, which is no fault of the server.
+        start(connection)
       } else {
         // Counted as active at once: a request that is late is still a request, timed from when it was due.
         if let remaining { self.remaining = remaining - 1 }
