@@ -44,8 +44,10 @@ proxies() {
   command -v nginx >/dev/null 2>&1 || fetch_debian nginx
   command -v haproxy >/dev/null 2>&1 || fetch_debian haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
   use_fetched
+  local version
   nginx -v 2>&1 || die "nginx does not start"
-  haproxy -v | head -n 1 || die "haproxy does not start"
+  version="$(haproxy -v)" || die "haproxy does not start"
+  say "${version%%$'\n'*}"
 }
 
 routers() {
