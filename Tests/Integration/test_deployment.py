@@ -129,3 +129,12 @@ def test_documents_name_only_files_that_exist():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
         for name in re.findall(r"`((?:Scripts|Config|docs|Tests)/[\w./-]+)`", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_settings_tables_are_what_the_executables_say():
+    page = (ROOT / "docs/configuration.md").read_text()
+    for name in ("dynamo-frontend", "dynamo-worker"):
+        dump = subprocess.run([BIN / name, "--dump"], capture_output=True, text=True, timeout=20, check=True).stdout
+        for row in dump.splitlines():
+            if row.startswith("|"):
+                assert row in page, f"run Scripts/update_docs.sh: {row}"

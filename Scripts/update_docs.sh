@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Writes the settings tables of docs/configuration.md anew from what the executables print with --dump.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+find_binaries
+python3 - docs/configuration.md <(dynamo-frontend --dump) <(dynamo-worker --dump) <<'PYTHON'
+import sys
+from pathlib import Path
+
+page = Path(sys.argv[1])
+begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
+text = page.read_text()
+before, rest = text.split(begin)
+after = rest.split(end)[1]
+tables = ""
+for name, path in (("dynamo-frontend", sys.argv[2]), ("dynamo-worker", sys.argv[3])):
+    # The headings of the dump are one level below the program's here.
+    dump = Path(path).read_text().strip().replace("### ", "#### ")
+    tables += f"\n### {name}\n\n{dump}\n"
+page.write_text(f"{before}{begin}{tables}\n{end}{after}")
+PYTHON
