@@ -117,7 +117,9 @@ let package = Package(
     tests("Workers", ["EventLoop", "Routing", "Telemetry", "Base"]),
     tests("Engine", ["OpenAI", "Base"]),
     tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
-    tests("WorkerServer", ["Engine", "Telemetry", "Base"]),
+    tests(
+      "WorkerServer",
+      ["Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "Protobuf", "Base"]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
   ]
