@@ -155,21 +155,18 @@ extension ByteBuffer {
   /// Appends `value` in decimal digits.
   package mutating func append(decimal value: Int) {
     if value < 0 { append(UInt8(ascii: "-")) }
-    append(decimal: value.magnitude)
+    append(decimal: UInt64(value.magnitude))
   }
 
   /// Appends `value` in decimal digits.
-  package mutating func append(decimal value: some UnsignedInteger & FixedWidthInteger) {
-    var value = UInt64(truncatingIfNeeded: value)
+  package mutating func append(decimal value: UInt64) {
+    var value = value
     var digits = 1
-    var limit: UInt64 = 10
-    while digits < 20, value >= limit {
+    var rest = value
+    while rest >= 10 {
+      rest /= 10
       digits += 1
-      let (next, overflow) = limit.multipliedReportingOverflow(by: 10)
-      if overflow { break }
-      limit = next
     }
-    if digits == 19, value >= 10_000_000_000_000_000_000 { digits = 20 }
     let room = reserve(digits).assumingMemoryBound(to: UInt8.self)
     var index = digits
     while index > 0 {
@@ -180,14 +177,14 @@ extension ByteBuffer {
     tail += digits
   }
 
+  /// Appends `value` in decimal digits.
+  package mutating func append(decimal value: UInt) { append(decimal: UInt64(value)) }
+
   /// Appends `value` as 16 lowercase hexadecimal digits.
   package mutating func append(hex value: UInt64) {
-    let room = reserve(16).assumingMemoryBound(to: UInt8.self)
-    var shift: UInt64 = 64
-    for index in 0..<16 {
-      shift -= 4
-      room[index] = Hex.digit(UInt8(truncatingIfNeeded: value >> shift) & 0xf)
-    }
+    let room = reserve(16)
+    room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)
+    room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value)), toByteOffset: 8, as: UInt64.self)
     tail += 16
   }
 

@@ -8,6 +8,18 @@ package enum Hex {
     nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10
   }
 
+  /// The eight lowercase digits of `value` as bytes in memory order (first digit in the lowest byte).
+  @inlinable
+  package static func digits(_ value: UInt32) -> UInt64 {
+    // Spread the nibbles over bytes, most significant first, then add '0', and the gap to 'a' where above 9.
+    var x = UInt64(value.byteSwapped)
+    x = (x | x << 16) & 0x0000_ffff_0000_ffff
+    x = (x | x << 8) & 0x00ff_00ff_00ff_00ff
+    x = (x >> 4 | x << 8) & 0x0f0f_0f0f_0f0f_0f0f
+    let above = ((x + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+    return x + 0x3030_3030_3030_3030 + above * 0x27
+  }
+
   /// The value of one digit in either case; nil for any other byte.
   @inlinable
   package static func value(_ byte: UInt8) -> UInt8? {

@@ -83,17 +83,23 @@ package struct UUID: Sendable, Equatable {
 extension ByteBuffer {
   /// Appends the 36 characters of `uuid` in its usual lowercase form.
   package mutating func append(_ uuid: UUID) {
-    let room = reserve(36).assumingMemoryBound(to: UInt8.self)
-    var index = 0
-    for nibble in 0..<32 {
-      if nibble == 8 || nibble == 12 || nibble == 16 || nibble == 20 {
-        room[index] = UInt8(ascii: "-")
-        index += 1
-      }
-      let word = nibble < 16 ? uuid.high : uuid.low
-      room[index] = Hex.digit(UInt8(truncatingIfNeeded: word >> UInt64(60 - (nibble & 15) * 4)) & 0xf)
-      index += 1
-    }
+    let room = reserve(36)
+    // Eight digits at a time: 8-4-4-4-12.
+    let a = Hex.digits(UInt32(truncatingIfNeeded: uuid.high >> 32))
+    let b = Hex.digits(UInt32(truncatingIfNeeded: uuid.high))
+    let c = Hex.digits(UInt32(truncatingIfNeeded: uuid.low >> 32))
+    let d = Hex.digits(UInt32(truncatingIfNeeded: uuid.low))
+    room.storeBytes(of: a, toByteOffset: 0, as: UInt64.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: b), toByteOffset: 9, as: UInt32.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: b >> 32), toByteOffset: 14, as: UInt32.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: c), toByteOffset: 19, as: UInt32.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: c >> 32), toByteOffset: 24, as: UInt32.self)
+    room.storeBytes(of: d, toByteOffset: 28, as: UInt64.self)
+    let dash = UInt8(ascii: "-")
+    room.storeBytes(of: dash, toByteOffset: 8, as: UInt8.self)
+    room.storeBytes(of: dash, toByteOffset: 13, as: UInt8.self)
+    room.storeBytes(of: dash, toByteOffset: 18, as: UInt8.self)
+    room.storeBytes(of: dash, toByteOffset: 23, as: UInt8.self)
     tail += 36
   }
 }

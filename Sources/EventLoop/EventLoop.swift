@@ -4,18 +4,29 @@ package import Base
 internal import CSystem
 internal import Glibc
 
-/// What epoll said about a descriptor.
-package struct Readiness: OptionSet, Sendable {
-  package let rawValue: UInt32
+/// What epoll said about a descriptor. A plain struct: an `OptionSet` of another module is built through generic calls.
+package struct Readiness: Sendable {
+  /// The epoll bits.
+  package let bits: UInt32
 
-  @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
+  @inlinable package init(bits: UInt32) { self.bits = bits }
 
-  package static let readable = Readiness(rawValue: EPOLLIN.rawValue)
-  package static let writable = Readiness(rawValue: EPOLLOUT.rawValue)
-  /// The peer shut its sending half down (EPOLLRDHUP).
-  package static let peerClosed = Readiness(rawValue: EPOLLRDHUP.rawValue)
-  package static let hangup = Readiness(rawValue: EPOLLHUP.rawValue)
-  package static let error = Readiness(rawValue: EPOLLERR.rawValue)
+  /// EPOLLIN: bytes or connections wait.
+  @inlinable package var isReadable: Bool { bits & 0x001 != 0 }
+  /// EPOLLOUT: output has room.
+  @inlinable package var isWritable: Bool { bits & 0x004 != 0 }
+  /// EPOLLRDHUP, EPOLLHUP or EPOLLERR: the peer's end or an error, so that reading must go on to the end.
+  @inlinable package var hasEnded: Bool { bits & 0x2018 != 0 }
+
+  /// EPOLLERR: an error waits on the descriptor.
+  @inlinable package var isError: Bool { bits & 0x008 != 0 }
+
+  package static var readable: Readiness { Readiness(bits: EPOLLIN.rawValue) }
+  package static var writable: Readiness { Readiness(bits: EPOLLOUT.rawValue) }
+  /// The peer's end, which can always be read as well.
+  package static var peerClosed: Readiness { Readiness(bits: EPOLLIN.rawValue | EPOLLRDHUP.rawValue) }
+  package static var hangup: Readiness { Readiness(bits: EPOLLHUP.rawValue) }
+  package static var error: Readiness { Readiness(bits: EPOLLERR.rawValue) }
 }
 
 /// Receives the readiness of one descriptor, on its loop.
@@ -78,7 +89,7 @@ package final class EventLoop {
     events = .allocate(capacity: eventLimit)
     events.initialize(repeating: ReadyEvent(), count: eventLimit)
     scratch = .allocate(byteCount: 128 * 1024, alignment: 64)
-    let added = system.epollAdd(epoll, signal, events: Readiness.readable.rawValue, data: Self.mailboxData)
+    let added = system.epollAdd(epoll, signal, events: EPOLLIN.rawValue, data: Self.mailboxData)
     guard added == 0 else { throw SystemError("epoll_ctl", -added) }
   }
 
@@ -88,13 +99,18 @@ package final class EventLoop {
     system.close(epoll)
   }
 
+  /// What a connection registers for, once.
+  private static var connectionEvents: UInt32 {
+    EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+  }
+
   /// epoll data of the mailbox's eventfd, which has no slot.
   private static let mailboxData = UInt64.max
 
   /// Registers `descriptor` once, edge-triggered, for input, output and the peer's shutdown.
   package func register(_ descriptor: Int32, _ handler: any EventHandler) throws(SystemError) -> Registration
   {
-    try register(descriptor, handler, events: Readiness.connection.rawValue)
+    try register(descriptor, handler, events: Self.connectionEvents)
   }
 
   /// Registers a listening socket that other loops listen on too: level-triggered, and one loop wakes (EPOLLEXCLUSIVE).
@@ -179,7 +195,7 @@ package final class EventLoop {
 
   private func deliver(slot: Int, generation: UInt32, _ bits: UInt32) {
     guard slot < handlers.count, generations[slot] == generation, let handler = handlers[slot] else { return }
-    handler.ready(Readiness(rawValue: bits))
+    handler.ready(Readiness(bits: bits))
   }
 
   private func flushTick() {
@@ -200,12 +216,6 @@ package final class EventLoop {
     if next <= now { return 0 }
     return Int32(clamping: (next - now + millisecond - 1) / millisecond)
   }
-}
-
-extension Readiness {
-  /// What a connection registers for, once: EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET.
-  static let connection = Readiness(
-    rawValue: EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue)
 }
 
 /// Carries a loop-confined value through other threads; only its loop may open it.

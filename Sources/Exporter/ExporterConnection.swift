@@ -82,7 +82,7 @@ final class ExporterConnection: EventHandler {
     case .closed: return
     }
     guard case .open = state else { return }
-    if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) { read(readiness) }
+    if readiness.isReadable || readiness.hasEnded { read(readiness) }
     if case .open = state { flush() }
   }
 
@@ -90,7 +90,7 @@ final class ExporterConnection: EventHandler {
     let code = loop.system.pendingError(descriptor)
     if code != 0 {
       fail("connect: \(String(cString: strerror(code)))")
-    } else if readiness.contains(.writable) {
+    } else if readiness.isWritable {
       state = .open
       delegate?.connectionOpened()
     }
@@ -98,7 +98,7 @@ final class ExporterConnection: EventHandler {
 
   private func read(_ readiness: Readiness) {
     // After a short read the socket is empty, unless the peer's end or an error waits behind it.
-    let mayEnd = !readiness.isDisjoint(with: [.peerClosed, .hangup, .error])
+    let mayEnd = readiness.hasEnded
     while case .open = state {
       guard let room = loop.scratch.baseAddress else { return }
       let count = loop.system.receive(descriptor, room, loop.scratch.count)

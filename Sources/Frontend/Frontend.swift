@@ -1,1 +1,183 @@
-// Placeholder until this room is built.
+// The frontend as a whole: loops, threads, listener, and the way down.
+
+internal import Base
+package import EventLoop
+internal import HTTP
+internal import Logging
+internal import Synchronization
+package import Telemetry
+internal import Transport
+package import Workers
+internal import Glibc
+
+/// Gives the frontend its workers.
+package protocol WorkerProvider: WorkerReports {
+  /// Calls `adopt` on the loop behind `mailbox` with each new snapshot, beginning with the present one.
+  func subscribe(_ mailbox: Mailbox, _ adopt: @escaping @Sendable (EventLoop, WorkerSet) -> Void)
+}
+
+/// One running frontend.
+///
+/// ```
+/// serving ──signal──▶ grace (ready says no) ──▶ draining (no new connections) ──all done or deadline──▶ stopped
+/// ```
+package final class Frontend {
+  private let configuration: FrontendConfiguration
+  package let shared: FrontendShared
+  private let loops: [EventLoop]
+  private let services: [FrontendLoop]
+  private let servers: [HTTPServer]
+  private let listener: Int32
+  /// Where the frontend listens.
+  package let address: SocketAddress
+  private let logger: Logger
+  private var threads: [Thread] = []
+  private var drainBegan: Nanoseconds?
+
+  /// Binds the listening socket and prepares the loops; nothing is served before ``run()``.
+  package init(
+    configuration: FrontendConfiguration, registry: MetricRegistry, workers: any WorkerProvider,
+    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets
+  ) throws(SystemError) {
+    self.configuration = configuration
+    logger = outputs.log.logger("\(LogTarget.frontend)")
+    shared = FrontendShared(configuration: configuration, registry: registry)
+    (listener, address) = try Sockets.listen(
+      host: configuration.host, port: configuration.port, backlog: configuration.backlog)
+    var loops: [EventLoop] = []
+    for index in 0..<configuration.threads { loops.append(try EventLoop(index: index, seed: Machine.randomSeed())) }
+    self.loops = loops
+    let shared = shared
+    services = loops.map { loop in
+      FrontendLoop(
+        loop: loop, configuration: configuration, shared: shared, reports: workers, outputs: outputs,
+        routeSpanName: routeSpanName, buckets: buckets)
+    }
+    servers = zip(loops, services).map { loop, service in
+      HTTPServer(
+        loop: loop, application: service, limits: configuration.server, loads: shared.loads,
+        counters: shared.listenerCounters)
+    }
+    let peers = servers.map { ($0.loop.mailbox, LoopBound($0, of: $0.loop)) }
+    for server in servers {
+      server.share(with: peers)
+      try server.listen(on: listener)
+    }
+    for service in services {
+      let bound = LoopBound(service, of: service.loop)
+      workers.subscribe(service.loop.mailbox) { loop, set in bound.open(on: loop).adopt(set) }
+    }
+    registerGauges()
+  }
+
+  private func registerGauges() {
+    let shared = shared
+    shared.registry.observe(.openConnections, .gauge) { Double(shared.loads.openConnections) }
+    shared.registry.observe(.acceptedConnections, .counter) {
+      Double(shared.listenerCounters.accepted.load(ordering: .relaxed))
+    }
+  }
+
+  /// Serves on the calling thread and `threads - 1` others until a signal ends it. SIGTERM and SIGINT drain; a second
+  /// one ends the process at once with status 70.
+  package func run() throws(SystemError) {
+    let main = loops[0]
+    let signals = try SignalSource([SIGTERM, SIGINT], on: main) { [unowned self] number in received(number) }
+    for index in 1..<max(1, loops.count) {
+      let loop = LoopRunner(loops[index])
+      threads.append(try Thread(name: "loop-\(index)") { loop.run() })
+    }
+    logger.info(
+      "listening",
+      metadata: ["address": "\(address)", "threads": "\(configuration.threads)"])
+    main.run()
+    withExtendedLifetime(signals) {}
+    for thread in threads { thread.join() }
+    for service in services { service.flush() }
+  }
+
+  private func received(_ signal: Int32) {
+    guard drainBegan == nil else {
+      logger.warning("stopping at once: second signal")
+      _exit(70)
+    }
+    drainBegan = loops[0].now
+    shared.beginDraining()
+    logger.info("draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
+    let drain = Drain(frontend: self, loop: loops[0])
+    drain.begin(after: configuration.gracePeriod)
+  }
+
+  fileprivate func stopAccepting() {
+    shared.beginRefusing()
+    for server in servers { onLoop(server) { $0.drain() } }
+    _ = close(listener)
+  }
+
+  fileprivate func cutOpenRequests() {
+    logger.warning("drain deadline passed", metadata: ["cut_requests": "\(shared.loads.openRequests)"])
+    for server in servers { onLoop(server) { $0.cutAll() } }
+  }
+
+  fileprivate func stopLoops() {
+    for loop in loops { loop.mailbox.submit { $0.stop() } }
+  }
+
+  fileprivate var drainTimeout: Nanoseconds { configuration.drainTimeout }
+
+  private func onLoop(_ server: HTTPServer, _ work: @escaping @Sendable (HTTPServer) -> Void) {
+    let bound = LoopBound(server, of: server.loop)
+    server.loop.mailbox.submit { loop in work(bound.open(on: loop)) }
+  }
+}
+
+/// Takes a loop to the thread that runs it. Unchecked: nothing touches the loop between the hand-over and `run`.
+private struct LoopRunner: @unchecked Sendable {
+  private let loop: EventLoop
+
+  init(_ loop: EventLoop) { self.loop = loop }
+
+  func run() { loop.run() }
+}
+
+/// Walks a frontend down: grace, refusal, waiting for open requests, the cut, the stop.
+private final class Drain: TimerHandler {
+  private enum Step { case grace, waiting, cut }
+
+  private let frontend: Frontend
+  private let loop: EventLoop
+  private let timer = Timer()
+  private var step = Step.grace
+  private var deadline: Nanoseconds = 0
+
+  init(frontend: Frontend, loop: EventLoop) {
+    self.frontend = frontend
+    self.loop = loop
+  }
+
+  func begin(after grace: Nanoseconds) { loop.arm(timer, at: loop.now + grace, self) }
+
+  func timerFired(_ timer: Timer) {
+    switch step {
+    case .grace:
+      frontend.stopAccepting()
+      deadline = loop.now + frontend.drainTimeout
+      step = .waiting
+    case .waiting:
+      if frontend.shared.loads.openRequests == 0 {
+        frontend.stopLoops()
+        return
+      }
+      if loop.now >= deadline {
+        frontend.cutOpenRequests()
+        step = .cut
+      }
+    case .cut:
+      if frontend.shared.loads.openRequests == 0 {
+        frontend.stopLoops()
+        return
+      }
+    }
+    loop.arm(timer, at: loop.now + 10 * millisecond, self)
+  }
+}

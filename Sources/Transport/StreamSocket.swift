@@ -131,13 +131,13 @@ package final class StreamSocket: EventHandler, TickHandler {
       finishConnect()
       if isClosed || connecting { return }
     }
-    if readiness.contains(.writable), !writable {
+    if readiness.isWritable, !writable {
       writable = true
       if !output.isEmpty { flush() }
       if isClosed { return }
     }
-    let ended = !readiness.isDisjoint(with: [.peerClosed, .hangup, .error])
-    if readiness.contains(.readable) || ended { read(toEnd: ended) }
+    let ended = readiness.hasEnded
+    if readiness.isReadable || ended { read(toEnd: ended) }
   }
 
   package func endOfTick() {

@@ -189,14 +189,14 @@ final class Rig {
     }
     if !reply.isEmpty, !collector.isClosed { kernel.input[descriptor, default: []].append(reply) }
     if collector.isClosed { hangUp(descriptor) }
-    kernel.queue([(descriptor, collector.isClosed ? [.readable, .peerClosed] : .readable)])
+    kernel.queue([(descriptor, collector.isClosed ? .peerClosed : .readable)])
     return true
   }
 
   /// Ends a connection from the collector's side; the exporter sees it at the next ``settle()``.
   func hangUp(_ descriptor: Int32) {
     kernel.input[descriptor, default: []].append([])
-    kernel.queue([(descriptor, [.readable, .peerClosed])])
+    kernel.queue([(descriptor, .peerClosed)])
   }
 
   private func note(_ call: GRPCServerCall) {

@@ -39,7 +39,7 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
   package func queue(_ ready: [(Int32, Readiness)]) {
     for (descriptor, readiness) in ready {
       guard let data = registered[descriptor] else { continue }
-      pending.append((data, readiness.rawValue))
+      pending.append((data, readiness.bits))
     }
   }
 
@@ -53,7 +53,7 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
 
   /// Makes raw registration data ready, as a stale event would be.
   package func queueRaw(_ ready: [(UInt64, Readiness)]) {
-    pending += ready.map { ($0.0, $0.1.rawValue) }
+    pending += ready.map { ($0.0, $0.1.bits) }
   }
 
   /// The data under which `descriptor` is registered.

@@ -65,18 +65,18 @@ final class LoadConnection: EventHandler, TimerHandler {
   }
 
   func ready(_ readiness: Readiness) {
-    if readiness.contains(.error) {
+    if readiness.isError {
       let code = loop.system.pendingError(descriptor)
       lost(SystemError("connection", code).description)
       return
     }
-    if readiness.contains(.writable) {
+    if readiness.isWritable {
       isConnected = true
       if !outbound.isEmpty { flush() }
     }
     guard descriptor >= 0 else { return }
-    if readiness.contains(.readable) || readiness.contains(.peerClosed) || readiness.contains(.hangup) {
-      readSocket(toEnd: !readiness.isDisjoint(with: [.peerClosed, .hangup]))
+    if readiness.isReadable || readiness.hasEnded {
+      readSocket(toEnd: readiness.hasEnded)
     }
   }
 

@@ -34,7 +34,7 @@ final class SinkConnection: EventHandler, TimerHandler {
 
   func ready(_ readiness: Readiness) {
     var alive = true
-    if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) { alive = readSocket() }
+    if readiness.isReadable || readiness.hasEnded { alive = readSocket() }
     guard !isClosed else { return }
     if alive { flush() } else { close() }
   }

@@ -61,12 +61,12 @@ final class WorkerConnection: EventHandler, TimerHandler {
   }
 
   func ready(_ readiness: Readiness) {
-    var gone = !readiness.isDisjoint(with: [.peerClosed, .hangup, .error])
-    if readiness.contains(.readable), !readSocket() { gone = true }
+    var gone = readiness.hasEnded
+    if readiness.isReadable, !readSocket() { gone = true }
     if case .closed = state { return }
     if gone {
       close()
-    } else if readiness.contains(.writable), !pending.isEmpty {
+    } else if readiness.isWritable, !pending.isEmpty {
       flush()
     }
   }

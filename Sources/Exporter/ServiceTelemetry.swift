@@ -1,0 +1,71 @@
+// The telemetry of one service, put together from its environment: log writer, exporter, books.
+
+package import Base
+internal import EventLoop
+internal import Logging
+package import Telemetry
+
+/// Owns the threads behind a service's log lines and spans. End it with ``shutdown(within:)``.
+package final class ServiceTelemetry: Sendable {
+  package let outputs: TelemetryOutputs
+  /// True while trace ids are made: when JSONL logs or the export of spans are on.
+  package let hasTraceContext: Bool
+  private let exporter: SpanExporter?
+  private let writer: LogWriter
+
+  /// Starts what the environment asks for and logs its warnings.
+  ///
+  /// - Throws: an endpoint that cannot be followed, or a thread that cannot be had.
+  package init(
+    environment: [String: String], defaultName: String, version: String, registry: MetricRegistry,
+    instanceID: String
+  ) throws {
+    let configuration = LogConfiguration(environment: environment)
+    let writer = try LogWriter { count in
+      LogOutput.droppedLine(count, configuration: configuration, at: Machine.wallNanoseconds)
+    }
+    self.writer = writer
+    let log = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
+    let ledger = SpanLedger()
+    registry.register(ledger)
+    registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
+    let settings = try ExporterConfiguration.from(environment: environment, version: version)
+    let logger = log.logger("\(LogTarget.exporter)")
+    for warning in configuration.warnings + settings.warnings { logger.warning("\(warning)") }
+    var exporter: SpanExporter?
+    if let export = settings.configuration {
+      let resource = TelemetryResource(
+        environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+      let started = SpanExporter(configuration: export, resource: resource, ledger: ledger, logger: logger)
+      try started.start()
+      started.register(on: registry)
+      exporter = started
+      let name = resource.attributes.first { $0.key == ResourceAttributeName.serviceName }?.value ?? defaultName
+      logger.info(
+        "span export is on",
+        metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])
+    }
+    self.exporter = exporter
+    outputs = TelemetryOutputs(spanSink: exporter, ledger: ledger, log: log)
+    if case .jsonl = configuration.format {
+      hasTraceContext = true
+    } else {
+      hasTraceContext = exporter != nil
+    }
+  }
+
+  /// True while spans are recorded.
+  package var recordsSpans: Bool { exporter != nil }
+
+  /// Sends what spans wait for at most `timeout`, says how the books closed, and writes the last lines.
+  package func shutdown(within timeout: Nanoseconds) {
+    if let exporter {
+      exporter.shutdown(within: timeout)
+      let ledger = outputs.ledger
+      outputs.log.logger("\(LogTarget.exporter)").info(
+        "span export closed",
+        metadata: ["made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)"])
+    }
+    _ = writer.stop(within: second)
+  }
+}

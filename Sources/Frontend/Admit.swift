@@ -1,0 +1,98 @@
+// Admit: what a head alone can refuse, and what of it goes on to the worker. Then the body is read.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+
+extension InferenceExchange {
+  /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
+  func admit(_ head: RequestHead) {
+    metrics.entered()
+    if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
+    if service.shared.isRefusingWork {
+      refuse(.draining())
+      return
+    }
+    guard Self.isJSON(head.fields) else {
+      refuse(.unsupportedMediaType)
+      return
+    }
+    let limit = service.configuration.bodyBytesMax
+    if case .length(let length) = head.framing {
+      guard length <= limit else {
+        refuse(.bodyTooLarge(limitBytes: limit))
+        return
+      }
+      guard reserveBody(length) else {
+        refuse(.overloaded(status: service.configuration.overloadStatus))
+        return
+      }
+      _ = body.reserve(length)
+    }
+    keepFields(head.fields)
+  }
+
+  /// A missing content type is taken for JSON; any other type, and any coding of the body, is refused.
+  private static func isJSON(_ fields: HeaderFields) -> Bool {
+    if let coding = fields.first(.contentEncoding), !coding.trimmed.equalsIgnoringCase("identity") { return false }
+    guard let type = fields.first(.contentType) else { return true }
+    let essence = type.slice(0..<(type.firstIndex(of: UInt8(ascii: ";")) ?? type.count)).trimmed
+    return essence.equalsIgnoringCase("application/json")
+  }
+
+  /// Copies the end-to-end fields that a worker gets (RFC 9110 section 7.6.1). Those that the frontend makes itself,
+  /// and codings that would hide the answer from it, stay behind.
+  private func keepFields(_ fields: HeaderFields) {
+    for index in 0..<fields.count where !fields.isHopByHop(index) {
+      switch fields[index].known {
+      case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID:
+        continue
+      case .traceparent, .tracestate:
+        if trace != nil { continue }
+        forwardedFields.header(line: fields.line(index))
+      default:
+        forwardedFields.header(line: fields.line(index))
+      }
+    }
+  }
+
+  // MARK: The body
+
+  func received(body bytes: UnsafeRawBufferPointer) {
+    guard case .reading = phase else { return }
+    let total = body.count + bytes.count
+    let limit = service.configuration.bodyBytesMax
+    guard total <= limit else {
+      refuse(.bodyTooLarge(limitBytes: limit))
+      return
+    }
+    guard total <= bodyMemory || reserveBody(total - bodyMemory) else {
+      refuse(.overloaded(status: service.configuration.overloadStatus))
+      return
+    }
+    body.append(bytes)
+  }
+
+  func receivedEnd() {
+    guard case .reading = phase else { return }
+    times.bodyRead = loop.now
+    decode()
+  }
+
+  /// Takes `count` bytes of the memory that all bodies share; false when there is not so much left.
+  private func reserveBody(_ count: Int) -> Bool {
+    guard service.shared.reserveBodyMemory(count) else { return false }
+    bodyMemory += count
+    return true
+  }
+
+  /// Gives the body's memory back.
+  func releaseBody() {
+    body.release()
+    service.shared.releaseBodyMemory(bodyMemory)
+    bodyMemory = 0
+  }
+}

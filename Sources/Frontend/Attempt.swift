@@ -1,0 +1,71 @@
+// One try at having a worker answer: what it was, how it went. Kept until the request ends, for its span.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+/// A dispatch of a request to one worker.
+final class Attempt: ClientExchangeHandler {
+  /// Counts from 1.
+  let number: Int
+  let worker: Worker
+  let span: SpanContext?
+  let began: Nanoseconds
+  private(set) var ended: Nanoseconds = 0
+  private(set) var outcome: RequestOutcome?
+  /// Short constant class of the failure, for `error.type`.
+  private(set) var errorType: StaticString?
+  /// Status of the worker's final head; 0 before it came.
+  var status = 0
+  var connection: HTTP1ClientConnection?
+  /// Bytes of a non-2xx answer while it is still undecided what becomes of it.
+  var heldBody = ByteBuffer()
+  private let exchange: InferenceExchange
+
+  init(number: Int, worker: Worker, span: SpanContext?, exchange: InferenceExchange) {
+    self.number = number
+    self.worker = worker
+    self.span = span
+    self.exchange = exchange
+    began = exchange.loop.now
+  }
+
+  /// True while its events still concern the request.
+  var isCurrent: Bool { outcome == nil }
+
+  /// Records the one end of this attempt.
+  func end(_ outcome: RequestOutcome, _ errorType: StaticString? = nil) {
+    guard self.outcome == nil else { return }
+    self.outcome = outcome
+    self.errorType = errorType
+    ended = exchange.loop.now
+    connection = nil
+  }
+
+  /// Gives the attempt up: the worker sees its connection close, and stops generating.
+  func cancel(_ outcome: RequestOutcome, _ errorType: StaticString? = nil) {
+    guard isCurrent else { return }
+    connection?.cancel()
+    end(outcome, errorType)
+  }
+
+  func responded(_ head: ResponseHead) {
+    if isCurrent { exchange.workerResponded(self, head) }
+  }
+
+  func received(body: UnsafeRawBufferPointer) {
+    if isCurrent { exchange.workerSent(self, body) }
+  }
+
+  func receivedEnd(trailers: UnsafeRawBufferPointer) {
+    if isCurrent { exchange.workerFinished(self, trailers: trailers) }
+  }
+
+  func failed(_ failure: UpstreamFailure) {
+    if isCurrent { exchange.workerFailed(self, failure) }
+  }
+}

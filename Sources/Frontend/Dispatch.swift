@@ -1,0 +1,139 @@
+// Dispatch: the request goes to the chosen worker; a worker that cannot answer is replaced by another, once.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+extension InferenceExchange {
+  /// Workers that are asked at most before the caller hears of it.
+  static let workersTriedMax = 2
+
+  /// Sends the request to `worker`; on a new connection when `fresh`.
+  func dispatch(to worker: Worker, fresh: Bool) {
+    phase = .dispatched
+    let span = trace.map { $0.request.child(using: &service.loop.random) }
+    let attempt = Attempt(number: attempts.count + 1, worker: worker, span: span, exchange: self)
+    attempts.append(attempt)
+    if attempt.number > 1 { service.shared.metrics.retries.add() }
+    attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt) {
+      compose(attempt, into: &$0)
+    }
+    if isStreaming, let delay = service.configuration.commentAfter {
+      loop.arm(silence, at: loop.now + delay, self)
+    }
+  }
+
+  private func compose(_ attempt: Attempt, into output: inout ByteBuffer) {
+    let upstream = attempt.worker.upstream
+    output.append("POST " as StaticString)
+    upstream.pathPrefix.withUnsafeBytes { output.append($0) }
+    output.append(endpoint.path)
+    output.append(" HTTP/1.1\r\nhost: " as StaticString)
+    upstream.authority.withUnsafeBytes { output.append($0) }
+    output.append("\r\n" as StaticString)
+    output.append(forwardedFields.readable)
+    output.append("x-request-id: " as StaticString)
+    identity.xRequestID.withUnsafeBytes { output.append($0) }
+    if !attempt.worker.isDynamoWorker, attempt.number > 1 { appendRetrySuffix(to: &output) }
+    output.append("\r\nrequest-id: " as StaticString)
+    output.append(identity.requestID)
+    output.append("\r\n" as StaticString)
+    if let trace, let span = attempt.span {
+      output.append("traceparent: " as StaticString)
+      output.append(traceparent: span)
+      output.append("\r\n" as StaticString)
+      if !trace.traceState.isEmpty {
+        output.append("tracestate: " as StaticString)
+        trace.traceState.withUnsafeBytes { output.append($0) }
+        output.append("\r\n" as StaticString)
+      }
+    }
+    let edit = service.configuration.passBodyVerbatim ? nil : request?.usageEdit
+    output.header("content-length", body.count + (edit?.growth ?? 0))
+    output.endHead()
+    if let edit { edit.write(body.readable, into: &output) } else { output.append(body.readable) }
+  }
+
+  /// A bare engine keys its requests by `x-request-id` (vLLM): a second one must not meet the first there.
+  private func appendRetrySuffix(to output: inout ByteBuffer) {
+    output.append(UInt8(ascii: "-"))
+    let bits = UInt32(truncatingIfNeeded: service.loop.random.next())
+    for shift in stride(from: UInt32(28), through: 0, by: -4) {
+      output.append(Hex.digit(UInt8(truncatingIfNeeded: bits >> shift) & 0xf))
+    }
+  }
+
+  // MARK: Failures before the caller saw anything
+
+  /// The worker failed. Before the response began another one may be asked; afterwards the caller must be told.
+  func workerFailed(_ attempt: Attempt, _ failure: UpstreamFailure) {
+    let verdict = FailureVerdict(failure)
+    attempt.end(verdict.outcome, verdict.errorType)
+    guard case .dispatched = phase else {
+      breakResponse(verdict)
+      return
+    }
+    if case .stale = failure {
+      // The worker closed a kept connection as we used it: that says nothing about the worker.
+      dispatch(to: attempt.worker, fresh: true)
+      return
+    }
+    if case .connect = failure { service.excludeWorker(attempt.worker, model: model) }
+    if case .connectTimeout = failure { service.excludeWorker(attempt.worker, model: model) }
+    if verdict.mayRetry, retryElsewhere() { return }
+    answer(verdict.error, outcome: verdict.outcome)
+  }
+
+  /// Asks a worker that was not asked yet; false when there is none or enough were asked.
+  func retryElsewhere() -> Bool {
+    let tried = attempts.map(\.worker.id)
+    guard Set(tried).count < Self.workersTriedMax, let model,
+      model.workers.contains(where: { !tried.contains($0.id) })
+    else { return false }
+    selectWorker(excluding: tried)
+    return true
+  }
+}
+
+/// What a failure of a worker means for the caller, the spans and the next step, in one place.
+struct FailureVerdict {
+  let error: APIError
+  let outcome: RequestOutcome
+  let errorType: StaticString
+  /// Whether another worker may be asked while nothing was sent to the caller.
+  let mayRetry: Bool
+
+  init(_ failure: UpstreamFailure) {
+    switch failure {
+    case .connect(let cause):
+      error = .badGateway("it cannot be reached (\(cause))")
+      outcome = .connectionFailed
+      errorType = "cannot_connect"
+      mayRetry = true
+    case .connectTimeout:
+      error = .badGateway("the connection could not be made in time")
+      outcome = .connectionFailed
+      errorType = "connection_timeout"
+      mayRetry = true
+    case .stale, .broken:
+      error = .badGateway("it closed the connection before its answer was complete")
+      outcome = .workerDisconnected
+      errorType = "disconnected"
+      mayRetry = true
+    case .malformed(let cause):
+      error = .badGateway("it does not speak HTTP/1.1 as it should: \(cause.message)")
+      outcome = .error
+      errorType = "invalid_response"
+      mayRetry = false
+    case .silent:
+      error = .upstreamTimeout
+      outcome = .timeout
+      errorType = "response_timeout"
+      mayRetry = false
+    }
+  }
+}

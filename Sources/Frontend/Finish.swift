@@ -1,0 +1,181 @@
+// Finish: the answers the frontend makes itself, and the one end of every request: metrics, log line, spans.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+extension InferenceExchange {
+  // MARK: Own answers
+
+  /// Answers with an error of the caller's or of ours.
+  func refuse(_ error: APIError) {
+    answer(error, outcome: error.status < 500 ? .rejected : .unavailable)
+  }
+
+  /// Answers with `error` where nothing was sent yet.
+  func answer(_ error: APIError, outcome: RequestOutcome) {
+    guard !isAnswered else { return }
+    phase = .answered
+    loop.cancel(silence)
+    self.outcome = outcome
+    errorCode = error.code
+    status = error.status
+    var fields = ByteBuffer(capacity: 512)
+    fields.append("content-type: application/json\r\n" as StaticString)
+    if let seconds = error.retryAfterSeconds { fields.header("retry-after", seconds) }
+    if let allow = error.allow { fields.header("allow", text: allow) }
+    appendIdentityFields(to: &fields)
+    var text = ByteBuffer(capacity: 512)
+    error.write(into: &text, format: service.configuration.errorFormat)
+    responseBytes = text.count
+    exchange.respond(status: error.status, fields: fields.readable, body: .length(text.count))
+    exchange.send(text.readable)
+    exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+    releaseBody()
+  }
+
+  /// The fields by which a caller finds its request again: ids, and what is known of the time spent.
+  func appendIdentityFields(to fields: inout ByteBuffer) {
+    fields.append("x-request-id: " as StaticString)
+    identity.xRequestID.withUnsafeBytes { fields.append($0) }
+    fields.append("\r\n" as StaticString)
+    guard let trace else { return }
+    fields.append("traceresponse: " as StaticString)
+    fields.append(traceparent: trace.root)
+    fields.append("\r\nserver-timing: " as StaticString)
+    appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
+    appendTiming("route", from: times.decoded, to: times.selected, first: false, &fields)
+    appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)
+    fields.append("\r\n" as StaticString)
+  }
+
+  /// One metric of `server-timing` (W3C Server Timing), in milliseconds; nothing when it has not happened.
+  private func appendTiming(
+    _ name: StaticString, from: Nanoseconds, to: Nanoseconds, first: Bool, _ fields: inout ByteBuffer
+  ) {
+    guard first || to > 0 else { return }
+    if !first { fields.append(", " as StaticString) }
+    fields.append(name)
+    fields.append(";dur=" as StaticString)
+    let end = to > 0 ? to : loop.now
+    fields.append(double: Double(end - min(from, end)) / 1e6, fraction: 3)
+  }
+
+  // MARK: The end
+
+  /// Everything that hangs on the end of a request, once.
+  func finish(_ end: EndOfStream) {
+    phase = .ended
+    loop.cancel(silence)
+    settleOutcome(end)
+    releaseBody()
+    routeEnded()
+    if isEventStream {
+      usage = relay.usage ?? usage
+      if case .none = finishReason { finishReason = relay.finishReason }
+    }
+    recordMetrics()
+    if let trace, service.configuration.tracing.recordsSpans, trace.root.isSampled { recordSpans(trace) }
+    recordLine()
+    service.requestEnded()
+    // Attempts point back at the request: the circle ends here.
+    attempts = []
+  }
+
+  /// How the request ended, from how the exchange did and from what happened on the way.
+  private func settleOutcome(_ end: EndOfStream) {
+    switch end {
+    case .complete:
+      if outcome == nil { outcome = .success }
+    case .cancelled:
+      attempt?.cancel(.cancelled, "cancelled")
+      outcome = .cancelled
+      errorCode = "client_closed_request"
+      status = 499
+    case .timedOut:
+      attempt?.cancel(.cancelled, "client_stalled")
+      outcome = .timeout
+      errorCode = errorCode ?? "client_stalled"
+      if status == 0 { status = 408 }
+    case .failed(.shutdown):
+      attempt?.cancel(.cancelled, "engine_shutdown")
+      outcome = .unavailable
+      errorCode = "shutdown"
+      if status == 0 { status = 503 }
+    case .failed:
+      attempt?.cancel(.error, "cancelled")
+      if outcome == nil || isSuccess { outcome = .error }
+      errorCode = errorCode ?? "broken"
+      if status == 0 { status = 400 }
+    }
+  }
+
+  private var isSuccess: Bool {
+    if case .success = outcome { return true }
+    return false
+  }
+
+  /// Tokens that the caller was sent: as the engine reports them, else as chunks were counted; nil before any.
+  var outputTokens: Int? {
+    if let usage { return usage.completionTokens }
+    return relay.tokenCount > 0 ? relay.tokenCount : nil
+  }
+
+  private func recordMetrics() {
+    let errorType = metricErrorType
+    metrics.finished(endpoint, stream: isStreaming, errorType: errorType)
+    if errorType == "cancelled" { service.shared.metrics.disconnected.add(1) }
+    metrics.measured(
+      duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens, cached: usage?.cachedTokens)
+    metrics.left()
+  }
+
+  /// Dynamo's classes of `error_type` (reference/dynamo.md section 4.2).
+  private var metricErrorType: String {
+    switch outcome {
+    case .success, nil: ""
+    case .cancelled: "cancelled"
+    case .timeout: "response_timeout"
+    case .unavailable, .connectionFailed, .workerDisconnected: status == 529 ? "overload" : "unavailable"
+    case .rejected: status == 404 ? "not_found" : "validation"
+    case .error: "internal"
+    }
+  }
+
+  private func recordLine() {
+    identity.xRequestID.withUnsafeBytes { xRequestID in
+      var record = AccessRecord(
+        trace: LogTrace(
+          context: trace?.request, spanName: SpanName.httpRequest, requestID: identity.requestID,
+          xRequestID: xRequestID))
+      let path = endpoint.path
+      record.method = UnsafeRawBufferPointer(start: Self.post.utf8Start, count: Self.post.utf8CodeUnitCount)
+      record.uri = UnsafeRawBufferPointer(start: path.utf8Start, count: path.utf8CodeUnitCount)
+      record.endpoint = endpoint.label
+      record.requestType = isStreaming ? "stream" : "unary"
+      record.status = status
+      record.outcome = outcome ?? .error
+      record.attempts = attempts.count
+      record.workerID = attempt?.worker.id
+      record.elapsed = loop.now - times.began
+      if times.firstToken > 0 { record.timeToFirstToken = times.firstToken - times.began }
+      record.averageInterTokenLatency = averageInterTokenLatency
+      record.inputTokens = usage?.promptTokens
+      record.outputTokens = outputTokens
+      record.cachedTokens = usage?.cachedTokens
+      service.log(record, model: metrics.model, at: times.wallTime(loop.now))
+    }
+  }
+
+  private static let post: StaticString = "POST"
+
+  /// Mean time between tokens; nil with fewer than two.
+  var averageInterTokenLatency: Nanoseconds? {
+    guard relay.tokenCount > 1, times.lastToken > times.firstToken else { return nil }
+    return (times.lastToken - times.firstToken) / Nanoseconds(relay.tokenCount - 1)
+  }
+}

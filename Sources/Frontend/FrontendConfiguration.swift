@@ -1,0 +1,66 @@
+// What the frontend is told at start, as immutable values.
+
+package import Base
+package import OpenAI
+package import Transport
+
+/// Limits, deadlines and switches of the frontend.
+package struct FrontendConfiguration: Sendable {
+  package var host = "0.0.0.0"
+  package var port: UInt16 = 8000
+  /// Event loops, one thread each.
+  package var threads = 1
+  package var backlog: Int32 = 4096
+  /// Largest request body in bytes.
+  package var bodyBytesMax = 45 * 1024 * 1024
+  /// Memory that all request bodies may take together, in bytes.
+  package var bodyMemoryMax = 512 * 1024 * 1024
+  package var overloadStatus = 529
+  package var errorFormat = ErrorFormat.openAI
+  /// Never ask a worker for usage on a stream whose caller did not.
+  package var passBodyVerbatim = false
+  /// Whether `x-dynamo-worker-id` names the chosen worker.
+  package var nameWorkerInResponse = true
+  /// Silence on a stream after which a comment is sent; nil sends none.
+  package var commentAfter: Nanoseconds? = 15 * second
+  /// After SIGTERM, how long requests are still taken while `/ready` says no.
+  package var gracePeriod: Nanoseconds = 0
+  /// How long open requests may run after that.
+  package var drainTimeout: Nanoseconds = 5 * second
+  /// Ready workers that must be known before `/ready` first says yes.
+  package var initialWorkers = 0
+  package var server = ServerLimits()
+  package var client = ClientLimits()
+  package var tracing = TracingConfiguration()
+
+  package init() {}
+}
+
+/// What of tracing is alive.
+package struct TracingConfiguration: Sendable {
+  /// Trace context is made, logged and passed on: when any of JSONL, export or the trace store is on.
+  package var hasContext = false
+  /// Spans are recorded and published.
+  package var recordsSpans = false
+  package var sampler = Sampler.parentBasedAlwaysOn
+
+  package init() {}
+}
+
+/// Which traces are recorded, decided at the head (OpenTelemetry SDK specification, "Sampler").
+package enum Sampler: Sendable {
+  case alwaysOn
+  case alwaysOff
+  case parentBasedAlwaysOn
+  case parentBasedAlwaysOff
+
+  /// The decision for a trace whose remote parent is sampled or not; nil for a root.
+  func samples(parent: Bool?) -> Bool {
+    switch self {
+    case .alwaysOn: true
+    case .alwaysOff: false
+    case .parentBasedAlwaysOn: parent ?? true
+    case .parentBasedAlwaysOff: parent ?? false
+    }
+  }
+}

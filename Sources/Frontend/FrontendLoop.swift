@@ -1,0 +1,155 @@
+// The frontend on one loop: takes requests from connections, and holds what they share without locks.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+/// The application of one loop. Loop-confined.
+final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
+  let loop: EventLoop
+  let configuration: FrontendConfiguration
+  let shared: FrontendShared
+  let pool: UpstreamPool
+  let reports: any WorkerReports
+  let routeSpanName: StaticString
+  private(set) var workers = WorkerSet.empty
+  private(set) var modelMetrics: [ModelMetrics] = []
+  let unknownModelMetrics: ModelMetrics
+  private let buckets: MetricBuckets
+  private let publisher: SpanPublisher?
+  private var spans = SpanWriter(capacity: 4096)
+  private var lines: LogRecordWriter
+  private let log: LogOutput
+  private let logsRequests: Bool
+  private var linesQueued = false
+  private var text = ByteBuffer(capacity: 64)
+  private let housekeeping = Timer()
+
+  init(
+    loop: EventLoop, configuration: FrontendConfiguration, shared: FrontendShared, reports: any WorkerReports,
+    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets
+  ) {
+    self.loop = loop
+    self.configuration = configuration
+    self.shared = shared
+    self.reports = reports
+    self.routeSpanName = routeSpanName
+    self.buckets = buckets
+    pool = UpstreamPool(loop: loop, limits: configuration.client)
+    unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
+    publisher = outputs.spanSink.map { SpanPublisher(sink: $0, ledger: outputs.ledger) }
+    log = outputs.log
+    lines = LogRecordWriter(outputs.log.configuration)
+    logsRequests = outputs.log.configuration.isEnabled(.info, target: LogTarget.http)
+  }
+
+  /// Takes a new snapshot of the workers.
+  func adopt(_ set: WorkerSet) {
+    guard set.generation > workers.generation else { return }
+    let gone = workers.workers.filter { old in !set.workers.contains { $0.id == old.id } }
+    for worker in gone { pool.forget(worker.id) }
+    let known = Dictionary(modelMetrics.map { ($0.model, $0) }, uniquingKeysWith: { first, _ in first })
+    modelMetrics = set.models.map { model in
+      known[model.name] ?? ModelMetrics(shared.registry, model: model.name, buckets: buckets)
+    }
+    workers = set
+  }
+
+  // MARK: ServerApplication
+
+  func exchangeBegan(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    switch Route(head) {
+    case .inference(let endpoint):
+      let request = InferenceExchange(
+        service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
+      request.admit(head)
+      return request
+    case .system(let route):
+      return SystemExchange(service: self, exchange: exchange, route: route)
+    case .wrongMethod(let allow):
+      return ErrorExchange(service: self, exchange: exchange, head: head, began: began, .methodNotAllowed(head.methodText.text, allow: allow))
+    case .unknown:
+      return ErrorExchange(
+        service: self, exchange: exchange, head: head, began: began,
+        .notFound(method: head.methodText.text, path: head.path.text))
+    }
+  }
+
+  func refused(_ refusal: Refusal, body: inout ByteBuffer) {
+    shared.metrics.refused(status: refusal.status)
+    APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)")
+      .write(into: &body, format: configuration.errorFormat)
+  }
+
+  func connectionClosed(requests: Int) {}
+
+  /// A worker could not be connected to: others hear of it, and this loop drops its idle connections to it.
+  func excludeWorker(_ worker: Worker, model: ServedModel?) {
+    shared.metrics.exclusions.add()
+    pool.forget(worker.id)
+    reports.connectFailed(worker.id)
+  }
+
+  // MARK: What requests hand over
+
+  /// Lends the span writer, and takes what was written in it.
+  func withSpans(_ body: (inout SpanWriter) -> Void) {
+    guard let publisher else { return }
+    body(&spans)
+    publisher.collect(&spans, now: loop.now)
+    keepHouse()
+  }
+
+  /// Lends the text of a UUID.
+  func withText(_ uuid: UUID, _ body: (UnsafeRawBufferPointer) -> Void) {
+    text.removeAll()
+    text.append(uuid)
+    body(text.readable)
+  }
+
+  /// Writes the line of a finished request.
+  func log(_ record: AccessRecord, model: String, at wall: UInt64) {
+    guard logsRequests else { return }
+    var record = record
+    var model = model
+    model.withUTF8 { bytes in
+      record.model = UnsafeRawBufferPointer(bytes)
+      lines.access(record, at: wall)
+    }
+    guard !linesQueued else { return }
+    linesQueued = true
+    loop.atEndOfTick(self)
+  }
+
+  func endOfTick() {
+    linesQueued = false
+    lines.flush(to: log.sink)
+  }
+
+  /// A request ended; what it observed shows up with the next housekeeping.
+  func requestEnded() { keepHouse() }
+
+  private func keepHouse() {
+    if !housekeeping.isArmed { loop.arm(housekeeping, at: loop.now + 200 * millisecond, self) }
+  }
+
+  func timerFired(_ timer: Timer) {
+    for metrics in modelMetrics { metrics.flush() }
+    publisher?.tick(now: loop.now)
+    if publisher?.deadline != nil { keepHouse() }
+  }
+
+  /// Hands over everything that waits; the loop is about to end.
+  func flush() {
+    for metrics in modelMetrics { metrics.flush() }
+    publisher?.publish()
+    lines.flush(to: log.sink)
+    pool.closeIdle()
+  }
+}

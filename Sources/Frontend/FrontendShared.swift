@@ -1,0 +1,57 @@
+// What all loops of the frontend share: switches, bounds and counters, all of them atomics or immutable.
+
+internal import Base
+internal import Synchronization
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+/// Hears from the loops what they learn about workers.
+package protocol WorkerReports: AnyObject, Sendable {
+  /// A connect to this worker failed: it should not be chosen for a while.
+  func connectFailed(_ worker: UInt64)
+}
+
+/// State that is shared by the loops of one frontend.
+package final class FrontendShared: Sendable {
+  let metrics: FrontendMetrics
+  let loads: LoopLoads
+  let listenerCounters = ListenerCounters()
+  let registry: MetricRegistry
+  private let bodyMemoryMax: Int
+  private let bodyMemory = Atomic<Int>(0)
+  private let draining = Atomic<Bool>(false)
+  private let refusing = Atomic<Bool>(false)
+
+  init(configuration: FrontendConfiguration, registry: MetricRegistry) {
+    self.registry = registry
+    metrics = FrontendMetrics(registry)
+    loads = LoopLoads(count: configuration.threads)
+    bodyMemoryMax = configuration.bodyMemoryMax
+  }
+
+  /// True from the first signal to stop on: `/ready` says no.
+  var isDraining: Bool { draining.load(ordering: .relaxed) }
+
+  /// True once the grace period is over: new requests are refused.
+  var isRefusingWork: Bool { refusing.load(ordering: .relaxed) }
+
+  func beginDraining() { draining.store(true, ordering: .relaxed) }
+
+  func beginRefusing() { refusing.store(true, ordering: .relaxed) }
+
+  /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
+  func reserveBodyMemory(_ count: Int) -> Bool {
+    let total = bodyMemory.add(count, ordering: .relaxed).newValue
+    if total <= bodyMemoryMax { return true }
+    bodyMemory.subtract(count, ordering: .relaxed)
+    return false
+  }
+
+  func releaseBodyMemory(_ count: Int) {
+    if count > 0 { bodyMemory.subtract(count, ordering: .relaxed) }
+  }
+
+  /// Bytes that request bodies hold now.
+  var bodyMemoryInUse: Int { bodyMemory.load(ordering: .relaxed) }
+}

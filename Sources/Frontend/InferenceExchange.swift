@@ -1,0 +1,149 @@
+// One inference request from its head to its end. The steps live in files of their own, in this order:
+// Admit, Decode, SelectWorker, Dispatch, Relay, Finish.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+/// The state of one inference request on its loop.
+///
+/// ```
+/// admitted ──body read──▶ dispatched ──head of a 200──▶ relaying ──last byte──▶ answered ──kernel took it──▶ ended
+///     │                      │  ▲ retried                  │ broke: error event
+///     └──refused─────────────┴──────────────────────────────┴──▶ answered
+/// ```
+final class InferenceExchange: ServerExchangeHandler, TimerHandler {
+  enum Phase {
+    /// Reads the body. Next: dispatched, answered, ended.
+    case reading
+    /// An attempt is under way; nothing was sent to the caller. Next: relaying, answered, ended.
+    case dispatched
+    /// The response head is with the caller. Next: answered, ended.
+    case relaying
+    /// The response is complete on our side. Next: ended.
+    case answered
+    case ended
+  }
+
+  let service: FrontendLoop
+  let exchange: any ServerExchange
+  let endpoint: Endpoint
+  let identity: RequestIdentity
+  let trace: RequestTrace?
+  var times: RequestTimes
+  var phase = Phase.reading
+
+  /// End-to-end fields of the caller, as lines for the worker.
+  var forwardedFields = ByteBuffer()
+  /// The request body as the caller sent it; kept until no retry is possible.
+  var body = ByteBuffer()
+  /// What this request holds of the memory that all bodies share.
+  var bodyMemory = 0
+  var request: InferenceRequest?
+  var modelIndex: Int?
+  var model: ServedModel?
+  var metrics: ModelMetrics
+  var prompt = PromptEstimate()
+
+  var attempts: [Attempt] = []
+  var relay = StreamRelay()
+  /// The response's end-to-end fields until the head is sent.
+  var responseFields = ByteBuffer()
+  var isEventStream = false
+  /// content-length of the worker's answer.
+  var lengthOfAnswer: Int?
+  var lastEvent: Nanoseconds = 0
+  /// Longest time between two tokens.
+  var longestGap: Nanoseconds = 0
+  /// Bytes of a unary answer, kept for its usage when they come in pieces.
+  var answer = ByteBuffer()
+  var usage: Usage?
+  var finishReason = CompletionFinish.none
+
+  var status = 0
+  var outcome: RequestOutcome?
+  var errorCode: String?
+  var responseBytes = 0
+  let silence = Timer()
+
+  init(
+    service: FrontendLoop, exchange: any ServerExchange, endpoint: Endpoint, head: RequestHead, began: Nanoseconds
+  ) {
+    self.service = service
+    self.exchange = exchange
+    self.endpoint = endpoint
+    identity = RequestIdentity(head.fields, random: &service.loop.random)
+    trace =
+      service.configuration.tracing.hasContext
+      ? RequestTrace(head.fields, sampler: service.configuration.tracing.sampler, random: &service.loop.random)
+      : nil
+    times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
+    metrics = service.unknownModelMetrics
+  }
+
+  /// The attempt under way or the last one.
+  var attempt: Attempt? { attempts.last }
+
+  var loop: EventLoop { service.loop }
+
+  var isStreaming: Bool { request?.stream ?? false }
+
+  // MARK: ServerExchangeHandler
+
+  func drained() {
+    attempt?.connection?.resume()
+  }
+
+  func ended(_ end: EndOfStream) {
+    guard !isEnded else { return }
+    finish(end)
+  }
+
+  var isEnded: Bool {
+    if case .ended = phase { return true }
+    return false
+  }
+
+  var isAnswered: Bool {
+    switch phase {
+    case .answered, .ended: true
+    case .reading, .dispatched, .relaying: false
+    }
+  }
+}
+
+/// When what happened to a request, on the monotonic clock; one reading of the wall clock places it in the world.
+struct RequestTimes {
+  /// First byte of the head.
+  let began: Nanoseconds
+  /// Head parsed.
+  let parsed: Nanoseconds
+  /// Wall clock at `parsed`, in nanoseconds since the Unix epoch.
+  let wall: UInt64
+  var bodyRead: Nanoseconds = 0
+  var decoded: Nanoseconds = 0
+  var selected: Nanoseconds = 0
+  /// First token or, for a unary answer, its first body byte.
+  var firstToken: Nanoseconds = 0
+  var lastToken: Nanoseconds = 0
+
+  init(began: Nanoseconds, parsed: Nanoseconds, wall: UInt64) {
+    self.began = began
+    self.parsed = parsed
+    self.wall = wall
+  }
+
+  /// A monotonic instant as wall time.
+  func wallTime(_ instant: Nanoseconds) -> UInt64 { wall &+ instant &- parsed }
+}
+
+/// What is known of the prompt's length before an engine reports it.
+struct PromptEstimate {
+  var tokens = 0
+  var blockCount = 0
+  var blockSize = 0
+}

@@ -1,0 +1,249 @@
+// Relay: the worker's answer passes to the caller, and the moments that matter are noted on the way.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+extension InferenceExchange {
+  /// Most bytes of a unary answer that are kept so that its usage can be read.
+  static let unaryBytesMax = 4 * 1024 * 1024
+
+  // MARK: Head
+
+  func workerResponded(_ attempt: Attempt, _ head: ResponseHead) {
+    attempt.status = head.status
+    status = head.status
+    if head.status == 401 || head.status == 403 {
+      // Our key, not the caller's, was refused.
+      attempt.cancel(.error, "worker_auth")
+      answer(.workerAuth, outcome: .error)
+    } else {
+      composeResponseFields(head, attempt)
+    }
+  }
+
+  /// Writes the response's end-to-end fields while the worker's head is at hand; they are sent with the first body byte.
+  private func composeResponseFields(_ head: ResponseHead, _ attempt: Attempt) {
+    responseFields.removeAll()
+    isEventStream = false
+    lengthOfAnswer = nil
+    if case .length(let length) = head.framing { lengthOfAnswer = length }
+    var hasCacheControl = false
+    for index in 0..<head.fields.count where !head.fields.isHopByHop(index) {
+      let field = head.fields[index]
+      switch field.known {
+      case .contentLength, .date, .xRequestID, .traceresponse, .serverTiming, .xAccelBuffering, .xDynamoWorkerID,
+        .requestID:
+        continue
+      case .contentType:
+        isEventStream = Self.isEventStreamType(field.value)
+      case .cacheControl:
+        hasCacheControl = true
+      default:
+        break
+      }
+      responseFields.header(line: head.fields.line(index))
+    }
+    if isEventStream {
+      if !hasCacheControl { responseFields.append("cache-control: no-cache\r\n" as StaticString) }
+      responseFields.append("x-accel-buffering: no\r\n" as StaticString)
+      relay.withholdsUsage = request?.usageEdit != nil && !service.configuration.passBodyVerbatim
+    }
+    if service.configuration.nameWorkerInResponse {
+      responseFields.append("x-dynamo-worker-id: " as StaticString)
+      responseFields.append(decimal: attempt.worker.id)
+      responseFields.append("\r\n" as StaticString)
+    }
+  }
+
+  private static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {
+    let essence = value.slice(0..<(value.firstIndex(of: UInt8(ascii: ";")) ?? value.count)).trimmed
+    return essence.equalsIgnoringCase("text/event-stream")
+  }
+
+  /// Sends the head that was composed, completed with what is known now.
+  private func commit() {
+    phase = .relaying
+    loop.cancel(silence)
+    appendIdentityFields(to: &responseFields)
+    let fields = responseFields.readable
+    if let length = lengthOfAnswer, !isEventStream {
+      exchange.respond(status: status, fields: fields, body: .length(length))
+    } else {
+      exchange.respond(status: status, fields: fields, body: .stream)
+    }
+    responseFields.release()
+    // No retry from here on.
+    releaseBody()
+  }
+
+  // MARK: Body
+
+  func workerSent(_ attempt: Attempt, _ bytes: UnsafeRawBufferPointer) {
+    switch phase {
+    case .dispatched where attempt.status == 503 || attempt.status == 529:
+      hold(attempt, bytes)
+      return
+    case .dispatched:
+      commit()
+    case .relaying:
+      break
+    case .reading, .answered, .ended:
+      return
+    }
+    responseBytes += bytes.count
+    if isEventStream {
+      relayEvents(bytes)
+    } else {
+      relayWhole(bytes)
+    }
+    if exchange.outputIsFull { attempt.connection?.pause() }
+  }
+
+  private func relayEvents(_ bytes: UnsafeRawBufferPointer) {
+    let tokens = relay.relay(bytes, to: exchange)
+    lastEvent = loop.now
+    guard tokens > 0 else { return }
+    noteTokens(tokens)
+  }
+
+  private func relayWhole(_ bytes: UnsafeRawBufferPointer) {
+    if times.firstToken == 0 {
+      times.firstToken = loop.now
+      metrics.firstToken(after: loop.now - times.began)
+      routeFirstToken()
+    }
+    if bytes.count == lengthOfAnswer {
+      // The whole answer in one piece, as most are.
+      summarize(bytes)
+    } else if answer.count + bytes.count <= Self.unaryBytesMax {
+      answer.append(bytes)
+    }
+    exchange.send(bytes)
+  }
+
+  private func summarize(_ bytes: UnsafeRawBufferPointer) {
+    guard let summary = AnswerSummary.parse(bytes) else { return }
+    usage = summary.usage
+    finishReason = summary.finishReason
+  }
+
+  /// Keeps a refusal's body, bounded: past the bound the refusal is passed on as it comes.
+  private func hold(_ attempt: Attempt, _ bytes: UnsafeRawBufferPointer) {
+    attempt.heldBody.append(bytes)
+    guard attempt.heldBody.count > 64 * 1024 else { return }
+    commit()
+    exchange.send(attempt.heldBody.readable)
+    attempt.heldBody.release()
+  }
+
+  // MARK: End
+
+  func workerFinished(_ attempt: Attempt, trailers: UnsafeRawBufferPointer) {
+    switch phase {
+    case .dispatched where attempt.status == 503 || attempt.status == 529:
+      attempt.end(.unavailable, "worker_unavailable")
+      if retryElsewhere() { return }
+      outcome = .unavailable
+      errorCode = "worker_unavailable"
+      commit()
+      if !attempt.heldBody.isEmpty { exchange.send(attempt.heldBody.readable) }
+    case .dispatched:
+      // An answer without a body.
+      endAttempt(attempt)
+      commit()
+    case .relaying:
+      if isEventStream {
+        relay.flush(to: exchange)
+        guard relay.sawDone || relay.sawError || relay.hasFinished else {
+          attempt.end(.workerDisconnected, "stream_incomplete")
+          breakResponse(FailureVerdict(.broken))
+          return
+        }
+      } else if !answer.isEmpty {
+        summarize(answer.readable)
+      }
+      endAttempt(attempt)
+    case .reading, .answered, .ended:
+      return
+    }
+    phase = .answered
+    exchange.finish(trailers: trailers)
+  }
+
+  /// The attempt's answer is complete: how it ended follows from its status and from what the stream said.
+  private func endAttempt(_ attempt: Attempt) {
+    switch attempt.status {
+    case 200..<300 where !relay.sawError:
+      attempt.end(.success)
+      outcome = .success
+    case 200..<300, 500...:
+      attempt.end(.error, "backend_error")
+      outcome = .error
+      errorCode = "backend_error"
+    default:
+      attempt.end(.rejected, "invalid_argument")
+      outcome = .rejected
+      errorCode = "invalid_argument"
+    }
+  }
+
+  /// The worker broke after the response had begun. A stream says so in-band; anything else can only be cut.
+  func breakResponse(_ verdict: FailureVerdict) {
+    guard case .relaying = phase else { return }
+    outcome = verdict.outcome
+    errorCode = verdict.error.code
+    phase = .answered
+    guard isEventStream else {
+      exchange.abort(.failed(.truncated))
+      return
+    }
+    var events = ByteBuffer(capacity: 256)
+    verdict.error.writeEvents(into: &events)
+    exchange.send(events.readable)
+    exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  // MARK: Time
+
+  private func noteTokens(_ count: Int) {
+    let now = loop.now
+    if times.firstToken == 0 {
+      times.firstToken = now
+      metrics.firstToken(after: now - times.began)
+      routeFirstToken()
+      if count > 1 { metrics.tokens(after: 0, count: count - 1) }
+    } else {
+      // Tokens of one read came together: the first waited, the others did not.
+      let gap = now - times.lastToken
+      longestGap = max(longestGap, gap)
+      metrics.tokens(after: gap, count: 1)
+      if count > 1 { metrics.tokens(after: 0, count: count - 1) }
+    }
+    times.lastToken = now
+  }
+
+  /// A stream fell silent: proxies between here and the caller must not take it for dead.
+  func timerFired(_ timer: Timer) {
+    guard let delay = service.configuration.commentAfter else { return }
+    switch phase {
+    case .dispatched where (200..<300).contains(status) && isEventStream:
+      commit()
+    case .relaying where isEventStream && lastEvent + delay <= loop.now:
+      break
+    case .dispatched, .relaying:
+      loop.arm(silence, at: max(lastEvent, loop.now) + delay, self)
+      return
+    case .reading, .answered, .ended:
+      return
+    }
+    let comment: StaticString = ": waiting\n\n"
+    exchange.send(UnsafeRawBufferPointer(start: comment.utf8Start, count: comment.utf8CodeUnitCount))
+    lastEvent = loop.now
+    loop.arm(silence, at: loop.now + delay, self)
+  }
+}

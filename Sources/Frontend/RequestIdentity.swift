@@ -1,0 +1,82 @@
+// Who a request is: its ids, and its place in a trace.
+
+internal import Base
+internal import HTTP
+internal import Telemetry
+
+/// The ids of one request. `x-request-id` is the caller's, `request_id` ours.
+struct RequestIdentity {
+  /// Longest `x-request-id` that is kept.
+  static let xRequestIDBytesMax = 128
+
+  let requestID: UUID
+  /// The caller's `x-request-id`, or the text of ``requestID`` when there was none fit to keep.
+  let xRequestID: [UInt8]
+  /// True when the caller sent an `x-request-id` that was not fit to keep.
+  let wasReplaced: Bool
+  /// True when the caller named the request.
+  let isCallers: Bool
+
+  init(_ fields: HeaderFields, random: inout Xoshiro256) {
+    requestID = UUID(using: &random)
+    let count = fields.count(of: .xRequestID)
+    if count == 1, let value = fields.first(.xRequestID), Self.isFit(value) {
+      xRequestID = Array(value)
+      wasReplaced = false
+      isCallers = true
+    } else {
+      var text = ByteBuffer(capacity: 36)
+      text.append(requestID)
+      xRequestID = text.bytes
+      wasReplaced = count > 0
+      isCallers = false
+    }
+  }
+
+  /// 1 to 128 visible ASCII characters, in one header.
+  static func isFit(_ value: UnsafeRawBufferPointer) -> Bool {
+    guard (1...xRequestIDBytesMax).contains(value.count) else { return false }
+    return value.allSatisfy { (0x21...0x7e).contains($0) }
+  }
+}
+
+/// A request's place in a trace: the root span of ours and what came from outside.
+struct RequestTrace {
+  /// The server span.
+  let root: SpanContext
+  /// `http-request` under it.
+  let request: SpanContext
+  /// The caller's span; 0 when this trace begins here.
+  let remoteParent: UInt64
+  /// The caller's `tracestate`, validated; empty when there is none.
+  let traceState: [UInt8]
+
+  init(_ fields: HeaderFields, sampler: Sampler, random: inout Xoshiro256) {
+    var parent: SpanContext?
+    if let value = fields.first(.traceparent) {
+      parent = TraceParent.parse(value, fieldCount: fields.count(of: .traceparent))
+    }
+    if let parent {
+      let sampled = sampler.samples(parent: parent.isSampled)
+      root = parent.child(using: &random).sampled(sampled)
+      remoteParent = parent.spanID
+      traceState = Self.traceState(fields)
+    } else {
+      root = SpanContext(rootUsing: &random, sampled: sampler.samples(parent: nil))
+      remoteParent = 0
+      traceState = []
+    }
+    request = root.child(using: &random)
+  }
+
+  /// Several `tracestate` fields join in order (W3C Trace Context level 2, section 3.3.1).
+  private static func traceState(_ fields: HeaderFields) -> [UInt8] {
+    guard fields.contains(.tracestate) else { return [] }
+    var state = TraceState()
+    for index in 0..<fields.count {
+      let field = fields[index]
+      if case .tracestate = field.known { state.add(field.value) }
+    }
+    return state.isEmpty ? [] : Array(state.bytes)
+  }
+}

@@ -1,0 +1,73 @@
+// The route table: which path and method mean what.
+
+internal import Base
+internal import HTTP
+internal import OpenAI
+
+/// A route that the frontend answers itself.
+enum SystemRoute {
+  case health, live, ready, metrics, version, models
+  /// One model, by the percent-decoded name behind `/v1/models/`.
+  case model(String)
+}
+
+/// What a request head asks for.
+enum Route {
+  case inference(Endpoint)
+  case system(SystemRoute)
+  /// The path exists for the methods named.
+  case wrongMethod(allow: String)
+  case unknown
+
+  init(_ head: RequestHead) {
+    let path = head.path
+    if let endpoint = Self.endpoint(path) {
+      if case .post = head.method { self = .inference(endpoint) } else { self = .wrongMethod(allow: "POST") }
+      return
+    }
+    guard let route = Self.systemRoute(path) else {
+      self = .unknown
+      return
+    }
+    switch head.method {
+    case .get, .head: self = .system(route)
+    default: self = .wrongMethod(allow: "GET, HEAD")
+    }
+  }
+
+  private static func endpoint(_ path: UnsafeRawBufferPointer) -> Endpoint? {
+    if path.equals("/v1/chat/completions") { return .chatCompletions }
+    if path.equals("/v1/completions") { return .completions }
+    return nil
+  }
+
+  private static func systemRoute(_ path: UnsafeRawBufferPointer) -> SystemRoute? {
+    if path.equals("/v1/models") { return .models }
+    if path.equals("/health") { return .health }
+    if path.equals("/live") { return .live }
+    if path.equals("/ready") { return .ready }
+    if path.equals("/metrics") { return .metrics }
+    if path.equals("/version") { return .version }
+    let prefix = "/v1/models/".utf8.count
+    guard path.count > prefix, path.slice(0..<prefix).equals("/v1/models/") else { return nil }
+    return .model(percentDecoded(path.slice(prefix..<path.count)))
+  }
+
+  /// The text with `%XX` decoded; anything else stands for itself.
+  private static func percentDecoded(_ text: UnsafeRawBufferPointer) -> String {
+    var bytes: [UInt8] = []
+    var index = 0
+    while index < text.count {
+      if text[index] == UInt8(ascii: "%"), index + 2 < text.count, let high = Hex.value(text[index + 1]),
+        let low = Hex.value(text[index + 2])
+      {
+        bytes.append(high << 4 | low)
+        index += 3
+      } else {
+        bytes.append(text[index])
+        index += 1
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}

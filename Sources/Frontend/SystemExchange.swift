@@ -1,0 +1,166 @@
+// The routes that the frontend answers itself: health, readiness, metrics, models, version.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import JSON
+internal import OpenAI
+internal import Telemetry
+internal import Transport
+internal import Workers
+
+/// The version of this software.
+package let frontendVersion = "0.1.0"
+
+/// Answers one system request at once.
+final class SystemExchange: ServerExchangeHandler {
+  private let service: FrontendLoop
+  private let exchange: any ServerExchange
+  private let route: SystemRoute
+
+  init(service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute) {
+    self.service = service
+    self.exchange = exchange
+    self.route = route
+  }
+
+  func received(body: UnsafeRawBufferPointer) {}
+
+  func receivedEnd() {
+    var body = ByteBuffer(capacity: 1024)
+    switch route {
+    case .health: respond(200, health(&body), body)
+    case .live: respond(200, live(&body), body)
+    case .ready: respond(ready(&body), .json, body)
+    case .metrics:
+      service.shared.registry.writePrometheus(into: &body)
+      respond(200, .prometheus, body)
+    case .version: respond(200, version(&body), body)
+    case .models: respond(200, models(&body), body)
+    case .model(let name): respond(model(name, &body), .json, body)
+    }
+  }
+
+  func drained() {}
+
+  func ended(_ end: EndOfStream) {}
+
+  private enum ContentType {
+    case json, prometheus
+
+    var line: StaticString {
+      switch self {
+      case .json: "content-type: application/json\r\n"
+      case .prometheus: "content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+      }
+    }
+  }
+
+  private func respond(_ status: Int, _ type: ContentType, _ body: borrowing ByteBuffer) {
+    var fields = ByteBuffer(capacity: 128)
+    fields.append(type.line)
+    fields.append("cache-control: no-store\r\n" as StaticString)
+    if status == 503 { fields.append("retry-after: 1\r\n" as StaticString) }
+    exchange.respond(status: status, fields: fields.readable, body: .length(body.count))
+    exchange.send(body.readable)
+    exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  // MARK: Answers
+
+  private func live(_ body: inout ByteBuffer) -> ContentType {
+    body.append("{\"message\":\"Service is live\",\"status\":\"live\"}\n" as StaticString)
+    return .json
+  }
+
+  private func version(_ body: inout ByteBuffer) -> ContentType {
+    body.append("{\"name\":\"dynamo-frontend\",\"version\":" as StaticString)
+    body.append(jsonString: frontendVersion)
+    body.append("}\n" as StaticString)
+    return .json
+  }
+
+  /// 200 only when at least one worker can serve and the server is not stopping.
+  private func ready(_ body: inout ByteBuffer) -> Int {
+    let set = service.workers
+    let readyCount = set.workers.count { $0.isReady }
+    if service.shared.isDraining {
+      body.append("{\"status\":\"draining\"}\n" as StaticString)
+      return 503
+    }
+    guard set.hasReadyWorker, readyCount >= service.configuration.initialWorkers else {
+      body.append("{\"status\":\"no_workers\"}\n" as StaticString)
+      return 503
+    }
+    body.append("{\"status\":\"ready\",\"workers\":" as StaticString)
+    body.append(decimal: readyCount)
+    body.append("}\n" as StaticString)
+    return 200
+  }
+
+  /// Dynamo's shape: status, endpoints, instances; with what is known of each worker.
+  private func health(_ body: inout ByteBuffer) -> ContentType {
+    let set = service.workers
+    body.append("{\"status\":" as StaticString)
+    if service.shared.isDraining {
+      body.append("\"draining\"" as StaticString)
+    } else if set.hasReadyWorker {
+      body.append("\"healthy\"" as StaticString)
+    } else {
+      body.append("\"unhealthy\"" as StaticString)
+    }
+    body.append(",\"endpoints\":[" as StaticString)
+    if set.hasReadyWorker { body.append("\"dyn://dynamo.backend.generate\"" as StaticString) }
+    body.append("],\"instances\":[" as StaticString)
+    var isFirst = true
+    for worker in set.workers {
+      if !isFirst { body.append(UInt8(ascii: ",")) }
+      isFirst = false
+      append(worker, to: &body)
+    }
+    body.append("]}\n" as StaticString)
+    return .json
+  }
+
+  private func append(_ worker: Worker, to body: inout ByteBuffer) {
+    body.append("{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":" as StaticString)
+    body.append(decimal: worker.id)
+    body.append(",\"transport\":{\"http\":" as StaticString)
+    body.append(jsonString: worker.url)
+    body.append("},\"source\":" as StaticString)
+    body.append(jsonString: worker.source.label)
+    body.append(",\"state\":" as StaticString)
+    switch worker.state {
+    case .ready: body.append("\"ready\"" as StaticString)
+    case .unprobed: body.append("\"unprobed\"" as StaticString)
+    case .unreachable(let reason):
+      body.append("\"unreachable\",\"reason\":" as StaticString)
+      body.append(jsonString: reason)
+    }
+    body.append(",\"cache_source\":\"predicted\",\"block_size\":" as StaticString)
+    body.append(decimal: worker.blockSize)
+    body.append(",\"total_blocks\":" as StaticString)
+    body.append(decimal: worker.totalBlocks)
+    body.append(",\"models\":[" as StaticString)
+    for (index, model) in worker.models.enumerated() {
+      if index > 0 { body.append(UInt8(ascii: ",")) }
+      body.append(jsonString: model)
+    }
+    body.append("]}" as StaticString)
+  }
+
+  private func models(_ body: inout ByteBuffer) -> ContentType {
+    let served = service.workers.models.filter { !$0.workers.isEmpty }
+    body.append(served.map { ListedModel(id: $0.name, created: $0.created) })
+    return .json
+  }
+
+  private func model(_ name: String, _ body: inout ByteBuffer) -> Int {
+    if let model = service.workers.models.first(where: { $0.name == name && !$0.workers.isEmpty }) {
+      body.append(ListedModel(id: model.name, created: model.created))
+      return 200
+    }
+    APIError.modelNotFound(name).write(into: &body, format: service.configuration.errorFormat)
+    return 404
+  }
+}

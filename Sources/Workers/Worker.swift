@@ -1,0 +1,70 @@
+// One worker as routing and dispatch see it: an immutable record in a snapshot.
+
+package import Transport
+
+/// Where a worker is known from.
+package enum WorkerSource: Sendable {
+  /// Named by `--worker`.
+  case fixed
+  /// Registered itself in the discovery folder.
+  case file
+  /// Runs inside this process (`--simulate`).
+  case simulated
+
+  /// The word that `/health` shows.
+  package var label: String {
+    switch self {
+    case .fixed: "static"
+    case .file: "file"
+    case .simulated: "simulated"
+    }
+  }
+}
+
+/// Whether a worker takes requests, and if not, why.
+package enum WorkerState: Sendable {
+  case ready
+  /// Not asked yet.
+  case unprobed
+  /// The last probe failed; the text says how.
+  case unreachable(String)
+}
+
+/// One worker. A change makes a new value in a new snapshot.
+package struct Worker: Sendable {
+  /// At most 2^53, so that JSON readers keep it: a hash of the URL for static workers, else the instance id.
+  package let id: UInt64
+  package let url: String
+  package let upstream: Upstream
+  package let source: WorkerSource
+  package var state: WorkerState
+  /// Names of the models it serves.
+  package var models: [String]
+  /// Tokens in a block of its KV cache.
+  package var blockSize: Int
+  /// Blocks that its KV cache holds.
+  package var totalBlocks: Int
+  /// True for `dynamo-worker`, which takes request ids unchanged and speaks trace context; false for a bare engine.
+  package var isDynamoWorker: Bool
+
+  package init(
+    id: UInt64, url: String, upstream: Upstream, source: WorkerSource, state: WorkerState = .unprobed,
+    models: [String] = [], blockSize: Int = 16, totalBlocks: Int = 16_384, isDynamoWorker: Bool = false
+  ) {
+    self.id = id
+    self.url = url
+    self.upstream = upstream
+    self.source = source
+    self.state = state
+    self.models = models
+    self.blockSize = blockSize
+    self.totalBlocks = totalBlocks
+    self.isDynamoWorker = isDynamoWorker
+  }
+
+  /// True when requests may be sent there.
+  package var isReady: Bool {
+    if case .ready = state { return true }
+    return false
+  }
+}

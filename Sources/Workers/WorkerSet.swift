@@ -1,0 +1,58 @@
+// The set of workers at one moment: what every loop reads without a lock.
+
+internal import Base
+
+/// A model with the workers that serve it now, and the routing state that outlives snapshots.
+package final class ServedModel: Sendable {
+  package let name: String
+  private let nameBytes: [UInt8]
+  /// Ready workers; empty when the model was served within the last hour and is not now.
+  package let workers: [Worker]
+  /// Seconds since the Unix epoch at which the model was first seen.
+  package let created: Int
+  package let routing: ModelRouting
+
+  package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
+    self.name = name
+    nameBytes = Array(name.utf8)
+    self.workers = workers
+    self.created = created
+    self.routing = routing
+  }
+
+  /// True when `bytes` spell the model's name.
+  package func isNamed(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    nameBytes.withUnsafeBytes { $0.equals(bytes) }
+  }
+
+  /// The ready worker with this id.
+  package func worker(_ id: UInt64) -> Worker? { workers.first { $0.id == id } }
+}
+
+/// An immutable snapshot of all workers.
+package final class WorkerSet: Sendable {
+  /// Counts snapshots up; a higher one is newer.
+  package let generation: Int
+  /// All workers, ready or not, in order of discovery.
+  package let workers: [Worker]
+  package let models: [ServedModel]
+
+  package init(generation: Int, workers: [Worker], models: [ServedModel]) {
+    self.generation = generation
+    self.workers = workers
+    self.models = models
+  }
+
+  /// The set before anything is known.
+  package static let empty = WorkerSet(generation: 0, workers: [], models: [])
+
+  /// The model that `name` spells, by index into ``models``; nil when it is not known. A fleet serves few models, so a
+  /// comparison of each beats a hash.
+  package func modelIndex(_ name: UnsafeRawBufferPointer) -> Int? {
+    for index in models.indices where models[index].isNamed(name) { return index }
+    return nil
+  }
+
+  /// True when at least one worker can serve.
+  package var hasReadyWorker: Bool { models.contains { !$0.workers.isEmpty } }
+}
