@@ -40,7 +40,8 @@ package final class ServiceTelemetry: Sendable {
       try started.start()
       started.register(on: registry)
       exporter = started
-      let name = resource.attributes.first { $0.key == ResourceAttributeName.serviceName }?.value ?? defaultName
+      let name =
+        resource.attributes.first { $0.key == ResourceAttributeName.serviceName }?.value ?? defaultName
       logger.info(
         "span export is on",
         metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])

@@ -37,7 +37,9 @@ extension InferenceExchange {
 
   /// A missing content type is taken for JSON; any other type, and any coding of the body, is refused.
   private static func isJSON(_ fields: HeaderFields) -> Bool {
-    if let coding = fields.first(.contentEncoding), !coding.trimmed.equalsIgnoringCase("identity") { return false }
+    if let coding = fields.first(.contentEncoding), !coding.trimmed.equalsIgnoringCase("identity") {
+      return false
+    }
     guard let type = fields.first(.contentType) else { return true }
     let essence = type.slice(0..<(type.firstIndex(of: UInt8(ascii: ";")) ?? type.count)).trimmed
     return essence.equalsIgnoringCase("application/json")

@@ -19,7 +19,8 @@ extension InferenceExchange {
     let attempt = Attempt(number: attempts.count + 1, worker: worker, span: span, exchange: self)
     attempts.append(attempt)
     if attempt.number > 1 { service.shared.metrics.retries.add() }
-    attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt) {
+    attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt)
+    {
       compose(attempt, into: &$0)
     }
     if isStreaming, let delay = service.configuration.commentAfter {

@@ -22,7 +22,8 @@ final class ErrorExchange: ServerExchangeHandler {
   private var answered = false
 
   init(
-    service: FrontendLoop, exchange: any ServerExchange, head: RequestHead, began: Nanoseconds, _ error: APIError
+    service: FrontendLoop, exchange: any ServerExchange, head: RequestHead, began: Nanoseconds,
+    _ error: APIError
   ) {
     self.service = service
     self.exchange = exchange
@@ -30,7 +31,9 @@ final class ErrorExchange: ServerExchangeHandler {
     self.began = began
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing
-    trace = tracing.hasContext ? RequestTrace(head.fields, sampler: tracing.sampler, random: &service.loop.random) : nil
+    trace =
+      tracing.hasContext
+      ? RequestTrace(head.fields, sampler: tracing.sampler, random: &service.loop.random) : nil
     parsed = service.loop.now
     wall = service.loop.system.wallNanoseconds()
     method = head.method
@@ -92,14 +95,16 @@ final class ErrorExchange: ServerExchangeHandler {
       service.withSpans { spans in
         spans.begin(
           name: method.name, context: trace.root, parent: trace.remoteParent,
-          parentIsRemote: trace.remoteParent != 0, kind: .server, start: wall &- (parsed - began), traceState: state)
+          parentIsRemote: trace.remoteParent != 0, kind: .server, start: wall &- (parsed - began),
+          traceState: state)
         writeAttributes(&spans)
         spans.attribute(AttributeName.httpRequestMethod, method.name)
         path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
         spans.attribute(AttributeName.urlScheme, "http")
         spans.end(at: end)
         spans.begin(
-          name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, kind: .internal, start: wall,
+          name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, kind: .internal,
+          start: wall,
           traceState: state)
         writeAttributes(&spans)
         spans.attribute(AttributeName.method, method.name)

@@ -130,7 +130,8 @@ extension InferenceExchange {
     metrics.finished(endpoint, stream: isStreaming, errorType: errorType)
     if errorType == "cancelled" { service.shared.metrics.disconnected.add(1) }
     metrics.measured(
-      duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens, cached: usage?.cachedTokens)
+      duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
+      cached: usage?.cachedTokens)
     metrics.left()
   }
 

@@ -45,7 +45,9 @@ package final class Frontend {
     (listener, address) = try Sockets.listen(
       host: configuration.host, port: configuration.port, backlog: configuration.backlog)
     var loops: [EventLoop] = []
-    for index in 0..<configuration.threads { loops.append(try EventLoop(index: index, seed: Machine.randomSeed())) }
+    for index in 0..<configuration.threads {
+      loops.append(try EventLoop(index: index, seed: Machine.randomSeed()))
+    }
     self.loops = loops
     let shared = shared
     services = loops.map { loop in
@@ -103,7 +105,8 @@ package final class Frontend {
     }
     drainBegan = loops[0].now
     shared.beginDraining()
-    logger.info("draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
+    logger.info(
+      "draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
     let drain = Drain(frontend: self, loop: loops[0])
     drain.begin(after: configuration.gracePeriod)
   }

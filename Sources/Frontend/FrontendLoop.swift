@@ -73,7 +73,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     case .system(let route):
       return SystemExchange(service: self, exchange: exchange, route: route)
     case .wrongMethod(let allow):
-      return ErrorExchange(service: self, exchange: exchange, head: head, began: began, .methodNotAllowed(head.methodText.text, allow: allow))
+      return ErrorExchange(
+        service: self, exchange: exchange, head: head, began: began,
+        .methodNotAllowed(head.methodText.text, allow: allow))
     case .unknown:
       return ErrorExchange(
         service: self, exchange: exchange, head: head, began: began,

@@ -65,7 +65,8 @@ final class ModelMetrics {
     active = registry.gauge(.activeRequests, labels: labels)
     inflight = registry.gauge(.inflightRequests, labels: labels)
     duration = registry.histogram(.requestDuration, buckets: buckets.requestDuration, labels: labels)
-    timeToFirstToken = registry.histogram(.timeToFirstToken, buckets: buckets.timeToFirstToken, labels: labels)
+    timeToFirstToken = registry.histogram(
+      .timeToFirstToken, buckets: buckets.timeToFirstToken, labels: labels)
     interTokenLatency = LocalHistogram(
       registry.histogram(.interTokenLatency, buckets: buckets.interTokenLatency, labels: labels))
     inputTokens = registry.histogram(.inputSequenceTokens, buckets: buckets.inputTokens, labels: labels)
@@ -89,7 +90,9 @@ final class ModelMetrics {
   func firstToken(after wait: Nanoseconds) { timeToFirstToken.observe(Double(wait) / 1e9) }
 
   /// `count` tokens came `gap` after the one before.
-  func tokens(after gap: Nanoseconds, count: Int) { interTokenLatency.observe(Double(gap) / 1e9, count: count) }
+  func tokens(after gap: Nanoseconds, count: Int) {
+    interTokenLatency.observe(Double(gap) / 1e9, count: count)
+  }
 
   func started(_ endpoint: Endpoint, stream: Bool) { cells(endpoint, stream).started.add() }
 

@@ -71,7 +71,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let silence = Timer()
 
   init(
-    service: FrontendLoop, exchange: any ServerExchange, endpoint: Endpoint, head: RequestHead, began: Nanoseconds
+    service: FrontendLoop, exchange: any ServerExchange, endpoint: Endpoint, head: RequestHead,
+    began: Nanoseconds
   ) {
     self.service = service
     self.exchange = exchange
@@ -79,7 +80,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     trace =
       service.configuration.tracing.hasContext
-      ? RequestTrace(head.fields, sampler: service.configuration.tracing.sampler, random: &service.loop.random)
+      ? RequestTrace(
+        head.fields, sampler: service.configuration.tracing.sampler, random: &service.loop.random)
       : nil
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics

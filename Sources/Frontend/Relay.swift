@@ -36,7 +36,8 @@ extension InferenceExchange {
     for index in 0..<head.fields.count where !head.fields.isHopByHop(index) {
       let field = head.fields[index]
       switch field.known {
-      case .contentLength, .date, .xRequestID, .traceresponse, .serverTiming, .xAccelBuffering, .xDynamoWorkerID,
+      case .contentLength, .date, .xRequestID, .traceresponse, .serverTiming, .xAccelBuffering,
+        .xDynamoWorkerID,
         .requestID:
         continue
       case .contentType:

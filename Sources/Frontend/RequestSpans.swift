@@ -20,7 +20,9 @@ extension InferenceExchange {
     }
   }
 
-  private func writeRoot(_ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer) {
+  private func writeRoot(
+    _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer
+  ) {
     spans.begin(
       name: endpoint.spanName, context: trace.root, parent: trace.remoteParent,
       parentIsRemote: trace.remoteParent != 0, kind: .server, start: times.wallTime(times.began),
@@ -35,7 +37,9 @@ extension InferenceExchange {
     writeStatus(&spans, end)
   }
 
-  private func writeRequest(_ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer) {
+  private func writeRequest(
+    _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer
+  ) {
     spans.begin(
       name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, parentIsRemote: false,
       kind: .internal, start: times.wall, traceState: state)
@@ -107,7 +111,9 @@ extension InferenceExchange {
     }
   }
 
-  private func writeSelection(_ trace: RequestTrace, _ spans: inout SpanWriter, _ state: UnsafeRawBufferPointer) {
+  private func writeSelection(
+    _ trace: RequestTrace, _ spans: inout SpanWriter, _ state: UnsafeRawBufferPointer
+  ) {
     guard times.selected > 0 else { return }
     spans.begin(
       name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
@@ -117,7 +123,10 @@ extension InferenceExchange {
     spans.end(at: times.wallTime(times.selected))
   }
 
-  private func writeAttempt(_ attempt: Attempt, _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer) {
+  private func writeAttempt(
+    _ attempt: Attempt, _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64,
+    _ state: UnsafeRawBufferPointer
+  ) {
     guard let context = attempt.span else { return }
     spans.begin(
       name: service.routeSpanName, context: context, parent: trace.request.spanID, parentIsRemote: false,

@@ -123,7 +123,9 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private func append(_ worker: Worker, to body: inout ByteBuffer) {
-    body.append("{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":" as StaticString)
+    body.append(
+      "{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":"
+        as StaticString)
     body.append(decimal: worker.id)
     body.append(",\"transport\":{\"http\":" as StaticString)
     body.append(jsonString: worker.url)

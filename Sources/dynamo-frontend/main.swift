@@ -21,7 +21,8 @@ final class StaticWorkers: WorkerProvider {
       let addresses = SocketAddress.resolve(host: String(parts[0]), port: UInt16(parts[1]) ?? 80)
       return Worker(
         id: UInt64(index + 1), url: url,
-        upstream: Upstream(id: UInt64(index + 1), addresses: addresses, authority: String(rest)), source: .fixed,
+        upstream: Upstream(id: UInt64(index + 1), addresses: addresses, authority: String(rest)),
+        source: .fixed,
         state: .ready, models: [model])
     }
     set = WorkerSet(
