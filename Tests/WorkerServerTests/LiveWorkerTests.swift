@@ -144,6 +144,7 @@ import Workers
     engine.stop()
     let answer = try BlockingClient(port: worker.port).exchange(LiveWorker.post(LiveWorker.chat()))
     #expect(answer.hasPrefix("HTTP/1.1 502") && answer.contains("bad_gateway"))
+    worker.stop()
     #expect(worker.spans.span("engine.generate")?.strings["error_kind"] == "cannot_connect")
     #expect(worker.spans.span("handle_payload")?.status == 2)
   }
