@@ -88,7 +88,11 @@ let package = Package(
     // Layer 5
     executable(
       "dynamo-frontend",
-      ["Frontend", "WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      [
+        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "Exporter", "Telemetry", "EventLoop",
+        "Settings",
+        "Base", logging,
+      ]),
     executable(
       "dynamo-worker", ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
@@ -119,7 +123,10 @@ let package = Package(
     tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
     tests(
       "WorkerServer",
-      ["Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "Protobuf", "Base"]),
+      [
+        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "Protobuf",
+        "Base",
+      ]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
   ]

@@ -4,6 +4,7 @@ internal import Base
 internal import EventLoop
 internal import HTTP
 internal import OpenAI
+internal import Routing
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -13,6 +14,8 @@ final class Attempt: ClientExchangeHandler {
   /// Counts from 1.
   let number: Int
   let worker: Worker
+  /// Its place in the router's books.
+  private(set) var booking: Booking
   let span: SpanContext?
   let began: Nanoseconds
   private(set) var ended: Nanoseconds = 0
@@ -26,9 +29,10 @@ final class Attempt: ClientExchangeHandler {
   var heldBody = ByteBuffer()
   private let exchange: InferenceExchange
 
-  init(number: Int, worker: Worker, span: SpanContext?, exchange: InferenceExchange) {
+  init(number: Int, worker: Worker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
     self.number = number
     self.worker = worker
+    self.booking = booking
     self.span = span
     self.exchange = exchange
     began = exchange.loop.now
@@ -37,6 +41,12 @@ final class Attempt: ClientExchangeHandler {
   /// True while its events still concern the request.
   var isCurrent: Bool { outcome == nil }
 
+  /// Hands the place in the router's books to the attempt that follows on the same worker.
+  func takeBooking() -> Booking {
+    defer { booking = .none }
+    return booking
+  }
+
   /// Records the one end of this attempt.
   func end(_ outcome: RequestOutcome, _ errorType: StaticString? = nil) {
     guard self.outcome == nil else { return }
@@ -44,6 +54,7 @@ final class Attempt: ClientExchangeHandler {
     self.errorType = errorType
     ended = exchange.loop.now
     connection = nil
+    exchange.release(self)
   }
 
   /// Gives the attempt up: the worker sees its connection close, and stops generating.

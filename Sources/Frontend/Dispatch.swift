@@ -4,6 +4,7 @@ internal import Base
 internal import EventLoop
 internal import HTTP
 internal import OpenAI
+internal import Routing
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -12,11 +13,12 @@ extension InferenceExchange {
   /// Workers that are asked at most before the caller hears of it.
   static let workersTriedMax = 2
 
-  /// Sends the request to `worker`; on a new connection when `fresh`.
-  func dispatch(to worker: Worker, fresh: Bool) {
+  /// Sends the request to `worker`, where it is booked; on a new connection when `fresh`.
+  func dispatch(to worker: Worker, booking: Booking, fresh: Bool) {
     phase = .dispatched
     let span = trace.map { $0.request.child(using: &service.loop.random) }
-    let attempt = Attempt(number: attempts.count + 1, worker: worker, span: span, exchange: self)
+    let attempt = Attempt(
+      number: attempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
     attempts.append(attempt)
     if attempt.number > 1 { service.shared.metrics.retries.add() }
     attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt)
@@ -73,20 +75,32 @@ extension InferenceExchange {
   /// The worker failed. Before the response began another one may be asked; afterwards the caller must be told.
   func workerFailed(_ attempt: Attempt, _ failure: UpstreamFailure) {
     let verdict = FailureVerdict(failure)
+    if case .stale = failure, case .dispatched = phase {
+      // The worker closed a kept connection as we used it: that says nothing about the worker.
+      let booking = attempt.takeBooking()
+      attempt.end(verdict.outcome, verdict.errorType)
+      dispatch(to: attempt.worker, booking: booking, fresh: true)
+      return
+    }
     attempt.end(verdict.outcome, verdict.errorType)
     guard case .dispatched = phase else {
       breakResponse(verdict)
       return
     }
-    if case .stale = failure {
-      // The worker closed a kept connection as we used it: that says nothing about the worker.
-      dispatch(to: attempt.worker, fresh: true)
-      return
+    switch failure {
+    case .connect, .connectTimeout: excludeWorker(attempt.worker)
+    case .stale, .broken, .malformed, .silent: break
     }
-    if case .connect = failure { service.excludeWorker(attempt.worker, model: model) }
-    if case .connectTimeout = failure { service.excludeWorker(attempt.worker, model: model) }
     if verdict.mayRetry, retryElsewhere() { return }
     answer(verdict.error, outcome: verdict.outcome)
+  }
+
+  /// A worker could not be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
+  private func excludeWorker(_ worker: Worker) {
+    service.shared.metrics.exclusions.add()
+    service.pool.forget(worker.id)
+    model?.routing.connectFailed(worker.id, now: loop.now, refusedUntil: loop.now + Self.exclusionTime)
+    service.reports.connectFailed(worker.id)
   }
 
   /// Asks a worker that was not asked yet; false when there is none or enough were asked.

@@ -71,19 +71,22 @@ extension InferenceExchange {
   func finish(_ end: EndOfStream) {
     phase = .ended
     loop.cancel(silence)
+    takeStreamSummary()
     settleOutcome(end)
     releaseBody()
-    routeEnded()
-    if isEventStream {
-      usage = relay.usage ?? usage
-      if case .none = finishReason { finishReason = relay.finishReason }
-    }
     recordMetrics()
-    if let trace, service.configuration.tracing.recordsSpans, trace.root.isSampled { recordSpans(trace) }
+    if let trace, isRecorded { recordSpans(trace) }
     recordLine()
     service.requestEnded()
     // Attempts point back at the request: the circle ends here.
     attempts = []
+  }
+
+  /// What a stream told of itself: usage and why it ended.
+  func takeStreamSummary() {
+    guard isEventStream else { return }
+    usage = relay.usage ?? usage
+    if case .none = finishReason { finishReason = relay.finishReason }
   }
 
   /// How the request ended, from how the exchange did and from what happened on the way.

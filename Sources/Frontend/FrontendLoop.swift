@@ -4,6 +4,7 @@ internal import Base
 internal import EventLoop
 internal import HTTP
 internal import OpenAI
+internal import Routing
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -21,7 +22,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let unknownModelMetrics: ModelMetrics
   private let buckets: MetricBuckets
   private let publisher: SpanPublisher?
-  private var spans = SpanWriter(capacity: 4096)
+  /// What a decision is written into; one a loop, so that deciding allocates nothing.
+  let decision = RoutingDecision()
+  var blocks = PromptBlocks()
+  var canonical = ByteBuffer()
   private var lines: LogRecordWriter
   private let log: LogOutput
   private let logsRequests: Bool
@@ -91,21 +95,17 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   func connectionClosed(requests: Int) {}
 
-  /// A worker could not be connected to: others hear of it, and this loop drops its idle connections to it.
-  func excludeWorker(_ worker: Worker, model: ServedModel?) {
-    shared.metrics.exclusions.add()
-    pool.forget(worker.id)
-    reports.connectFailed(worker.id)
-  }
-
   // MARK: What requests hand over
 
-  /// Lends the span writer, and takes what was written in it.
-  func withSpans(_ body: (inout SpanWriter) -> Void) {
-    guard let publisher else { return }
-    body(&spans)
-    publisher.collect(&spans, now: loop.now)
+  /// Takes the spans of a finished request, all of them at once.
+  func publish(_ spans: inout SpanWriter) {
+    publisher?.collect(&spans, now: loop.now)
     keepHouse()
+  }
+
+  /// Gives the memory of an unusually long canonical prompt back.
+  func trimCanonical() {
+    if canonical.capacity > 1 << 20 { canonical.release() }
   }
 
   /// Lends the text of a UUID.

@@ -48,6 +48,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var model: ServedModel?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
+  /// Spans of this request that have ended; they leave together at its end.
+  var spans = SpanWriter()
 
   var attempts: [Attempt] = []
   var relay = StreamRelay()
@@ -93,6 +95,9 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var loop: EventLoop { service.loop }
 
   var isStreaming: Bool { request?.stream ?? false }
+
+  /// True when this request's spans are kept.
+  var isRecorded: Bool { service.configuration.tracing.recordsSpans && trace?.root.isSampled == true }
 
   // MARK: ServerExchangeHandler
 
@@ -145,7 +150,8 @@ struct RequestTimes {
 
 /// What is known of the prompt's length before an engine reports it.
 struct PromptEstimate {
-  var tokens = 0
+  /// Bytes of the canonical prompt; a token is about four of them.
+  var bytes = 0
+  /// Full blocks among them.
   var blockCount = 0
-  var blockSize = 0
 }

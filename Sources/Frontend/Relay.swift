@@ -160,6 +160,7 @@ extension InferenceExchange {
     case .relaying:
       if isEventStream {
         relay.flush(to: exchange)
+        takeStreamSummary()
         guard relay.sawDone || relay.sawError || relay.hasFinished else {
           attempt.end(.workerDisconnected, "stream_incomplete")
           breakResponse(FailureVerdict(.broken))

@@ -1,4 +1,4 @@
-// The spans of one request, written when it ends: its values are still at hand, and none is held twice.
+// The spans that end with the request: root, http-request and its attempts.
 
 internal import Base
 internal import EventLoop
@@ -7,17 +7,15 @@ internal import Telemetry
 internal import Workers
 
 extension InferenceExchange {
-  /// Writes the request's spans and hands them to this loop's batch; together, so that a trace's half stays whole.
+  /// Writes them behind the ones that ended before and hands all to this loop's batch, so that they stay together.
   func recordSpans(_ trace: RequestTrace) {
     let end = times.wallTime(loop.now)
     trace.traceState.withUnsafeBytes { state in
-      service.withSpans { spans in
-        writeRoot(trace, &spans, end, state)
-        writeRequest(trace, &spans, end, state)
-        writeSelection(trace, &spans, state)
-        for attempt in attempts { writeAttempt(attempt, trace, &spans, end, state) }
-      }
+      writeRoot(trace, &spans, end, state)
+      writeRequest(trace, &spans, end, state)
+      for attempt in attempts { writeAttempt(attempt, trace, &spans, end, state) }
     }
+    service.publish(&spans)
   }
 
   private func writeRoot(
@@ -109,18 +107,6 @@ extension InferenceExchange {
       if let errorCode { spans.attribute(AttributeName.errorType, errorCode) }
       spans.end(at: end, status: .error, message: (outcome ?? .error).text)
     }
-  }
-
-  private func writeSelection(
-    _ trace: RequestTrace, _ spans: inout SpanWriter, _ state: UnsafeRawBufferPointer
-  ) {
-    guard times.selected > 0 else { return }
-    spans.begin(
-      name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
-      parent: trace.request.spanID, parentIsRemote: false, kind: .internal,
-      start: times.wallTime(times.decoded), traceState: state)
-    writeDecision(&spans)
-    spans.end(at: times.wallTime(times.selected))
   }
 
   private func writeAttempt(

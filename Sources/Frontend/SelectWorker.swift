@@ -1,33 +1,123 @@
-// Select: which worker takes the request.
+// Preprocess and select: the prompt is cut into blocks, and the router says which worker takes the request.
 
 internal import Base
 internal import EventLoop
 internal import OpenAI
+internal import Routing
 internal import Telemetry
+internal import Transport
 internal import Workers
 
 extension InferenceExchange {
-  /// Chooses a worker other than those of `excluded` and dispatches to it; refuses when there is none.
-  func selectWorker(excluding excluded: [UInt64]) {
+  /// How long a worker that refused a connect is left out before its probes say otherwise.
+  static let exclusionTime: Nanoseconds = second
+
+  /// Chooses a worker and dispatches to it; refuses when there is none. `failed` were tried already.
+  func selectWorker(excluding failed: [UInt64]) {
     guard let model else { return }
-    let candidates = excluded.isEmpty ? model.workers : model.workers.filter { !excluded.contains($0.id) }
-    guard !candidates.isEmpty else {
+    hashPrompt(model)
+    var request = RoutingRequest(
+      chain: service.blocks.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
+    request.explains = isRecorded
+    for worker in failed { request.excluded.append((worker, .tried)) }
+    let began = loop.now
+    let decision = service.decision
+    let result = model.routing.select(request, now: began, random: &service.loop.random, into: decision)
+    times.selected = loop.system.monotonicNanoseconds()
+    switch result {
+    case .chosen:
+      guard let worker = model.worker(decision.worker) else {
+        // It left between the snapshot and the decision; the next snapshot will agree with the router.
+        model.routing.free(
+          decision.booking, served: false, now: began, bytes: 0, promptTokens: nil, cachedTokens: nil)
+        refuse(.noWorkers(model: model.name))
+        return
+      }
+      recordDecision(decision, model)
+      dispatch(to: worker, booking: decision.booking, fresh: false)
+    case .allBusy:
+      recordDecision(decision, model)
+      refuse(.overloaded(status: service.configuration.overloadStatus))
+    case .noWorkers, .allRefused:
+      recordDecision(decision, model)
       refuse(.noWorkers(model: model.name))
+    }
+  }
+
+  /// Cuts the canonical prompt into blocks of this model's size and chains their hashes (KV mode only).
+  private func hashPrompt(_ model: ServedModel) {
+    guard let request else { return }
+    let bytes = body.readable
+    let options = model.routing.options
+    guard case .kv = options.mode else {
+      prompt.bytes = (request.messages ?? request.prompt)?.count ?? 0
+      service.blocks.removeAll()
       return
     }
-    let worker = candidates[model.routing.pick(candidates.count)]
-    times.selected = loop.now
-    dispatch(to: worker, fresh: false)
+    let seed = request.cacheSalt.map { salt in
+      PromptBlocks.seed(
+        adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: bytes.slice(salt))
+    }
+    if let slice = request.canonicalSlice(of: bytes) {
+      prompt.bytes = slice.count
+      service.blocks.hash(bytes: slice, blockSize: options.blockSize, seed: seed ?? PromptBlocks.seed)
+    } else {
+      service.canonical.removeAll()
+      request.canonical(of: bytes, into: &service.canonical)
+      prompt.bytes = service.canonical.count
+      service.blocks.hash(
+        bytes: service.canonical.readable, blockSize: options.blockSize, seed: seed ?? PromptBlocks.seed)
+      service.trimCanonical()
+    }
+    prompt.blockCount = service.blocks.count
   }
-}
 
-extension InferenceExchange {
   /// The first token came: the prompt's prefill is no longer load.
-  func routeFirstToken() {}
+  func routeFirstToken() {
+    guard let attempt, let model else { return }
+    model.routing.firstToken(attempt.booking)
+  }
 
-  /// The request ended: nothing of it is load any more.
-  func routeEnded() {}
+  /// An attempt ended: nothing of it is load any more, and what the engine said of its cache is learnt.
+  func release(_ attempt: Attempt) {
+    guard let model else { return }
+    let served = attempt.status >= 200 && attempt.status < 300
+    model.routing.free(
+      attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
+      promptTokens: usage?.promptTokens, cachedTokens: usage?.cachedTokens)
+  }
 
-  /// Explains the decision on its span.
-  func writeDecision(_ spans: inout SpanWriter) {}
+  // MARK: The decision explained
+
+  /// Writes the decision's span, which ends now, into the request's slice.
+  private func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
+    guard let trace, isRecorded else { return }
+    let options = model.routing.options
+    trace.traceState.withUnsafeBytes { state in
+      spans.begin(
+        name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
+        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.decoded), traceState: state
+      )
+    }
+    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
+    spans.attribute(AttributeName.routerMode, options.mode.name)
+    spans.attribute(AttributeName.islTokens, model.routing.estimatedTokens(bytes: prompt.bytes))
+    spans.attribute(AttributeName.blockSize, options.blockSize)
+    spans.attribute(AttributeName.blockCount, prompt.blockCount)
+    if decision.worker != 0 {
+      spans.attribute(AttributeName.workerID, id: decision.worker)
+      spans.attribute(AttributeName.overlapBlocks, decision.overlapBlocks)
+      spans.attribute(AttributeName.decisionCost, decision.cost)
+      if let margin = decision.margin { spans.attribute(AttributeName.decisionMargin, margin) }
+      if decision.spreadShare > 0 { spans.attribute(AttributeName.hotPrefixShare, decision.spreadShare) }
+      spans.attribute(AttributeName.cacheSource, "predicted")
+    }
+    spans.attribute(AttributeName.candidateWorkers, decision.workers)
+    spans.attribute(AttributeName.candidateOverlapBlocks, decision.overlaps)
+    spans.attribute(AttributeName.candidateDecodeBlocks, decision.activeBlocks)
+    spans.attribute(AttributeName.candidatePrefillTokens, decision.prefillTokens)
+    spans.attribute(AttributeName.candidateCosts, decision.costs)
+    spans.attribute(AttributeName.candidateRefusals, decision.refusals)
+    spans.end(at: times.wallTime(times.selected))
+  }
 }

@@ -1,14 +1,100 @@
 // The routing state of one model: one per process, shared by all loops behind one lock.
 
+package import Base
+internal import EventLoop
+package import Routing
 internal import Synchronization
+package import Telemetry
 
-/// Chooses workers for one model. (Round-robin until the router room lands.)
-package final class ModelRouting: Sendable {
-  private let next = Atomic<Int>(0)
+/// Guards the router of one model. A decision is one critical section; first token and end are two more.
+///
+/// Unchecked: `router` and `estimate` are touched inside `lock` alone. They lie beside the lock and not in it, because
+/// a decision fills an object of the deciding loop, which must not be sent into the lock's region.
+package final class ModelRouting: @unchecked Sendable {
+  package let options: RoutingOptions
+  private let lock = Mutex(())
+  private var router: Router
+  private var estimate = TokenEstimate()
+  private let lockWait: Histogram?
 
-  package init() {}
+  /// - Parameter lockWait: where waits for the lock are observed, in seconds.
+  package init(options: RoutingOptions, lockWait: Histogram? = nil) {
+    self.options = options
+    self.lockWait = lockWait
+    router = Router(options: options)
+  }
 
-  package func pick(_ count: Int) -> Int {
-    next.add(1, ordering: .relaxed).newValue % max(count, 1)
+  /// Tokens that a prompt of `bytes` canonical bytes probably has, by what engines reported so far.
+  package func estimatedTokens(bytes: Int) -> Int {
+    locked { estimate.tokens(forBytes: bytes) }
+  }
+
+  /// Chooses a worker and books the request on it.
+  package func select(
+    _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
+  ) -> RoutingOutcome {
+    locked { router.select(request, now: now, random: &random, into: decision) }
+  }
+
+  /// The worker gave the request's first token.
+  package func firstToken(_ booking: Booking) {
+    locked { router.firstToken(booking) }
+  }
+
+  /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
+  package func free(
+    _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?
+  ) {
+    locked {
+      router.free(
+        booking, served: served, now: now, promptTokens: promptTokens, cachedTokens: cachedTokens)
+      if let promptTokens { estimate.observe(bytes: bytes, promptTokens: promptTokens) }
+    }
+  }
+
+  /// A connect to the worker failed: nothing is predicted of its cache, and it is not chosen until `time`.
+  package func connectFailed(_ worker: UInt64, now: Nanoseconds, refusedUntil time: Nanoseconds) {
+    locked {
+      router.forgetPredictions(worker: worker, now: now)
+      router.refuse(worker: worker, .ejected, until: time)
+    }
+  }
+
+  /// Takes the model's ready workers: new ones join, those that are gone leave in one step.
+  package func workersChanged(_ workers: [Worker]) {
+    locked {
+      let known = router.loads.map(\.worker)
+      for id in known where !workers.contains(where: { $0.id == id }) { router.remove(worker: id) }
+      for worker in workers {
+        router.add(worker: worker.id, blocksMax: worker.totalBlocks)
+        if !known.contains(worker.id) { router.allow(worker: worker.id) }
+      }
+    }
+  }
+
+  /// Upkeep, every few seconds; true when memory should be given back to the system.
+  package func maintain(now: Nanoseconds) -> Bool {
+    locked { router.maintain(now: now) }
+  }
+
+  /// What is booked on each worker.
+  package var loads: [WorkerLoad] { locked { router.loads } }
+
+  /// Size and history of the router's state.
+  package var statistics: RoutingStatistics { locked { router.statistics } }
+
+  private func locked<Result>(_ body: () -> Result) -> Result {
+    var result: Result?
+    if lock.withLockIfAvailable({ _ in result = body() }) == nil {
+      let began = Machine.monotonicNanoseconds
+      lock.withLock { _ in
+        lockWait?.observe(Double(Machine.monotonicNanoseconds - began) / 1e9)
+        result = body()
+      }
+    } else {
+      lockWait?.observe(0)
+    }
+    guard let result else { preconditionFailure("the body ran in one of the two branches") }
+    return result
   }
 }

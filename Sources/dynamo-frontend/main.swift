@@ -5,6 +5,7 @@ import EventLoop
 import Exporter
 import Frontend
 import Glibc
+import Routing
 import Settings
 import Synchronization
 import Telemetry
@@ -25,9 +26,11 @@ final class StaticWorkers: WorkerProvider {
         source: .fixed,
         state: .ready, models: [model])
     }
+    let routing = ModelRouting(options: RoutingOptions())
+    routing.workersChanged(workers)
     set = WorkerSet(
       generation: 1, workers: workers,
-      models: [ServedModel(name: model, workers: workers, created: 0, routing: ModelRouting())])
+      models: [ServedModel(name: model, workers: workers, created: 0, routing: routing)])
   }
   func connectFailed(_ worker: UInt64) {}
   func subscribe(_ mailbox: Mailbox, _ adopt: @escaping @Sendable (EventLoop, WorkerSet) -> Void) {
