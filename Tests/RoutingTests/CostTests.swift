@@ -110,17 +110,17 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
     let bench = Bench(workers: 1)
     bench.select([1, 2, 3, 4])
     bench.select([1, 2, 3, 5])
-    #expect(bench.router.load(of: 1)?.activeBlocks == 5)
-    #expect(bench.router.load(of: 1)?.activeRequests == 2)
+    #expect(bench.load(of: 1)?.activeBlocks == 5)
+    #expect(bench.load(of: 1)?.activeRequests == 2)
     bench.select([1, 2, 3, 4])
-    #expect(bench.router.load(of: 1)?.activeBlocks == 5)
+    #expect(bench.load(of: 1)?.activeBlocks == 5)
   }
 
   @Test func withoutReuseEveryBlockCounts() {
     let bench = Bench(workers: 1) { $0.assumesReuse = false }
     bench.select([1, 2, 3, 4])
     bench.select([1, 2, 3, 5])
-    #expect(bench.router.load(of: 1)?.activeBlocks == 8)
+    #expect(bench.load(of: 1)?.activeBlocks == 8)
     #expect(bench.decision.overlapBlocks == 3)
   }
 
@@ -128,9 +128,9 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
     let bench = Bench(workers: 1)
     bench.serve([1, 2, 3], on: 1)
     bench.select([1, 2, 3, 4], tokens: 70)
-    #expect(bench.router.load(of: 1)?.prefillTokens == 70 - 48)
+    #expect(bench.load(of: 1)?.prefillTokens == 70 - 48)
     bench.router.firstToken(bench.decision.booking)
-    #expect(bench.router.load(of: 1)?.prefillTokens == 0)
+    #expect(bench.load(of: 1)?.prefillTokens == 0)
   }
 
   @Test func switchesTurnLoadTrackingOff() {
@@ -139,9 +139,9 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
       $0.tracksPrefillTokens = false
     }
     bench.select([1, 2, 3])
-    #expect(bench.router.load(of: 1)?.activeBlocks == 0)
-    #expect(bench.router.load(of: 1)?.prefillTokens == 0)
-    #expect(bench.router.load(of: 1)?.activeRequests == 1)
+    #expect(bench.load(of: 1)?.activeBlocks == 0)
+    #expect(bench.load(of: 1)?.prefillTokens == 0)
+    #expect(bench.load(of: 1)?.activeRequests == 1)
     #expect(bench.overlaps([1, 2, 3]) == [1: 3])
   }
 
@@ -164,7 +164,7 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
         bench.select(Array(1...50))
         bench.router.firstToken(bench.decision.booking)
       }
-      return bench.router.load(of: 2)?.activeRequests ?? 0
+      return bench.load(of: 2)?.activeRequests ?? 0
     }
     #expect(spread(false) == 0)
     #expect(spread(true) >= 12)

@@ -66,14 +66,14 @@ import Testing
   func everyModeCountsLoadAndGivesItBack(_ mode: RoutingMode) {
     let bench = Bench(workers: 1) { $0.mode = mode }
     bench.select([1, 2], tokens: 40, named: 1)
-    let load = bench.router.load(of: 1)
+    let load = bench.load(of: 1)
     #expect(load?.activeRequests == 1)
     #expect(load?.activeBlocks == 2)
     #expect(load?.prefillTokens == 40)
     bench.router.free(bench.decision.booking, served: true, now: bench.now)
-    #expect(bench.router.load(of: 1)?.activeRequests == 0)
-    #expect(bench.router.load(of: 1)?.activeBlocks == 0)
-    #expect(bench.router.load(of: 1)?.prefillTokens == 0)
+    #expect(bench.load(of: 1)?.activeRequests == 0)
+    #expect(bench.load(of: 1)?.activeBlocks == 0)
+    #expect(bench.load(of: 1)?.prefillTokens == 0)
     #expect(RoutingMode(name: mode.name) == mode)
   }
 
@@ -89,7 +89,7 @@ import Testing
     #expect(bench.select([1]) == .allRefused)
     #expect(bench.decision.refusals == ["draining"])
     #expect(bench.decision.costs == [-1])
-    #expect(bench.router.load(of: 1)?.activeRequests == 0)
+    #expect(bench.load(of: 1)?.activeRequests == 0)
     bench.router.allow(worker: 1)
     #expect(bench.select([1]) == .chosen)
     bench.router.remove(worker: 1)

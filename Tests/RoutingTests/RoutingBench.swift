@@ -45,6 +45,10 @@ final class Bench {
     }
   }
 
+  // What `#expect` cannot ask a noncopyable router itself.
+  func load(of worker: UInt64) -> WorkerLoad? { router.load(of: worker) }
+  func maintain() -> Bool { router.maintain(now: now) }
+
   /// Sends a request to a worker and ends it, so that its prefix counts as cached there.
   func serve(_ blocks: [UInt64], on worker: UInt64) {
     select(blocks, named: worker)
