@@ -210,7 +210,8 @@ def test_slow_reader_pauses_the_worker(frontend, upstream):
     upstream.behaviour = firehose
     with Connection(frontend.port, receive_buffer=4096) as connection:
         connection.send(ask())
-        assert done.wait(60)
+        upstream.wait_requests()
+        assert done.wait(40)
         assert sum(sent) < 40_000_000, "the frontend takes in what nobody reads"
     assert frontend.status("/live") == 200
 
