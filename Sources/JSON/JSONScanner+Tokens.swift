@@ -4,42 +4,69 @@ internal import Base
 internal import CBytes
 
 /// A number token: where it lies, and its value when it is a whole number.
+@usableFromInline
 package struct JSONNumber: Sendable, Equatable {
-  /// The bytes of the number.
-  package let range: Range<Int>
+  private let start: Int
+  private let end: Int
 
   /// True when it has neither fraction nor exponent.
   package let isInteger: Bool
 
   /// The value of a whole number; nil for other numbers and for what Int cannot hold.
   package let integer: Int?
+
+  init(start: Int, end: Int, isInteger: Bool, integer: Int?) {
+    self.start = start
+    self.end = end
+    self.isInteger = isInteger
+    self.integer = integer
+  }
+
+  /// The bytes of the number.
+  package var range: Range<Int> { start..<end }
 }
 
 extension JSONScanner {
   /// Passes the string whose opening quote is at `offset`.
+  @inline(__always)
   mutating func scanString() throws(JSONError) -> JSONString {
+    let start = offset &+ 1
+    let length = Int(cbytes_json_short_string(base + start, count &- start))
+    if length >= 0 {
+      offset = start &+ length &+ 1
+      return JSONString(start: start, end: start &+ length, hasEscapes: false)
+    }
+    return try scanLongString()
+  }
+
+  /// The general way of ``scanString()``: any length, escapes, UTF-8.
+  @inline(never)
+  private mutating func scanLongString() throws(JSONError) -> JSONString {
     let start = offset + 1
     var index = start
-    var hasEscapes = false
+    var high: UInt32 = 0
+    var escapes: UInt32 = 0
     while true {
-      var high: UInt32 = 0
-      let run = cbytes_json_text_run(base + index, count - index, &high)
+      index = cbytes_json_string_scan(base, count, index, &high, &escapes)
+      let end = index
+      var fault: JSONError?
+      if end == count {
+        fault = JSONError(.endOfInput, at: count)
+      } else if base[end] == UInt8(ascii: "\\") {
+        escapes = 1
+        do throws(JSONError) { index = try passEscape(at: end) } catch { fault = error }
+        if fault == nil { continue }
+      } else if base[end] != UInt8(ascii: "\"") {
+        fault = JSONError(.controlCharacter, at: end)
+      }
+      // Escapes are ASCII, so the contents can be validated in one go; an earlier fault is told first.
       if high != 0 {
-        let valid = cbytes_utf8_prefix(base + index, run)
-        if valid != run { throw JSONError(.invalidUTF8, at: index + valid) }
+        let valid = cbytes_utf8_prefix(base + start, end - start)
+        if valid != end - start { throw JSONError(.invalidUTF8, at: start + valid) }
       }
-      index += run
-      guard index < count else { throw JSONError(.endOfInput, at: count) }
-      switch base[index] {
-      case UInt8(ascii: "\""):
-        offset = index + 1
-        return JSONString(range: start..<index, hasEscapes: hasEscapes)
-      case UInt8(ascii: "\\"):
-        hasEscapes = true
-        index = try passEscape(at: index)
-      default:
-        throw JSONError(.controlCharacter, at: index)
-      }
+      if let fault { throw fault }
+      offset = end + 1
+      return JSONString(start: start, end: end, hasEscapes: escapes != 0)
     }
   }
 
@@ -96,21 +123,18 @@ extension JSONScanner {
   /// Passes the number that starts at `offset` (RFC 8259 section 6).
   mutating func scanNumber() throws(JSONError) -> JSONNumber {
     let start = offset
-    var index = start
-    let isNegative = base[index] == UInt8(ascii: "-")
-    if isNegative { index += 1 }
-    guard index < count else { throw JSONError(.endOfInput, at: count) }
-    guard isDigit(index) else { throw JSONError(isNegative ? .invalidNumber : .valueExpected, at: index) }
-    var value: Int? = 0
-    if base[index] == UInt8(ascii: "0") {
-      index += 1
-      if isDigit(index) { throw JSONError(.invalidNumber, at: index) }
-    } else {
-      while isDigit(index) {
-        value = value.flatMap { JSONScanner.extended($0, by: base[index], negative: isNegative) }
-        index += 1
-      }
+    let isNegative = base[start] == UInt8(ascii: "-")
+    let first = isNegative ? start &+ 1 : start
+    guard first < count else { throw JSONError(.endOfInput, at: count) }
+    guard isDigit(first) else { throw JSONError(isNegative ? .invalidNumber : .valueExpected, at: first) }
+    var index = first
+    var magnitude: UInt64 = 0
+    while isDigit(index) {
+      magnitude = magnitude &* 10 &+ UInt64(base[index] &- UInt8(ascii: "0"))
+      index &+= 1
     }
+    let digits = index &- first
+    if digits > 1, base[first] == UInt8(ascii: "0") { throw JSONError(.invalidNumber, at: first + 1) }
     var isInteger = true
     if index < count, base[index] == UInt8(ascii: ".") {
       isInteger = false
@@ -123,7 +147,17 @@ extension JSONScanner {
       index = try passDigits(from: index)
     }
     offset = index
-    return JSONNumber(range: start..<index, isInteger: isInteger, integer: isInteger ? value : nil)
+    guard isInteger else { return JSONNumber(start: start, end: index, isInteger: false, integer: nil) }
+    return JSONNumber(
+      start: start, end: index, isInteger: true,
+      integer: whole(magnitude, digits: digits, isNegative: isNegative))
+  }
+
+  /// The value of a whole number. Up to 19 digits cannot have wrapped around a UInt64; more cannot fit an Int.
+  private func whole(_ magnitude: UInt64, digits: Int, isNegative: Bool) -> Int? {
+    guard digits <= 19 else { return nil }
+    if magnitude <= UInt64(Int.max) { return isNegative ? -Int(magnitude) : Int(magnitude) }
+    return isNegative && magnitude == Int.min.magnitude ? .min : nil
   }
 
   private func isDigit(_ index: Int) -> Bool {
@@ -136,14 +170,5 @@ extension JSONScanner {
     var index = start + 1
     while isDigit(index) { index += 1 }
     return index
-  }
-
-  /// `value` with one more digit behind it; nil when that does not fit. Built downwards for negative numbers, so that
-  /// the least Int fits too.
-  private static func extended(_ value: Int, by digit: UInt8, negative: Bool) -> Int? {
-    let (tenfold, first) = value.multipliedReportingOverflow(by: 10)
-    let unit = Int(digit &- UInt8(ascii: "0"))
-    let (sum, second) = tenfold.addingReportingOverflow(negative ? -unit : unit)
-    return first || second ? nil : sum
   }
 }

@@ -1,26 +1,45 @@
 // A string token inside JSON text: compared and decoded without copying while it has no escapes.
 
-package import Base
-internal import CBytes
+public import Base
 
 /// Where the contents of a string lie in the scanned bytes, and whether they need decoding.
+@usableFromInline
 package struct JSONString: Sendable, Equatable {
-  /// The bytes between the quotes.
-  package let range: Range<Int>
+  @usableFromInline let start: Int
+  @usableFromInline let end: Int
 
   /// True when the contents hold at least one backslash.
-  package let hasEscapes: Bool
+  @usableFromInline package let hasEscapes: Bool
 
-  package init(range: Range<Int>, hasEscapes: Bool) {
-    self.range = range
+  init(start: Int, end: Int, hasEscapes: Bool) {
+    self.start = start
+    self.end = end
     self.hasEscapes = hasEscapes
   }
 
+  /// A string whose contents are at `range`, which a scanner handed out.
+  package init(range: Range<Int>, hasEscapes: Bool) {
+    self.init(start: range.lowerBound, end: range.upperBound, hasEscapes: hasEscapes)
+  }
+
+  /// The bytes between the quotes.
+  @inlinable package var range: Range<Int> { Range(uncheckedBounds: (start, end)) }
+
+  /// Number of bytes between the quotes.
+  @inlinable package var count: Int { end &- start }
+
   /// True when the decoded contents equal `text`. `bytes` are those that were scanned.
+  @inlinable
   package func equals(_ text: StaticString, in bytes: UnsafeRawBufferPointer) -> Bool {
-    if !hasEscapes { return bytes.slice(range).equals(text) }
-    return decoded(in: bytes).utf8.elementsEqual(
-      UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    if hasEscapes { return equalsDecoded(text, in: bytes) }
+    // With a literal the compiler turns this into a few word comparisons.
+    return bytes.slice(range).equals(text)
+  }
+
+  @usableFromInline
+  func equalsDecoded(_ text: StaticString, in bytes: UnsafeRawBufferPointer) -> Bool {
+    let expected = UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+    return decoded(in: bytes).utf8.elementsEqual(expected)
   }
 
   /// The decoded contents; for cold paths.
@@ -29,49 +48,5 @@ package struct JSONString: Sendable, Equatable {
     var buffer = ByteBuffer(capacity: range.count)
     buffer.append(decoding: bytes.slice(range))
     return buffer.text
-  }
-}
-
-extension ByteBuffer {
-  /// Appends the contents of a JSON string with its escapes decoded. `contents` must have passed a ``JSONScanner``;
-  /// of anything else the undecodable escapes are left out.
-  package mutating func append(decoding contents: UnsafeRawBufferPointer) {
-    guard let base = contents.bindMemory(to: UInt8.self).baseAddress else { return }
-    var index = 0
-    while index < contents.count {
-      let byte = contents[index]
-      guard byte == UInt8(ascii: "\\") else {
-        let end = index + cbytes_find(base + index, contents.count - index, UInt8(ascii: "\\"))
-        append(contents.slice(index..<end))
-        index = end
-        continue
-      }
-      guard index + 1 < contents.count else { return }
-      let letter = contents[index + 1]
-      index += 2
-      switch letter {
-      case UInt8(ascii: "b"): append(0x08)
-      case UInt8(ascii: "f"): append(0x0c)
-      case UInt8(ascii: "n"): append(0x0a)
-      case UInt8(ascii: "r"): append(0x0d)
-      case UInt8(ascii: "t"): append(0x09)
-      case UInt8(ascii: "u"): append(escapedScalar: contents, from: &index)
-      default: append(letter)
-      }
-    }
-  }
-
-  /// Appends the character of `\uXXXX` or of a surrogate pair, whose hexadecimal digits start at `index`.
-  private mutating func append(escapedScalar contents: UnsafeRawBufferPointer, from index: inout Int) {
-    guard var code = JSONScanner.hexQuad(contents, at: index) else { return }
-    index += 4
-    if (0xd800..<0xdc00).contains(code), index + 6 <= contents.count,
-      let low = JSONScanner.hexQuad(contents, at: index + 2), (0xdc00..<0xe000).contains(low)
-    {
-      code = 0x10000 + (code - 0xd800) << 10 + (low - 0xdc00)
-      index += 6
-    }
-    guard let scalar = Unicode.Scalar(code) else { return }
-    for unit in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter { append(unit) }
   }
 }

@@ -32,7 +32,7 @@ package struct AnswerSummary: Sendable, Equatable {
     guard case .object = try scanner.kind() else { return false }
     try scanner.openObject()
     while let key = try scanner.nextKey() {
-      switch key.range.count {
+      switch key.count {
       case 5 where key.equals("usage", in: body):
         usage = try Usage.read(&scanner, in: body)
       case 5 where key.equals("error", in: body):

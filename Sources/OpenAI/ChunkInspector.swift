@@ -36,8 +36,9 @@ package struct ChunkInspector: ~Copyable {
   package private(set) var finishReason = CompletionFinish.none
 
   /// Bytes around the text of the last token chunk: `prefixCount` up to its opening quote, then `tailCount` from its
-  /// closing quote on. Empty while nothing is remembered.
-  private var pattern = ByteBuffer()
+  /// closing quote on. `prefixCount` is 0 while nothing is remembered.
+  private var pattern: UnsafeMutablePointer<UInt8>?
+  private var patternCapacity = 0
   private var prefixCount = 0
   private var tailCount = 0
 
@@ -45,6 +46,8 @@ package struct ChunkInspector: ~Copyable {
   private static let patternBytesMax = 1_024
 
   package init() {}
+
+  deinit { free(pattern) }
 
   /// Makes the inspector ready for another stream; keeps its memory.
   package mutating func reset() {
@@ -55,27 +58,27 @@ package struct ChunkInspector: ~Copyable {
 
   /// Classifies one payload, without the line's end.
   package mutating func inspect(_ data: UnsafeRawBufferPointer) -> ChunkKind {
-    if matchesPattern(data) { return .token }
+    let textCount = data.count &- prefixCount &- tailCount
+    if prefixCount > 0, textCount > 0, let pattern, let start = data.baseAddress,
+      memcmp(start, pattern, prefixCount) == 0,
+      memcmp(start + (prefixCount &+ textCount), pattern + prefixCount, tailCount) == 0,
+      isWholeText((start + prefixCount).assumingMemoryBound(to: UInt8.self), textCount)
+    {
+      return .token
+    }
     if data.equals("[DONE]") { return .done }
     return inspectWhole(data)
   }
 
-  private func matchesPattern(_ data: UnsafeRawBufferPointer) -> Bool {
-    let textCount = data.count - prefixCount - tailCount
-    guard prefixCount > 0, textCount > 0, let start = data.baseAddress,
-      let known = pattern.readable.baseAddress,
-      memcmp(start + prefixCount + textCount, known + prefixCount, tailCount) == 0,
-      memcmp(start, known, prefixCount) == 0
-    else { return false }
-    // The text must end where the tail's quote stands, not before, and that quote must not be an escaped one. The
-    // search is given the tail too, so that its vector steps have room.
-    let text = (start + prefixCount).assumingMemoryBound(to: UInt8.self)
-    var index = 0
+  /// True when the text ends where the tail's quote stands, not before, and that quote is not an escaped one. The
+  /// search is given the tail too, so that its vector steps have room.
+  @inline(__always)
+  private func isWholeText(_ text: UnsafePointer<UInt8>, _ textCount: Int) -> Bool {
+    var index = cbytes_json_string_run(text, textCount &+ tailCount)
     while index < textCount {
-      index += cbytes_json_string_run(text + index, textCount + tailCount - index)
-      if index >= textCount { break }
       guard text[index] == UInt8(ascii: "\\") else { return false }
-      index += 2
+      index &+= 2
+      if index < textCount { index &+= cbytes_json_string_run(text + index, textCount &+ tailCount &- index) }
     }
     return index == textCount
   }
@@ -104,17 +107,28 @@ package struct ChunkInspector: ~Copyable {
   }
 
   private mutating func remember(_ data: UnsafeRawBufferPointer, around text: Range<Int>) {
+    let prefix = text.lowerBound
     let tail = data.count - text.upperBound
-    guard text.lowerBound + tail <= ChunkInspector.patternBytesMax else { return forgetPattern() }
-    pattern.removeAll()
-    pattern.append(data.slice(0..<text.lowerBound))
-    pattern.append(data.slice(text.upperBound..<data.count))
-    prefixCount = text.lowerBound
+    guard prefix + tail <= ChunkInspector.patternBytesMax, let start = data.baseAddress else {
+      return forgetPattern()
+    }
+    if prefix + tail > patternCapacity {
+      free(pattern)
+      // Rounded up, since the surroundings of one stream differ by a few bytes only.
+      patternCapacity = (prefix + tail + 63) & ~63
+      pattern = malloc(patternCapacity)?.assumingMemoryBound(to: UInt8.self)
+    }
+    guard let pattern else {
+      patternCapacity = 0
+      return forgetPattern()
+    }
+    memcpy(pattern, start, prefix)
+    memcpy(pattern + prefix, start + text.upperBound, tail)
+    prefixCount = prefix
     tailCount = tail
   }
 
   private mutating func forgetPattern() {
-    pattern.removeAll()
     prefixCount = 0
     tailCount = 0
   }

@@ -33,7 +33,7 @@ struct ChunkReader {
     }
     try scanner.openObject()
     while let key = try scanner.nextKey() {
-      switch key.range.count {
+      switch key.count {
       case 5 where key.equals("usage", in: data):
         usage = try Usage.read(&scanner, in: data)
       case 5 where key.equals("error", in: data):
@@ -72,7 +72,7 @@ struct ChunkReader {
   private mutating func readChoice() throws(JSONError) {
     try scanner.openObject()
     while let key = try scanner.nextKey() {
-      switch key.range.count {
+      switch key.count {
       case 4 where key.equals("text", in: data):
         try readText()
       case 5 where key.equals("delta", in: data):
@@ -93,7 +93,7 @@ struct ChunkReader {
     }
     try scanner.openObject()
     while let key = try scanner.nextKey() {
-      switch key.range.count {
+      switch key.count {
       case 7 where key.equals("content", in: data) || key.equals("refusal", in: data),
         9 where key.equals("reasoning", in: data),
         17 where key.equals("reasoning_content", in: data):

@@ -50,7 +50,7 @@ enum RequestKey: UInt16 {
   {
     let known: RequestKey?
     if key.hasEscapes {
-      var decoded = ByteBuffer(capacity: key.range.count)
+      var decoded = ByteBuffer(capacity: key.count)
       decoded.append(decoding: body.slice(key.range))
       known = candidate(decoded.readable).flatMap { key.equals($0.name, in: body) ? $0 : nil }
     } else {

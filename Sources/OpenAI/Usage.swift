@@ -38,7 +38,7 @@ package struct Usage: Sendable, Equatable {
     var cached: Int?
     try scanner.openObject()
     while let key = try scanner.nextKey() {
-      switch key.range.count {
+      switch key.count {
       case 13 where key.equals("prompt_tokens", in: bytes): prompt = try count(&scanner)
       case 17 where key.equals("completion_tokens", in: bytes): completion = try count(&scanner)
       case 21 where key.equals("prompt_tokens_details", in: bytes):

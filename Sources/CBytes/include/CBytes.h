@@ -33,50 +33,96 @@ static inline size_t cbytes_json_string_run(const uint8_t *p, size_t n) {
   return i;
 }
 
-/// Like cbytes_json_string_run, and sets *high to a value other than 0 when a byte of the run is 0x80 or above, so that
-/// the caller validates UTF-8 only where there is any. 64 bytes a round: about 0.6 instructions a byte.
+#if defined(__SSE2__)
+/// Zero in each lane that holds a quote, a control byte or a backslash: flipping bit 1 moves the quote to 0x20, right above
+/// the control bytes and apart from space and '!', so that one saturating subtraction covers both.
+static inline __m128i cbytes_json_stops(__m128i v) {
+  return _mm_min_epu8(_mm_subs_epu8(_mm_xor_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8(0x20)),
+                      _mm_xor_si128(v, _mm_set1_epi8('\\')));
+}
+
+static inline uint32_t cbytes_zero_lanes(__m128i v) {
+  return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()));
+}
+#endif
+
+/// Length of the string contents at p when a quote ends them within 16 bytes and they are plain ASCII; -1 when a closer
+/// look is needed. Keys and most short values are such.
+static inline int cbytes_json_short_string(const uint8_t *p, size_t n) {
+#if defined(__SSE2__)
+  if (n < 16) return -1;
+  __m128i v = _mm_loadu_si128((const __m128i *)p);
+  uint32_t stops = cbytes_zero_lanes(cbytes_json_stops(v));
+  // Bits below the first stop; all bits when there is none.
+  uint32_t before = ~stops & (stops - 1);
+  if (!stops || ((uint32_t)_mm_movemask_epi8(v) & before)) return -1;
+  int at = __builtin_ctz(stops);
+  return p[at] == '"' ? at : -1;
+#else
+  (void)p;
+  (void)n;
+  return -1;
+#endif
+}
+
+/// Like cbytes_json_string_run, and adds to *high a bit other than 0 when a byte of the run is 0x80 or above, so that the
+/// caller validates UTF-8 only where there is any. 64 bytes a round in long text: about 0.6 instructions a byte.
 static inline size_t cbytes_json_text_run(const uint8_t *p, size_t n, uint32_t *high) {
   size_t i = 0;
-  uint32_t seen = 0;
 #if defined(__SSE2__)
-  const __m128i quote = _mm_set1_epi8('"');
-  const __m128i backslash = _mm_set1_epi8('\\');
-  const __m128i limit = _mm_set1_epi8(0x1f);
-#define CBYTES_STOPS(v)                                                                            \
-  _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)),               \
-               _mm_cmpeq_epi8(_mm_min_epu8(v, limit), v))
-  // Keys and short values end within the first step; long text goes on in the wide loop; its last 63 bytes in single steps.
-  int wide = 0;
+  // Short runs end within the first step; long text goes on in the wide loop.
   while (i + 16 <= n) {
-    if (wide && i + 64 <= n) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+    uint32_t stops = cbytes_zero_lanes(cbytes_json_stops(v));
+    uint32_t tops = (uint32_t)_mm_movemask_epi8(v);
+    if (stops) {
+      *high |= tops & ~stops & (stops - 1);
+      return i + (uint32_t)__builtin_ctz(stops);
+    }
+    *high |= tops;
+    i += 16;
+    __m128i seen = _mm_setzero_si128();
+    while (i + 64 <= n) {
       const __m128i *q = (const __m128i *)(p + i);
       __m128i a = _mm_loadu_si128(q), b = _mm_loadu_si128(q + 1);
       __m128i c = _mm_loadu_si128(q + 2), d = _mm_loadu_si128(q + 3);
-      __m128i sa = CBYTES_STOPS(a), sb = CBYTES_STOPS(b), sc = CBYTES_STOPS(c), sd = CBYTES_STOPS(d);
-      if (!_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(sa, sb), _mm_or_si128(sc, sd)))) {
-        seen |= (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)));
-        i += 64;
-        continue;
-      }
-      wide = 0;
+      if (cbytes_zero_lanes(_mm_min_epu8(_mm_min_epu8(cbytes_json_stops(a), cbytes_json_stops(b)),
+                                         _mm_min_epu8(cbytes_json_stops(c), cbytes_json_stops(d)))))
+        break;
+      seen = _mm_or_si128(seen, _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)));
+      i += 64;
     }
-    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
-    uint32_t stops = (uint32_t)_mm_movemask_epi8(CBYTES_STOPS(v));
-    uint32_t tops = (uint32_t)_mm_movemask_epi8(v);
-    if (stops) {
-      uint32_t at = (uint32_t)__builtin_ctz(stops);
-      *high = seen | (tops & ((1u << at) - 1));
-      return i + at;
+    *high |= (uint32_t)_mm_movemask_epi8(seen);
+    // The stop is at most 64 bytes off: find it in single steps.
+    for (int step = 0; step < 4 && i + 16 <= n; step++) {
+      v = _mm_loadu_si128((const __m128i *)(p + i));
+      stops = cbytes_zero_lanes(cbytes_json_stops(v));
+      if (stops) break;
+      *high |= (uint32_t)_mm_movemask_epi8(v);
+      i += 16;
     }
-    seen |= tops;
-    if (i == 0) wide = 1;
-    i += 16;
   }
-#undef CBYTES_STOPS
 #endif
-  while (i < n && p[i] != '"' && p[i] != '\\' && p[i] >= 0x20) seen |= p[i++] & 0x80u;
-  *high = seen;
+  while (i < n && p[i] != '"' && p[i] != '\\' && p[i] >= 0x20) *high |= p[i++] & 0x80u;
   return i;
+}
+
+/// Goes on in string contents from offset i past text and the escapes of one letter. Returns where something else stands:
+/// the closing quote, a \u escape, a wrong escape, a control byte, a backslash at the very end, or n. Adds to *high as
+/// cbytes_json_text_run does; sets *escapes when an escape was passed.
+static inline size_t cbytes_json_string_scan(const uint8_t *p, size_t n, size_t i, uint32_t *high, uint32_t *escapes) {
+  for (;;) {
+    i += cbytes_json_text_run(p + i, n - i, high);
+    if (n - i < 2 || p[i] != '\\') return i;
+    switch (p[i + 1]) {
+    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+      *escapes = 1;
+      i += 2;
+      break;
+    default:
+      return i;
+    }
+  }
 }
 
 /// Length of the longest prefix of [p, p + n) that is valid UTF-8 (RFC 3629: no overlong forms, no surrogates, at most
@@ -84,6 +130,15 @@ static inline size_t cbytes_json_text_run(const uint8_t *p, size_t n, uint32_t *
 static inline size_t cbytes_utf8_prefix(const uint8_t *p, size_t n) {
   size_t i = 0;
   while (i < n) {
+    // Most text that is not ASCII comes in sequences of three bytes: 1110xxxx 10xxxxxx 10xxxxxx, where the bits under
+    // 0x0f 0x20 must not all be 0 (overlong) nor be 0x0d 0x20 (surrogates).
+    while (n - i >= 4) {
+      uint32_t word;
+      memcpy(&word, p + i, 4);
+      uint32_t bits = word & 0x00200fu;
+      if ((word & 0xc0c0f0u) != 0x8080e0u || bits == 0 || bits == 0x00200du) break;
+      i += 3;
+    }
     uint8_t lead = p[i];
     if (lead < 0x80) {
 #if defined(__SSE2__)
