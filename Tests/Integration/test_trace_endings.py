@@ -318,8 +318,10 @@ def test_busy_everywhere_passes_the_refusal_on(frontend, receiver, upstream):
     assert receiver.trace("allbusy", "kv_router.route_request").root().status == "ERROR"
 
 
-def test_reused_connection_that_died_is_tried_once_on_a_fresh_one(frontend, receiver, upstream):
+def test_reused_connection_that_died_is_tried_once_on_a_fresh_one(stack, receiver, upstream):
     """The worker closes a kept-alive connection just as the next request arrives."""
+    # One loop: each has connections of its own.
+    frontend = stack.frontend("--worker", upstream.url, "--threads", "1", receiver=receiver)
     seen_connections = []
 
     def close_second(peer, seen):

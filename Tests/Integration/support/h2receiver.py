@@ -63,8 +63,10 @@ class H2Receiver:
     def serve(self, connection: socket.socket) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         session = h2.connection.H2Connection(config)
-        session.local_settings = h2.settings.Settings(client=False, initial_values=self.settings or None)
         session.initiate_connection()
+        if self.settings:
+            # Not as initial values: a client may send before it has read them, and h2 would call that an error.
+            session.update_settings(self.settings)
         connection.sendall(session.data_to_send())
         bodies: dict[int, bytes] = {}
         while data := connection.recv(65536):
