@@ -66,7 +66,7 @@ let package = Package(
     // Layer 3
     room(
       "Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
-    room("Workers", ["EventLoop", "Transport", "HTTP", "Routing", "Telemetry", "JSON", "Base"]),
+    room("Workers", ["EventLoop", "Transport", "HTTP", "Routing", "Telemetry", "JSON", "Base", logging]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
@@ -118,7 +118,7 @@ let package = Package(
     tests("Transport", ["EventLoop", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
-    tests("Workers", ["EventLoop", "Routing", "Telemetry", "Base"]),
+    tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
     tests(

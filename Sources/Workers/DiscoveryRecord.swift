@@ -129,6 +129,8 @@ package struct ModelCard: Sendable, Equatable {
   /// The model's name in requests.
   package var displayName: String
   package var role = WorkerRole.aggregated
+  /// It takes chats or completions; false for cards that name only other kinds of requests.
+  package var takesText = true
   /// Prompt and output tokens of one request; nil when unknown.
   package var contextLength: Int?
   /// Tokens in a cache block; nil when unknown.
@@ -166,6 +168,13 @@ package struct ModelCard: Sendable, Equatable {
     }
     var card = ModelCard(displayName: name)
     if let role = json["worker_type"]?.string.flatMap(WorkerRole.init(rawValue:)) { card.role = role }
+    // Dynamo writes the kinds as names joined by bars, or as bits that say nothing to others.
+    if let kinds = json["model_type"]?.string {
+      card.takesText = kinds.split(separator: "|").contains { kind in
+        let kind = kind.lowercased()
+        return kind.contains("chat") || kind.contains("completions")
+      }
+    }
     card.contextLength = positive(json["context_length"])
     card.blockSize = positive(json["kv_cache_block_size"])
     let runtime = json["runtime_config"]

@@ -1,0 +1,162 @@
+// Discovery by files: from what a scan found to members.
+
+internal import Base
+internal import EventLoop
+internal import Logging
+internal import Telemetry
+internal import Transport
+
+/// What the directory remembers of records beside its members.
+struct DirectoryRecords {
+  /// Keys of records that were said to be of no use, with the reason; said once while they stay.
+  fileprivate var notes: [String: String] = [:]
+  /// Dead records that still lie in the folder, with the time of their last touch.
+  fileprivate var dead: [String: UInt64] = [:]
+  /// Why the last scan failed.
+  fileprivate var failure: String?
+}
+
+extension DirectoryControl {
+  /// Looks into the folder and takes over what changed.
+  func scanRecords() {
+    guard let scanner else { return }
+    let scan: DiscoveryScan
+    do throws(DiscoveryFolderError) {
+      scan = try scanner.scan()
+      records.failure = nil
+    } catch {
+      // Workers that are known stay: they go when they stop answering.
+      if records.failure != error.reason {
+        logger.warning("cannot read the discovery folder", metadata: ["error": "\(error)"])
+      }
+      records.failure = error.reason
+      return
+    }
+    var notes = scan.unusable
+    var present: Set<String> = []
+    for finding in scan.findings {
+      let key = finding.record.identity.instanceKey
+      present.insert(key)
+      if let note = take(finding, key: key) { notes[key] = note }
+    }
+    for member in registered {
+      guard let key = member.finding?.record.identity.instanceKey, !present.contains(key) else { continue }
+      remove(member, reason: "it withdrew its record")
+    }
+    records.dead = records.dead.filter { present.contains($0.key) }
+    for (key, note) in notes.sorted(by: { $0.key < $1.key }) where records.notes[key] != note {
+      logger.info("a registered worker is not used", metadata: ["key": "\(key)", "reason": "\(note)"])
+    }
+    records.notes = notes
+  }
+
+  /// Adds or renews the worker of a record. Returns why it is of no use, if it is not.
+  private func take(_ finding: DiscoveryFinding, key: String) -> String? {
+    let identity = finding.record.identity
+    if let namespace = configuration.namespace, identity.namespace != namespace {
+      return "it is in another namespace"
+    }
+    if let prefix = configuration.namespacePrefix, !identity.namespace.hasPrefix(prefix) {
+      return "it is in another namespace"
+    }
+    guard finding.card.takesText else { return drop(key, "it takes neither chats nor completions") }
+    if case .prefill = finding.card.role { return drop(key, "it only prefills") }
+    if let model = configuration.modelName, finding.card.displayName != model {
+      return drop(key, "it serves another model")
+    }
+    guard case .http(let text) = finding.record.transport else {
+      if case .foreign(let kind) = finding.record.transport {
+        return drop(key, "its transport '\(kind)' is not spoken here")
+      }
+      return nil
+    }
+    guard case .success(let url) = WorkerURL.parse(text), !url.isPerAddress else {
+      return drop(key, "its URL cannot be used")
+    }
+    guard !isConfigured(url) else { return drop(key, "its URL is configured as a static worker") }
+    guard records.dead[key] != finding.touched else { return nil }
+    records.dead[key] = nil
+    return join(finding, url: url)
+  }
+
+  /// Removes the worker of a record that became useless.
+  private func drop(_ key: String, _ reason: String) -> String {
+    for member in registered where member.finding?.record.identity.instanceKey == key {
+      remove(member, reason: reason)
+    }
+    return reason
+  }
+
+  private func join(_ finding: DiscoveryFinding, url: WorkerURL) -> String? {
+    let identity = finding.record.identity
+    if let member = member(identity.instanceID) {
+      guard let known = member.finding, known.record.identity == identity else {
+        return "its id belongs to another worker"
+      }
+      if member.url == url {
+        let isNew = known.record != finding.record || known.card != finding.card
+        if isNew {
+          member.renewed(finding, facts: worker(of: finding, url: url))
+        } else {
+          member.finding = finding
+        }
+        doubt(member, before: known)
+        return nil
+      }
+      remove(member, reason: "it registered another URL")
+    }
+    var worker = worker(of: finding, url: url)
+    var isFresh = false
+    if case .fresh = age(of: finding, isRefused: false) { isFresh = true }
+    // The record says all that a probe would, unless nobody kept it fresh.
+    if isFresh, !worker.upstream.addresses.isEmpty { worker.state = .ready }
+    let member = member(worker, url: url, finding: finding)
+    member.isDoubted = !isFresh
+    guard add(member) else { return "there are too many workers" }
+    if url.isNumeric { member.probeNow() } else { resolve(member) }
+    return nil
+  }
+
+  private func worker(of finding: DiscoveryFinding, url: WorkerURL) -> Worker {
+    let id = finding.record.identity.instanceID
+    // A name is resolved elsewhere: that may take its time.
+    let addresses = url.isNumeric ? configuration.resolve(url.host, url.port) : []
+    var worker = Worker(
+      id: id, url: url.text,
+      upstream: Upstream(
+        id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix),
+      source: .file, models: [finding.card.displayName], isDynamoWorker: true)
+    if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
+    if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }
+    return worker
+  }
+
+  // MARK: Age
+
+  private func age(of finding: DiscoveryFinding, isRefused: Bool) -> RecordAge {
+    RecordAge(touched: finding.touched, now: loop.system.wallNanoseconds(), refused: isRefused)
+  }
+
+  /// Asks a worker whose record went stale since `before`; drops one that is known to refuse.
+  private func doubt(_ member: WorkerMember, before: DiscoveryFinding) {
+    guard let finding = member.finding else { return }
+    switch age(of: finding, isRefused: member.isRefused) {
+    case .fresh: member.isDoubted = false
+    case .doubted:
+      if !member.isDoubted {
+        member.isDoubted = true
+        member.probeNow()
+      }
+    case .dead: judge(member)
+    }
+  }
+
+  /// Drops a registered worker whose record is dead.
+  func judge(_ member: WorkerMember) {
+    guard let finding = member.finding,
+      case .dead = age(of: finding, isRefused: member.isRefused)
+    else { return }
+    records.dead[finding.record.identity.instanceKey] = finding.touched
+    remove(member, reason: "nobody keeps its record and its port refuses")
+  }
+}

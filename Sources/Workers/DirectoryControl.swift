@@ -1,0 +1,273 @@
+// The worker directory on its thread: members by configuration and discovery, and the snapshots they make.
+
+internal import Base
+internal import EventLoop
+internal import Logging
+internal import Telemetry
+internal import Transport
+
+/// Loop-confined. Members come from the configured URLs and from the discovery folder; each change of one makes a
+/// snapshot at the end of the wake-up.
+final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
+  private enum Tag {
+    static let scan: UInt8 = 0
+    static let expiry: UInt8 = 1
+  }
+
+  let loop: EventLoop
+  let configuration: WorkerDirectoryConfiguration
+  let logger: Logger
+  private let prober: any WorkerProber
+  private let resolver: NameResolver
+  private let publish: (WorkerSet) -> Void
+  private let scanTimer = Timer(tag: Tag.scan)
+  private let expiryTimer = Timer(tag: Tag.expiry)
+  /// In order of discovery.
+  private var order: [WorkerMember] = []
+  private var members: [UInt64: WorkerMember] = [:]
+  /// The name behind each member; members of a group share one.
+  private var names: [UInt64: ResolvedName] = [:]
+  private var groups: [ResolvedName] = []
+  private var catalog: ModelCatalog
+  private var current = WorkerSet.empty
+  private var isDirty = false
+  private var isClosed = false
+  private var saidFull = false
+  private var saidModelsFull = false
+  let scanner: DiscoveryScanner?
+  var records = DirectoryRecords()
+
+  /// - Parameter publish: called with each snapshot, on the loop.
+  init(
+    loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber, logger: Logger,
+    publish: @escaping (WorkerSet) -> Void
+  ) {
+    self.loop = loop
+    self.configuration = configuration
+    self.prober = prober
+    self.logger = logger
+    self.publish = publish
+    resolver = NameResolver(loop: loop, resolve: configuration.resolve)
+    catalog = ModelCatalog(memory: configuration.modelMemory, modelsMax: configuration.modelsMax)
+    scanner = configuration.discoveryFolder.map(DiscoveryScanner.init)
+  }
+
+  // MARK: Life
+
+  /// Begins; `fixed` and `simulated` are the parsed URLs.
+  func start(fixed: [WorkerURL], simulated: [WorkerURL]) {
+    for url in fixed { addStatic(url, .fixed) }
+    for url in simulated { addStatic(url, .simulated) }
+    if scanner != nil { scan() }
+    flush()
+  }
+
+  func close() {
+    isClosed = true
+    loop.cancel(scanTimer)
+    loop.cancel(expiryTimer)
+    for name in names.values { name.close() }
+    for group in groups { group.close() }
+    for member in order { member.close() }
+    order = []
+    members = [:]
+    names = [:]
+    groups = []
+    resolver.close()
+    prober.close()
+  }
+
+  func timerFired(_ timer: Timer) {
+    if timer.tag == Tag.scan { scan() } else { markDirty() }
+  }
+
+  private func scan() {
+    scanRecords()
+    loop.arm(scanTimer, at: loop.now + configuration.scanInterval, self)
+  }
+
+  // MARK: Static workers
+
+  private func addStatic(_ url: WorkerURL, _ source: WorkerSource) {
+    if url.isPerAddress {
+      let group = ResolvedName(
+        url, loop: loop, resolver: resolver, interval: configuration.resolveInterval
+      ) { [weak self] in self?.regroup($0, source) }
+      groups.append(group)
+      group.start()
+    } else {
+      let member = member(url, authority: url.authority, addresses: [], source)
+      if add(member) { resolve(member) }
+    }
+  }
+
+  /// Finds the member's addresses, now and from time to time; it is probed as soon as it has one.
+  func resolve(_ member: WorkerMember) {
+    let name = ResolvedName(
+      member.url, loop: loop, resolver: resolver, interval: configuration.resolveInterval
+    ) { [weak member] name in
+      member?.moved(to: name.addresses, unreachable: name.isUnknown ? "its name has no address" : nil)
+    }
+    names[member.id] = name
+    name.start()
+  }
+
+  private func member(
+    _ url: WorkerURL, authority: String, addresses: [SocketAddress], _ source: WorkerSource
+  ) -> WorkerMember {
+    let upstream = Upstream(
+      id: url.id, addresses: addresses, authority: authority, pathPrefix: url.pathPrefix)
+    var worker = Worker(id: url.id, url: url.text, upstream: upstream, source: source)
+    if let size = configuration.blockSizeOverride { worker.blockSize = size }
+    return member(worker, url: url)
+  }
+
+  func member(_ worker: Worker, url: WorkerURL, finding: DiscoveryFinding? = nil) -> WorkerMember {
+    WorkerMember(
+      worker, url: url, finding: finding, loop: loop, prober: prober, configuration: configuration,
+      owner: self)
+  }
+
+  /// One worker per address: those that are new come, those that the name lost go.
+  private func regroup(_ name: ResolvedName, _ source: WorkerSource) {
+    if name.isUnknown {
+      logger.warning("name has no address", metadata: ["url": "\(name.url.text)"])
+      if name.addresses.isEmpty { return }
+    }
+    var present: Set<UInt64> = []
+    for address in name.addresses {
+      let url = name.url.worker(at: address)
+      present.insert(url.id)
+      guard members[url.id] == nil else { continue }
+      // The name, not the address, stays the Host field: a proxy in front of the engine may look at it.
+      let member = member(url, authority: name.url.authority, addresses: [address], source)
+      guard add(member) else { continue }
+      names[url.id] = name
+      member.probeNow()
+    }
+    for member in order where names[member.id] === name && !present.contains(member.id) {
+      remove(member, reason: "the name has lost this address")
+    }
+  }
+
+  // MARK: Members
+
+  /// False when there is no room or the id is taken.
+  @discardableResult
+  func add(_ member: WorkerMember) -> Bool {
+    guard members[member.id] == nil else { return false }
+    guard order.count < configuration.workersMax else {
+      if !saidFull {
+        logger.warning(
+          "too many workers; further ones are ignored", metadata: ["limit": "\(configuration.workersMax)"])
+      }
+      saidFull = true
+      return false
+    }
+    members[member.id] = member
+    order.append(member)
+    if member.worker.isReady { logReady(member.worker) }
+    markDirty()
+    return true
+  }
+
+  func remove(_ member: WorkerMember, reason: String) {
+    member.close()
+    members[member.id] = nil
+    if let name = names.removeValue(forKey: member.id), !name.url.isPerAddress { name.close() }
+    order.removeAll { $0 === member }
+    logger.info("worker is gone", metadata: describe(member.worker, reason: reason))
+    markDirty()
+  }
+
+  func member(_ id: UInt64) -> WorkerMember? { members[id] }
+
+  /// The members that registered themselves.
+  var registered: [WorkerMember] { order.filter { $0.finding != nil } }
+
+  /// True when a worker that was configured has this URL.
+  func isConfigured(_ url: WorkerURL) -> Bool {
+    guard let member = members[url.id] else { return false }
+    return member.finding == nil
+  }
+
+  /// A loop could not connect to this worker.
+  func requestFailed(_ id: UInt64) {
+    guard let member = members[id] else { return }
+    let routings = catalog.routings(of: id)
+    if member.connectFailed() { for routing in routings { routing.forgetPredictions(of: id) } }
+  }
+
+  // MARK: What members tell
+
+  func changed(_ member: WorkerMember, from old: Worker) {
+    markDirty()
+    let worker = member.worker
+    switch worker.state {
+    case .ready:
+      if !old.isReady || old.models != worker.models { logReady(worker) }
+    case .unreachable(let reason):
+      if !worker.state.isSame(as: old.state) {
+        logger.warning("worker is unreachable", metadata: describe(worker, reason: reason))
+      }
+    case .unprobed: break
+    }
+  }
+
+  func probed(_ member: WorkerMember) { judge(member) }
+
+  func connectFailed(_ member: WorkerMember) { names[member.id]?.refresh() }
+
+  private func logReady(_ worker: Worker) {
+    var metadata = describe(worker, reason: nil)
+    metadata["models"] = "\(worker.models.prefix(8).joined(separator: ", "))"
+    metadata["block_size"] = .stringConvertible(worker.blockSize)
+    metadata["total_blocks"] = .stringConvertible(worker.totalBlocks)
+    logger.info("worker is ready", metadata: metadata)
+  }
+
+  private func describe(_ worker: Worker, reason: String?) -> Logger.Metadata {
+    var metadata: Logger.Metadata = [
+      "\(LogKey.workerID)": .stringConvertible(worker.id), "url": "\(worker.url)",
+      "source": "\(worker.source.label)",
+    ]
+    if let reason { metadata["reason"] = "\(reason)" }
+    return metadata
+  }
+
+  // MARK: Snapshots
+
+  private func markDirty() {
+    guard !isDirty, !isClosed else { return }
+    isDirty = true
+    loop.atEndOfTick(self)
+  }
+
+  func endOfTick() { flush() }
+
+  /// Publishes what changed.
+  private func flush() {
+    guard isDirty, !isClosed else { return }
+    isDirty = false
+    let workers = order.map(\.worker)
+    catalog.update(
+      workers, now: loop.now, wallSeconds: Int(loop.system.wallNanoseconds() / second))
+    if let expiry = catalog.nextExpiry {
+      loop.arm(expiryTimer, at: expiry, self)
+    } else {
+      loop.cancel(expiryTimer)
+    }
+    if catalog.refusedCount > 0, !saidModelsFull {
+      saidModelsFull = true
+      logger.warning(
+        "too many models; further ones are ignored", metadata: ["limit": "\(configuration.modelsMax)"])
+    }
+    let models = catalog.models
+    let isSame =
+      current.workers.hasSameFacts(as: workers) && current.models.count == models.count
+      && zip(current.models, models).allSatisfy { $0 === $1 }
+    guard !isSame else { return }
+    current = WorkerSet(generation: current.generation + 1, workers: workers, models: models)
+    publish(current)
+  }
+}

@@ -1,0 +1,164 @@
+// All workers of the frontend, known by configuration and discovery: the facade over the control thread.
+
+internal import Base
+package import EventLoop
+package import Logging
+internal import Synchronization
+package import Telemetry
+
+/// Knows the workers and tells the loops of them by immutable snapshots.
+package final class WorkerDirectory: Sendable {
+  private struct Running: Sendable {
+    let mailbox: Mailbox
+    let control: LoopBound<DirectoryControl>
+    let thread: Thread
+  }
+
+  private let configuration: WorkerDirectoryConfiguration
+  private let fixed: [WorkerURL]
+  private let simulated: [WorkerURL]
+  private let logger: Logger
+  private let board = SnapshotBoard()
+  private let running = Mutex<Running?>(nil)
+
+  /// Reads the configuration; nothing is asked before ``start()``. Throws `.urls` with every URL that cannot be used.
+  package init(
+    configuration: WorkerDirectoryConfiguration, logger: Logger, registry: MetricRegistry
+  ) throws(WorkerDirectoryError) {
+    self.configuration = configuration
+    self.logger = logger
+    var faults: [WorkerURLFault] = []
+    fixed = Self.parse(configuration.urls, &faults)
+    simulated = Self.parse(configuration.simulatedURLs, &faults)
+    guard faults.isEmpty else { throw .urls(faults) }
+    register(on: registry)
+  }
+
+  private static func parse(_ texts: [String], _ faults: inout [WorkerURLFault]) -> [WorkerURL] {
+    var urls: [WorkerURL] = []
+    for text in texts {
+      switch WorkerURL.parse(text) {
+      case .success(let url): if !urls.contains(url) { urls.append(url) }
+      case .failure(let refusal): faults.append(WorkerURLFault(url: text, reason: refusal.reason))
+      }
+    }
+    return urls
+  }
+
+  /// Starts the control thread. Throws when the discovery folder that the user named cannot be used, or when the
+  /// system refuses a descriptor or the thread. A folder chosen by default that cannot be used is logged and tried again.
+  package func start() throws(WorkerDirectoryError) {
+    guard running.withLock({ $0 == nil }) else { return }
+    if let folder = configuration.discoveryFolder, folder.isExplicit {
+      do throws(DiscoveryFolderError) { try folder.prepare() } catch { throw .folder(error) }
+    }
+    do throws(SystemError) {
+      let loop = try EventLoop(index: 0, seed: Machine.randomSeed())
+      let board = board
+      let control = DirectoryControl(
+        loop: loop, configuration: configuration,
+        prober: HTTPWorkerProber(
+          loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
+        logger: logger, publish: board.publish)
+      let bound = LoopBound(control, of: loop)
+      let mailbox = loop.mailbox
+      let handed = HandedLoop(loop: loop)
+      let fixed = fixed
+      let simulated = simulated
+      mailbox.submit { bound.open(on: $0).start(fixed: fixed, simulated: simulated) }
+      let thread = try Thread(name: "workers") { handed.loop.run() }
+      running.withLock { $0 = Running(mailbox: mailbox, control: bound, thread: thread) }
+    } catch {
+      throw .system(error)
+    }
+  }
+
+  /// Ends the control thread and waits for it. The last snapshot stays. Not to be called from a subscriber.
+  package func stop() {
+    guard let running = running.withLock({ $0.take() }) else { return }
+    let control = running.control
+    running.mailbox.submit { loop in
+      control.open(on: loop).close()
+      loop.stop()
+    }
+    running.thread.join()
+  }
+
+  /// Calls `adopt` on the loop behind `mailbox` with the present snapshot and then with each new one, in order.
+  package func subscribe(
+    _ mailbox: Mailbox, _ adopt: @escaping @Sendable (EventLoop, WorkerSet) -> Void
+  ) {
+    board.subscribe(mailbox, adopt)
+  }
+
+  /// A connect to this worker failed: it is not chosen for 1 s, doubling to 30 s until a probe after that succeeds.
+  /// May be called from any thread.
+  package func connectFailed(_ worker: UInt64) {
+    running.withLock { running in
+      guard let running else { return }
+      let control = running.control
+      running.mailbox.submit { control.open(on: $0).requestFailed(worker) }
+    }
+  }
+
+  /// The present snapshot; for cold paths that have no subscription.
+  package var current: WorkerSet { board.current }
+
+  private func register(on registry: MetricRegistry) {
+    let board = board
+    registry.collect(.workerUp, .gauge) { samples in
+      for worker in board.current.workers {
+        samples.add(worker.isReady ? 1 : 0, labels: [("worker_id", "\(worker.id)")])
+      }
+    }
+    func perModel(_ metric: MetricDescription, _ value: @escaping @Sendable (ServedModel) -> Int?) {
+      registry.collect(metric, .gauge) { samples in
+        for model in board.current.models {
+          if let value = value(model) { samples.add(Double(value), labels: [("model", model.name)]) }
+        }
+      }
+    }
+    perModel(.modelWorkers) { $0.workers.count }
+    perModel(.modelKVCacheBlockSize) { $0.workers.first?.blockSize }
+    perModel(.modelTotalKVBlocks) { model in
+      model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.totalBlocks }
+    }
+  }
+}
+
+/// The present snapshot and who wants to hear of the next.
+private final class SnapshotBoard: Sendable {
+  private struct Subscriber: Sendable {
+    let mailbox: Mailbox
+    let adopt: @Sendable (EventLoop, WorkerSet) -> Void
+  }
+
+  private struct State {
+    var current = WorkerSet.empty
+    var subscribers: [Subscriber] = []
+  }
+
+  private let state = Mutex(State())
+
+  var current: WorkerSet { state.withLock { $0.current } }
+
+  // Both submit under the lock: a subscriber must not get an older snapshot after a newer one.
+
+  func subscribe(_ mailbox: Mailbox, _ adopt: @escaping @Sendable (EventLoop, WorkerSet) -> Void) {
+    state.withLock { state in
+      state.subscribers.append(Subscriber(mailbox: mailbox, adopt: adopt))
+      let set = state.current
+      mailbox.submit { adopt($0, set) }
+    }
+  }
+
+  func publish(_ set: WorkerSet) {
+    state.withLock { state in
+      state.current = set
+      for subscriber in state.subscribers {
+        let adopt = subscriber.adopt
+        subscriber.mailbox.submit { adopt($0, set) }
+      }
+    }
+  }
+}

@@ -1,0 +1,65 @@
+// What the worker directory is told at start, and why it may refuse to.
+
+package import Base
+package import EventLoop
+
+/// Settings of a ``WorkerDirectory``.
+package struct WorkerDirectoryConfiguration: Sendable {
+  /// URLs of static workers: `http://host[:port][/prefix]` or `dns+http://name:port`.
+  package var urls: [String] = []
+  /// URLs of workers that run inside this process.
+  package var simulatedURLs: [String] = []
+  /// Where workers register themselves; nil for none.
+  package var discoveryFolder: DiscoveryFolder?
+  /// Only workers registered in this namespace; nil for all.
+  package var namespace: String?
+  /// Only workers whose namespace begins with this; nil for all.
+  package var namespacePrefix: String?
+  /// Only this model is served; nil for all that workers list.
+  package var modelName: String?
+  /// Tokens in a cache block, whatever workers say.
+  package var blockSizeOverride: Int?
+  /// Sent to workers as a bearer token.
+  package var apiKey: String?
+  /// Between two probes of a ready worker.
+  package var probeInterval: Nanoseconds = 30 * second
+  /// Between two probes of a worker that was never ready.
+  package var firstProbeInterval: Nanoseconds = second
+  /// Between two probes of a worker that stopped answering.
+  package var retryProbeInterval: Nanoseconds = 2 * second
+  /// From a probe's connect to the end of its answer.
+  package var probeTimeout: Nanoseconds = 5 * second
+  /// Between two looks into the discovery folder.
+  package var scanInterval: Nanoseconds = second
+  /// Between two resolutions of a name.
+  package var resolveInterval: Nanoseconds = 30 * second
+  /// How long a model without ready workers stays known.
+  package var modelMemory: Nanoseconds = 3_600 * second
+  /// Workers held at most; past it further ones are logged once and ignored.
+  package var workersMax = 4_096
+  /// Models held at most; past it further ones are logged once and ignored.
+  package var modelsMax = 1_024
+  /// Gives all addresses of a name; may block, on a thread of its own.
+  package var resolve: @Sendable (_ host: String, _ port: UInt16) -> [SocketAddress] = {
+    SocketAddress.resolve(host: $0, port: $1)
+  }
+
+  package init() {}
+}
+
+/// Why a worker directory cannot start.
+package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
+  /// Every URL that cannot be used.
+  case urls([WorkerURLFault])
+  /// The discovery folder that the user named.
+  case folder(DiscoveryFolderError)
+  case system(SystemError)
+
+  package var description: String {
+    switch self {
+    case .urls(let faults): "unusable worker URL " + faults.map(\.description).joined(separator: "; ")
+    case .folder(let error): "discovery folder \(error)"
+    case .system(let error): "\(error)"
+    }
+  }
+}

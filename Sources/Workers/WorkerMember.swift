@@ -1,0 +1,230 @@
+// One worker over time: its health by probes, its exclusion after failed connects, what the snapshot says of it.
+
+internal import Base
+internal import EventLoop
+internal import Transport
+
+/// What a member tells the directory.
+protocol WorkerMemberOwner: AnyObject {
+  /// The member's ``WorkerMember/worker`` is another than before.
+  func changed(_ member: WorkerMember, from old: Worker)
+  /// A probe ended; asked for file members, whose record may be dead.
+  func probed(_ member: WorkerMember)
+  /// A connect failed, in a probe or for a request.
+  func connectFailed(_ member: WorkerMember)
+}
+
+/// Loop-confined.
+///
+///     unprobed ──▶ ready ◀──▶ unreachable      (a probe's outcome; an exclusion shows a ready one as unreachable)
+final class WorkerMember: TimerHandler {
+  private enum Health {
+    case unprobed
+    case ready
+    case unreachable(String)
+  }
+
+  /// Silent probes in a row that end a ready worker: one busy with long prompts may miss a deadline and still serve,
+  /// and to take it out would push its load onto the others.
+  private static let silencesMax = 3
+
+  private static let excludedReason = "a connect for a request failed"
+
+  let url: WorkerURL
+  /// The record it came from; nil for static workers.
+  var finding: DiscoveryFinding?
+  /// Its record is stale, and it was asked because of that.
+  var isDoubted = false
+  /// What the snapshot says.
+  private(set) var worker: Worker
+  /// The last probe found nobody listening.
+  private(set) var isRefused = false
+
+  private let loop: EventLoop
+  private let prober: any WorkerProber
+  private let configuration: WorkerDirectoryConfiguration
+  private unowned let owner: any WorkerMemberOwner
+  private let probeTimer = Timer()
+  private let exclusionTimer = Timer(tag: 1)
+  private var probe: (any ProbeInFlight)?
+  private var health = Health.unprobed
+  private var exclusion = Exclusion()
+  private var hasBeenReady = false
+  private var cacheIsKnown = false
+  private var silences = 0
+  private var isClosed = false
+
+  init(
+    _ worker: Worker, url: WorkerURL, finding: DiscoveryFinding? = nil, loop: EventLoop,
+    prober: any WorkerProber, configuration: WorkerDirectoryConfiguration, owner: any WorkerMemberOwner
+  ) {
+    self.worker = worker
+    self.url = url
+    self.finding = finding
+    self.loop = loop
+    self.prober = prober
+    self.configuration = configuration
+    self.owner = owner
+    if worker.isReady {
+      health = .ready
+      hasBeenReady = true
+    }
+    if let card = finding?.card { cacheIsKnown = card.blockSize != nil && card.totalBlocks != nil }
+  }
+
+  var id: UInt64 { worker.id }
+
+  // MARK: Probing
+
+  /// Asks now, whatever was planned.
+  func probeNow() {
+    guard !isClosed, !worker.upstream.addresses.isEmpty else { return }
+    probe?.cancel()
+    loop.cancel(probeTimer)
+    probe = prober.probe(worker.upstream, wantsCache: !cacheIsKnown) { [weak self] in self?.ended($0) }
+  }
+
+  private func ended(_ outcome: ProbeOutcome) {
+    probe = nil
+    guard !isClosed else { return }
+    switch outcome {
+    case .success(let answer): answered(answer)
+    case .failure(let failure): failed(failure)
+    }
+    owner.probed(self)
+    if !isClosed { loop.arm(probeTimer, at: loop.now + untilNextProbe, self) }
+  }
+
+  private var untilNextProbe: Nanoseconds {
+    switch health {
+    case .ready where silences == 0:
+      // Spread over a tenth, so that a fleet started at once is not asked at once for ever.
+      configuration.probeInterval - configuration.probeInterval / 10
+        + loop.random.next() % (configuration.probeInterval / 5 + 1)
+    case .ready: configuration.retryProbeInterval
+    case .unprobed, .unreachable:
+      hasBeenReady ? configuration.retryProbeInterval : configuration.firstProbeInterval
+    }
+  }
+
+  private func answered(_ answer: ProbeAnswer) {
+    isRefused = false
+    silences = 0
+    var next = worker
+    if finding == nil {
+      next.models = answer.models
+      if let name = configuration.modelName {
+        guard answer.models.contains(name) else {
+          failed(.answer("it does not serve \(name)"))
+          return
+        }
+        next.models = [name]
+      }
+      if answer.isDynamoWorker { next.isDynamoWorker = true }
+    }
+    exclusion.answered(at: loop.now)
+    if !cacheIsKnown {
+      cacheIsKnown = true
+      if let blocks = answer.totalBlocks { next.totalBlocks = blocks }
+      next.blockSize = configuration.blockSizeOverride ?? answer.blockSize ?? next.blockSize
+    }
+    hasBeenReady = true
+    health = .ready
+    show(next)
+  }
+
+  private func failed(_ failure: ProbeFailure) {
+    var isRefused = false
+    if case .refused = failure { isRefused = true }
+    self.isRefused = isRefused
+    if case .silent = failure, case .ready = health {
+      silences += 1
+      guard silences >= Self.silencesMax else { return }
+    }
+    silences = 0
+    // What comes back may have another cache.
+    if finding == nil { cacheIsKnown = false }
+    health = .unreachable(failure.reason)
+    show(worker)
+    if isRefused { owner.connectFailed(self) }
+  }
+
+  // MARK: Exclusion
+
+  /// A connect for a request failed. False when that was known.
+  func connectFailed() -> Bool {
+    guard !isClosed, exclusion.failed(at: loop.now) else { return false }
+    loop.arm(exclusionTimer, at: exclusion.until, self)
+    // A probe must answer before it is chosen again, even when that takes longer than the exclusion.
+    health = .unreachable(Self.excludedReason)
+    show(worker)
+    owner.connectFailed(self)
+    probeNow()
+    return true
+  }
+
+  func timerFired(_ timer: Timer) {
+    if timer.tag == 1 { show(worker) } else { probeNow() }
+  }
+
+  // MARK: Facts
+
+  /// The name has other addresses, or none: then `reason` says why.
+  func moved(to addresses: [SocketAddress], unreachable reason: String?) {
+    let old = worker.upstream
+    if let reason, addresses.isEmpty {
+      health = .unreachable(reason)
+      show(worker)
+      return
+    }
+    guard old.addresses != addresses else { return }
+    prober.forget(id)
+    show(
+      worker.moved(
+        to: Upstream(
+          id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix)))
+    probeNow()
+  }
+
+  /// The record or its card was replaced.
+  func renewed(_ finding: DiscoveryFinding, facts: Worker) {
+    self.finding = finding
+    var next = worker
+    next.models = facts.models
+    next.blockSize = facts.blockSize
+    next.totalBlocks = facts.totalBlocks
+    show(next)
+  }
+
+  private func show(_ facts: Worker) {
+    let old = worker
+    worker = facts
+    switch health {
+    case .unprobed: worker.state = .unprobed
+    case .ready where exclusion.isActive(at: loop.now): worker.state = .unreachable(Self.excludedReason)
+    case .ready: worker.state = .ready
+    case .unreachable(let reason): worker.state = .unreachable(reason)
+    }
+    if !worker.hasSameFacts(as: old) { owner.changed(self, from: old) }
+  }
+
+  /// The worker left.
+  func close() {
+    isClosed = true
+    probe?.cancel()
+    probe = nil
+    loop.cancel(probeTimer)
+    loop.cancel(exclusionTimer)
+    prober.forget(id)
+  }
+}
+
+extension Worker {
+  /// The same worker at other addresses.
+  fileprivate func moved(to upstream: Upstream) -> Worker {
+    Worker(
+      id: id, url: url, upstream: upstream, source: source, state: state, models: models,
+      blockSize: blockSize,
+      totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
+  }
+}

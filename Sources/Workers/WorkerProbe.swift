@@ -1,0 +1,215 @@
+// Asks one worker whether it can serve, over HTTP, with a deadline for the whole.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import Transport
+
+/// How a probe ended.
+typealias ProbeOutcome = Result<ProbeAnswer, ProbeFailure>
+
+/// Starts probes; a test plays it.
+protocol WorkerProber: AnyObject {
+  /// Asks `upstream`; with `wantsCache` also for the size of its cache. `report` is called once, never from inside.
+  func probe(
+    _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
+  ) -> any ProbeInFlight
+  /// The worker left: nothing of it is kept.
+  func forget(_ worker: UInt64)
+  /// Closes everything.
+  func close()
+}
+
+/// A probe under way.
+protocol ProbeInFlight: AnyObject {
+  /// Ends it without a report.
+  func cancel()
+}
+
+/// Probes by `GET /v1/models`, then `GET /metrics`. Loop-confined.
+final class HTTPWorkerProber: WorkerProber {
+  private let pool: UpstreamPool
+  private let timeout: Nanoseconds
+  private let authorization: String?
+
+  init(loop: EventLoop, timeout: Nanoseconds, apiKey: String?) {
+    self.timeout = timeout
+    authorization = apiKey.map { "Bearer \($0)" }
+    var limits = ClientLimits()
+    limits.connectTimeout = min(limits.connectTimeout, timeout)
+    pool = UpstreamPool(loop: loop, limits: limits)
+  }
+
+  func probe(
+    _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
+  ) -> any ProbeInFlight {
+    let probe = WorkerProbe(
+      upstream, pool: pool, authorization: authorization, wantsCache: wantsCache, report: report)
+    probe.start(timeout: timeout)
+    return probe
+  }
+
+  func forget(_ worker: UInt64) { pool.forget(worker) }
+
+  func close() { pool.closeIdle() }
+}
+
+/// One probe: models, then perhaps metrics.
+private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHandler {
+  private enum Phase { case models, metrics, done }
+
+  /// Bytes of an answer that are read; more than a list of models ever needs, and most of a busy vLLM's metrics.
+  private static let bodyBytesMax = 4 << 20
+  /// A worker that can serve does not wait longer for its `/metrics`.
+  private static let metricsTimeout = second
+
+  private let upstream: Upstream
+  private let pool: UpstreamPool
+  private let authorization: String?
+  private let wantsCache: Bool
+  private var report: ((ProbeOutcome) -> Void)?
+  private let timer = Timer()
+  private var phase = Phase.models
+  private var connection: HTTP1ClientConnection?
+  private var status = 0
+  private var body = ByteBuffer()
+  private var answer = ProbeAnswer()
+  private var isNamedDynamoWorker = false
+
+  init(
+    _ upstream: Upstream, pool: UpstreamPool, authorization: String?, wantsCache: Bool,
+    report: @escaping (ProbeOutcome) -> Void
+  ) {
+    self.upstream = upstream
+    self.pool = pool
+    self.authorization = authorization
+    self.wantsCache = wantsCache
+    self.report = report
+  }
+
+  func start(timeout: Nanoseconds) {
+    pool.loop.arm(timer, at: pool.loop.now + timeout, self)
+    // A fresh connection: a kept one would not show that nobody listens any more.
+    ask("/v1/models", fresh: true)
+  }
+
+  func cancel() {
+    report = nil
+    end()
+  }
+
+  private func end() {
+    phase = .done
+    pool.loop.cancel(timer)
+    connection?.cancel()
+    connection = nil
+    body.release()
+  }
+
+  private func finish(_ outcome: ProbeOutcome) {
+    let report = report
+    self.report = nil
+    end()
+    report?(outcome)
+  }
+
+  private func ask(_ path: StaticString, fresh: Bool) {
+    status = 0
+    body.removeAll()
+    connection = pool.send(to: upstream, method: .get, fresh: fresh, handler: self) { out in
+      out.append("GET " as StaticString)
+      out.append(upstream.pathPrefix)
+      out.append(path)
+      out.append(" HTTP/1.1\r\n" as StaticString)
+      upstream.authority.withUnsafeBytes { out.header("host", $0) }
+      if let authorization { out.header("authorization", text: authorization) }
+      out.endHead()
+    }
+  }
+
+  // MARK: Answers
+
+  func responded(_ head: ResponseHead) {
+    status = head.status
+    if let server = head.fields.first(.server) {
+      let mark: StaticString = "dynamo-worker"
+      let count = mark.utf8CodeUnitCount
+      if server.count >= count, server.slice(0..<count).equals(mark) { isNamedDynamoWorker = true }
+    }
+  }
+
+  func received(body bytes: UnsafeRawBufferPointer) {
+    guard body.count + bytes.count <= Self.bodyBytesMax else {
+      if case .metrics = phase {
+        finishMetrics()
+      } else {
+        finish(.failure(.answer("its list of models is too long")))
+      }
+      return
+    }
+    body.append(bytes)
+  }
+
+  func receivedEnd(trailers: UnsafeRawBufferPointer) {
+    connection = nil
+    switch phase {
+    case .models: readModels()
+    case .metrics: finishMetrics()
+    case .done: break
+    }
+  }
+
+  func failed(_ failure: UpstreamFailure) {
+    connection = nil
+    switch phase {
+    case .models: finish(.failure(Self.failure(failure)))
+    case .metrics: finish(.success(answer))
+    case .done: break
+    }
+  }
+
+  func timerFired(_ timer: Timer) {
+    switch phase {
+    case .models: finish(.failure(.silent))
+    case .metrics: finish(.success(answer))
+    case .done: break
+    }
+  }
+
+  private func readModels() {
+    guard status == 200 else {
+      finish(.failure(.status(status, body: body.readable)))
+      return
+    }
+    do throws(ProbeFailure) {
+      answer = try ProbeAnswer.parse(models: body.readable)
+    } catch {
+      finish(.failure(error))
+      return
+    }
+    if isNamedDynamoWorker { answer.isDynamoWorker = true }
+    guard wantsCache else {
+      finish(.success(answer))
+      return
+    }
+    phase = .metrics
+    pool.loop.arm(timer, at: pool.loop.now + Self.metricsTimeout, self)
+    ask("/metrics", fresh: false)
+  }
+
+  /// Reads what came of the metrics, which may be cut: the families looked for stand where they stand.
+  private func finishMetrics() {
+    if status == 200 { answer.read(metrics: body.readable) }
+    finish(.success(answer))
+  }
+
+  private static func failure(_ failure: UpstreamFailure) -> ProbeFailure {
+    switch failure {
+    case .connect(let error): .refused("\(error)")
+    case .connectTimeout: .refused("connect timed out")
+    case .stale, .broken: .answer("it closed the connection without an answer")
+    case .malformed: .answer("it does not speak HTTP/1.1")
+    case .silent: .silent
+    }
+  }
+}
