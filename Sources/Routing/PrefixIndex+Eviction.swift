@@ -7,17 +7,20 @@ extension PrefixIndex {
   /// Drops the least recently used nodes until a chain fits of which `known` leading blocks are stored already.
   ///
   /// The tables may take half the memory at most, so that runs always have the other half; and no chain may take more
-  /// than a quarter, so that one huge prompt cannot empty the index.
+  /// than a quarter, so that one huge prompt cannot empty the index. How many nodes one call drops is bounded by the
+  /// chain's length, whose hashing has cost more; when most are held by requests in flight, the rest waits for later.
   mutating func makeRoom(blocks: Int, known: Int) -> Bool {
     if Self.runBytes(blocks) > bytesMax / 4 { return false }
     var fresh = blocks - known
+    var budget = 64 + blocks / 4
     while true {
       // A chain adds at most one split and one new node; a split copies the entries of every worker.
       let tables = nodes.growth(for: 2) + entries.growth(for: 2 * workers.used + 2) + map.growth(for: 2)
       let held = nodes.bytes + entries.bytes + map.bytes + tables
       let fits = bytes + tables + Self.runBytes(fresh) + 32 <= bytesMax
       if fits, held <= bytesMax / 2 || tables == 0 { return true }
-      guard oldestNode >= 0 else { return false }
+      guard oldestNode >= 0, budget > 0 else { return false }
+      budget -= 1
       evict(oldestNode)
       evictedNodes += 1
       // What was known may be what was just dropped.

@@ -45,7 +45,7 @@ extension Router {
       let worker = index.workers.base + slot
       guard worker.pointee.isLive else { continue }
       let reason = refusal(worker, request, now)
-      scratch.reason[slot] = reason.rawValue
+      scratch.reason[slot] = reason
       switch reason {
       case .none:
         scratch.eligible[eligible] = Int32(truncatingIfNeeded: slot)
@@ -232,7 +232,7 @@ extension Router {
       for place in 0..<count { list(Int(best[place]), cost: scratch.cost[Int(best[place])], .none, decision) }
       for place in 0..<min(refused, best.count - count) {
         let slot = Int(scratch.refused[place])
-        list(slot, cost: -1, RefusalReason(rawValue: scratch.reason[slot]) ?? .none, decision)
+        list(slot, cost: -1, scratch.reason[slot], decision)
       }
     }
   }

@@ -76,6 +76,7 @@ package final class RoutingDecision {
     cost = 0
     margin = nil
     spreadShare = 0
+    guard !workers.isEmpty else { return }
     workers.removeAll(keepingCapacity: true)
     overlaps.removeAll(keepingCapacity: true)
     activeBlocks.removeAll(keepingCapacity: true)

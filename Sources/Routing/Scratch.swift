@@ -4,8 +4,34 @@ import Glibc
 
 /// Parallel arrays over worker slots. Their content means nothing between selections.
 struct Scratch: ~Copyable {
-  private var memory: UnsafeMutableRawPointer?
-  private var capacity = 0
+  private var memory: UnsafeMutableRawPointer
+  private var capacity = 16
+
+  /// Cost of the slot for this request.
+  private(set) var cost: UnsafeMutablePointer<Double>
+  /// The hot-prefix term in the cost.
+  private(set) var spread: UnsafeMutablePointer<Double>
+  /// Leading blocks that the slot's worker caches.
+  private(set) var cached: UnsafeMutablePointer<Int32>
+  /// Leading blocks that the slot's worker has in use.
+  private(set) var active: UnsafeMutablePointer<Int32>
+  /// The slots that may be chosen, packed.
+  private(set) var eligible: UnsafeMutablePointer<Int32>
+  /// The slots that may not, packed.
+  private(set) var refused: UnsafeMutablePointer<Int32>
+  /// Why not.
+  private(set) var reason: UnsafeMutablePointer<RefusalReason>
+
+  init() {
+    memory = Self.allocate(capacity)
+    cost = Self.array(memory, 0, capacity)
+    spread = Self.array(memory, 8, capacity)
+    cached = Self.array(memory, 16, capacity)
+    active = Self.array(memory, 20, capacity)
+    eligible = Self.array(memory, 24, capacity)
+    refused = Self.array(memory, 28, capacity)
+    reason = Self.array(memory, 32, capacity)
+  }
 
   deinit { free(memory) }
 
@@ -13,31 +39,29 @@ struct Scratch: ~Copyable {
   mutating func reserve(_ slots: Int) {
     guard slots > capacity else { return }
     free(memory)
-    capacity = max(slots, capacity * 2, 16)
-    guard let fresh = malloc(capacity * Self.stride) else { preconditionFailure("out of memory") }
-    memory = fresh
+    capacity = max(slots, capacity * 2)
+    memory = Self.allocate(capacity)
+    cost = Self.array(memory, 0, capacity)
+    spread = Self.array(memory, 8, capacity)
+    cached = Self.array(memory, 16, capacity)
+    active = Self.array(memory, 20, capacity)
+    eligible = Self.array(memory, 24, capacity)
+    refused = Self.array(memory, 28, capacity)
+    reason = Self.array(memory, 32, capacity)
   }
 
-  /// Cost of the slot for this request.
-  var cost: UnsafeMutablePointer<Double> { array(0) }
-  /// The hot-prefix term in the cost.
-  var spread: UnsafeMutablePointer<Double> { array(8) }
-  /// Leading blocks that the slot's worker caches.
-  var cached: UnsafeMutablePointer<Int32> { array(16) }
-  /// Leading blocks that the slot's worker has in use.
-  var active: UnsafeMutablePointer<Int32> { array(20) }
-  /// The slots that may be chosen, packed.
-  var eligible: UnsafeMutablePointer<Int32> { array(24) }
-  /// The slots that may not, packed.
-  var refused: UnsafeMutablePointer<Int32> { array(28) }
-  /// Why not: raw values of ``RefusalReason``.
-  var reason: UnsafeMutablePointer<UInt8> { array(32) }
-
+  /// Bytes of one slot in all arrays.
   private static let stride = 33
 
-  /// The array whose elements before it, of one slot, take `offset` bytes.
-  private func array<Element>(_ offset: Int) -> UnsafeMutablePointer<Element> {
-    guard let memory else { preconditionFailure("no room was reserved") }
-    return (memory + offset * capacity).assumingMemoryBound(to: Element.self)
+  private static func allocate(_ slots: Int) -> UnsafeMutableRawPointer {
+    guard let memory = malloc(slots * stride) else { preconditionFailure("out of memory") }
+    return memory
+  }
+
+  /// The array before which one slot takes `offset` bytes in the others.
+  private static func array<Element>(
+    _ memory: UnsafeMutableRawPointer, _ offset: Int, _ slots: Int
+  ) -> UnsafeMutablePointer<Element> {
+    (memory + offset * slots).assumingMemoryBound(to: Element.self)
   }
 }

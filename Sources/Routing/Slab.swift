@@ -48,24 +48,28 @@ struct Slab<Element: BitwiseCopyable>: ~Copyable {
     return Int32(used - 1)
   }
 
-  /// Gives a slot back; all memory goes when it was the last.
+  /// Gives a slot back; when it was the last, all memory goes unless it is little.
   mutating func release(_ slot: Int32) {
     freeSlots?[freeCount] = slot
     freeCount += 1
-    if freeCount == used { removeAll() }
+    if freeCount == used { empty() }
   }
 
   private var grown: Int { max(16, capacity * 2) }
 
-  private mutating func removeAll() {
+  private mutating func empty() {
+    used = 0
+    freeCount = 0
+    // A quiet server has one request at a time: it should not pay for memory with each.
+    if capacity <= Self.keptCapacity { return }
     free(memory)
     free(freeSlots)
     memory = nil
     freeSlots = nil
     capacity = 0
-    used = 0
-    freeCount = 0
   }
+
+  private static var keptCapacity: Int { 64 }
 
   private mutating func grow(to wanted: Int) {
     guard let records = realloc(memory, wanted * MemoryLayout<Element>.stride),

@@ -45,7 +45,7 @@ import Testing
     #expect(bench.overlaps([1, 2, 3, 4]) == [1: 0])
     _ = bench.router.maintain(now: bench.now)
     #expect(bench.router.statistics.indexNodes == 0)
-    #expect(bench.router.statistics.indexBytes == 0)
+    #expect(bench.router.statistics.indexBytes <= 8 << 10)
   }
 
   @Test func leastRecentlyUsedIsBoundedByTheWorkersBlocks() {
@@ -182,7 +182,7 @@ import Testing
     #expect(bench.router.statistics.refusedChains == 0)
     bench.now += 200 * second
     _ = bench.router.maintain(now: bench.now)
-    #expect(bench.router.statistics.indexBytes == 0)
+    #expect(bench.router.statistics.indexBytes <= 8 << 10)
   }
 
   @Test func fullIndexCountsRequestsWithoutSharing() {
