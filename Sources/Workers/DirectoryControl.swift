@@ -12,7 +12,11 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private enum Tag {
     static let scan: UInt8 = 0
     static let expiry: UInt8 = 1
+    static let upkeep: UInt8 = 2
   }
+
+  /// Between two rounds of upkeep of the routing states.
+  private static let upkeepInterval = 5 * second
 
   let loop: EventLoop
   let configuration: WorkerDirectoryConfiguration
@@ -22,6 +26,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let publish: (WorkerSet) -> Void
   private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
+  private let upkeepTimer = Timer(tag: Tag.upkeep)
   /// In order of discovery.
   private var order: [WorkerMember] = []
   private var members: [UInt64: WorkerMember] = [:]
@@ -40,7 +45,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// - Parameter publish: called with each snapshot, on the loop.
   init(
     loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber, logger: Logger,
-    publish: @escaping (WorkerSet) -> Void
+    lockWait: Histogram? = nil, publish: @escaping (WorkerSet) -> Void
   ) {
     self.loop = loop
     self.configuration = configuration
@@ -48,7 +53,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     self.logger = logger
     self.publish = publish
     resolver = NameResolver(loop: loop, resolve: configuration.resolve)
-    catalog = ModelCatalog(memory: configuration.modelMemory, modelsMax: configuration.modelsMax)
+    catalog = ModelCatalog(
+      memory: configuration.modelMemory, modelsMax: configuration.modelsMax, routing: configuration.routing,
+      lockWait: lockWait)
     scanner = configuration.discoveryFolder.map(DiscoveryScanner.init)
   }
 
@@ -66,6 +73,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     isClosed = true
     loop.cancel(scanTimer)
     loop.cancel(expiryTimer)
+    loop.cancel(upkeepTimer)
     for name in names.values { name.close() }
     for group in groups { group.close() }
     for member in order { member.close() }
@@ -78,7 +86,16 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   func timerFired(_ timer: Timer) {
-    if timer.tag == Tag.scan { scan() } else { markDirty() }
+    switch timer.tag {
+    case Tag.scan: scan()
+    case Tag.expiry: markDirty()
+    default: keepUp()
+    }
+  }
+
+  private func keepUp() {
+    if catalog.maintain(now: loop.now) { configuration.memoryShrank() }
+    if !catalog.models.isEmpty { loop.arm(upkeepTimer, at: loop.now + Self.upkeepInterval, self) }
   }
 
   private func scan() {
@@ -193,9 +210,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   /// A loop could not connect to this worker.
   func requestFailed(_ id: UInt64) {
-    guard let member = members[id] else { return }
-    let routings = catalog.routings(of: id)
-    if member.connectFailed() { for routing in routings { routing.forgetPredictions(of: id) } }
+    members[id]?.connectFailed()
   }
 
   // MARK: What members tell
@@ -256,6 +271,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       loop.arm(expiryTimer, at: expiry, self)
     } else {
       loop.cancel(expiryTimer)
+    }
+    if !catalog.models.isEmpty, !upkeepTimer.isArmed {
+      loop.arm(upkeepTimer, at: loop.now + Self.upkeepInterval, self)
     }
     if catalog.refusedCount > 0, !saidModelsFull {
       saidModelsFull = true

@@ -1,6 +1,8 @@
 // The models that workers serve or served lately, with the routing state that outlives snapshots.
 
 internal import Base
+internal import Routing
+internal import Telemetry
 internal import Transport
 
 /// Keeps models over time. Told the time: `now` is monotonic, `wallSeconds` counts from the Unix epoch.
@@ -13,14 +15,24 @@ struct ModelCatalog {
 
   private let memory: Nanoseconds
   private let modelsMax: Int
+  private let routing: RoutingOptions
+  private let lockWait: Histogram?
   private var lines: [Line] = []
   /// Models that found no room.
   private(set) var refusedCount = 0
 
-  /// - Parameter memory: how long a model without ready workers stays known.
-  init(memory: Nanoseconds, modelsMax: Int) {
+  /// - Parameters:
+  ///   - memory: how long a model without ready workers stays known.
+  ///   - routing: what each model's routing state begins with, but for the block size, which its workers tell.
+  ///   - lockWait: where waits for routing states are observed.
+  init(
+    memory: Nanoseconds, modelsMax: Int, routing: RoutingOptions = RoutingOptions(),
+    lockWait: Histogram? = nil
+  ) {
     self.memory = memory
     self.modelsMax = modelsMax
+    self.routing = routing
+    self.lockWait = lockWait
   }
 
   /// The models in order of first sight.
@@ -31,9 +43,11 @@ struct ModelCatalog {
     lines.lazy.filter { $0.served.workers.isEmpty }.map { $0.lastServed + memory }.min()
   }
 
-  /// The routing states of the models that the worker serves now.
-  func routings(of worker: UInt64) -> [ModelRouting] {
-    lines.filter { $0.served.worker(worker) != nil }.map(\.served.routing)
+  /// Upkeep of the routing states, every few seconds; true when memory should be given back to the system.
+  func maintain(now: Nanoseconds) -> Bool {
+    var shrunk = false
+    for line in lines where line.served.routing.maintain(now: now) { shrunk = true }
+    return shrunk
   }
 
   /// Takes the present workers in. A model that is known keeps its routing state and its time of first sight; one
@@ -52,9 +66,14 @@ struct ModelCatalog {
       let present = serving.removeValue(forKey: old.name) ?? []
       if !present.isEmpty || !old.workers.isEmpty { lines[index].lastServed = now }
       guard !present.hasSameFacts(as: old.workers) else { continue }
+      var routing = old.routing
+      // Engines that came back with other blocks: what is known of the old ones cannot be compared.
+      if old.workers.isEmpty, let size = present.first?.blockSize, size != routing.options.blockSize {
+        routing = makeRouting(blockSize: size)
+      }
       lines[index].served = ServedModel(
-        name: old.name, workers: present, created: old.created, routing: old.routing)
-      old.routing.workersChanged(present)
+        name: old.name, workers: present, created: old.created, routing: routing)
+      routing.workersChanged(present)
     }
     lines.removeAll { $0.served.workers.isEmpty && $0.lastServed + memory <= now }
     refusedCount = 0
@@ -64,10 +83,18 @@ struct ModelCatalog {
         refusedCount += 1
         continue
       }
-      let served = ServedModel(name: name, workers: present, created: wallSeconds, routing: ModelRouting())
+      let served = ServedModel(
+        name: name, workers: present, created: wallSeconds,
+        routing: makeRouting(blockSize: present[0].blockSize))
       served.routing.workersChanged(present)
       lines.append(Line(served: served, lastServed: now))
     }
+  }
+
+  private func makeRouting(blockSize: Int) -> ModelRouting {
+    var options = routing
+    options.blockSize = blockSize
+    return ModelRouting(options: options, lockWait: lockWait)
   }
 }
 

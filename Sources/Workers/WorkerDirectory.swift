@@ -18,6 +18,7 @@ package final class WorkerDirectory: Sendable {
   private let fixed: [WorkerURL]
   private let simulated: [WorkerURL]
   private let logger: Logger
+  private let lockWait: Histogram
   private let board = SnapshotBoard()
   private let running = Mutex<Running?>(nil)
 
@@ -27,6 +28,7 @@ package final class WorkerDirectory: Sendable {
   ) throws(WorkerDirectoryError) {
     self.configuration = configuration
     self.logger = logger
+    lockWait = registry.histogram(.routingLockWait, buckets: .lockSeconds)
     var faults: [WorkerURLFault] = []
     fixed = Self.parse(configuration.urls, &faults)
     simulated = Self.parse(configuration.simulatedURLs, &faults)
@@ -59,7 +61,7 @@ package final class WorkerDirectory: Sendable {
         loop: loop, configuration: configuration,
         prober: HTTPWorkerProber(
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
-        logger: logger, publish: board.publish)
+        logger: logger, lockWait: lockWait, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
       let handed = HandedLoop(loop: loop)

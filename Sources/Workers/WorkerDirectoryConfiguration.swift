@@ -2,6 +2,7 @@
 
 package import Base
 package import EventLoop
+package import Routing
 
 /// Settings of a ``WorkerDirectory``.
 package struct WorkerDirectoryConfiguration: Sendable {
@@ -19,6 +20,8 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var modelName: String?
   /// Tokens in a cache block, whatever workers say.
   package var blockSizeOverride: Int?
+  /// How workers are chosen; each model's routing state begins with it, but for the block size, which workers tell.
+  package var routing = RoutingOptions()
   /// Sent to workers as a bearer token.
   package var apiKey: String?
   /// Between two probes of a ready worker.
@@ -43,6 +46,9 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var resolve: @Sendable (_ host: String, _ port: UInt16) -> [SocketAddress] = {
     SocketAddress.resolve(host: $0, port: $1)
   }
+  /// The routing state gave up much memory: the moment to have the allocator return free pages. Called on the control
+  /// thread.
+  package var memoryShrank: @Sendable () -> Void = {}
 
   package init() {}
 }

@@ -151,16 +151,15 @@ final class WorkerMember: TimerHandler {
 
   // MARK: Exclusion
 
-  /// A connect for a request failed. False when that was known.
-  func connectFailed() -> Bool {
-    guard !isClosed, exclusion.failed(at: loop.now) else { return false }
+  /// A connect for a request failed.
+  func connectFailed() {
+    guard !isClosed, exclusion.failed(at: loop.now) else { return }
     loop.arm(exclusionTimer, at: exclusion.until, self)
     // A probe must answer before it is chosen again, even when that takes longer than the exclusion.
     health = .unreachable(Self.excludedReason)
     show(worker)
     owner.connectFailed(self)
     probeNow()
-    return true
   }
 
   func timerFired(_ timer: Timer) {
