@@ -69,6 +69,26 @@ package struct JSONScanner {
     try descend()
   }
 
+  /// Opens the object that is next and returns true; passes a value of any other kind and returns false.
+  package mutating func objectOrSkip() throws(JSONError) -> Bool {
+    if try peek() == UInt8(ascii: "{") {
+      try descend()
+      return true
+    }
+    try skipValue()
+    return false
+  }
+
+  /// Opens the array that is next and returns true; passes a value of any other kind and returns false.
+  package mutating func arrayOrSkip() throws(JSONError) -> Bool {
+    if try peek() == UInt8(ascii: "[") {
+      try descend()
+      return true
+    }
+    try skipValue()
+    return false
+  }
+
   /// The next key of the object opened last, its colon passed; nil when the object ended, which closes it.
   package mutating func nextKey() throws(JSONError) -> JSONString? {
     var byte = try peek()
@@ -120,6 +140,16 @@ package struct JSONScanner {
     guard try peek() == UInt8(ascii: "\"") else { throw JSONError(.wrongKind, at: offset) }
     afterValue = true
     return try scanString()
+  }
+
+  /// Passes a string and returns it; passes a value of any other kind and returns nil.
+  package mutating func stringOrSkip() throws(JSONError) -> JSONString? {
+    if try peek() == UInt8(ascii: "\"") {
+      afterValue = true
+      return try scanString()
+    }
+    try skipValue()
+    return nil
   }
 
   /// Passes a number.

@@ -29,8 +29,7 @@ package struct AnswerSummary: Sendable, Equatable {
 
   private mutating func read(_ body: UnsafeRawBufferPointer) throws(JSONError) -> Bool {
     var scanner = JSONScanner(body)
-    guard case .object = try scanner.kind() else { return false }
-    try scanner.openObject()
+    guard try scanner.objectOrSkip() else { return false }
     while let key = try scanner.nextKey() {
       switch key.count {
       case 5 where key.equals("usage", in: body):
@@ -51,19 +50,15 @@ package struct AnswerSummary: Sendable, Equatable {
   private mutating func readChoices(
     _ scanner: inout JSONScanner, in body: UnsafeRawBufferPointer
   ) throws(JSONError) {
-    guard case .array = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
+    guard try scanner.arrayOrSkip() else { return }
     choices = 0
-    try scanner.openArray()
     while try scanner.nextElement() {
       choices += 1
-      guard choices == 1, case .object = try scanner.kind() else {
+      guard choices == 1 else {
         try scanner.skipValue()
         continue
       }
-      try scanner.openObject()
+      guard try scanner.objectOrSkip() else { continue }
       while let key = try scanner.nextKey() {
         if key.equals("finish_reason", in: body) {
           finishReason = try CompletionFinish.read(&scanner, in: body)

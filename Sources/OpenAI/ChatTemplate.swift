@@ -70,13 +70,9 @@ struct ChatTemplate: ~Copyable {
   private func write(
     part scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer, to buffer: inout ByteBuffer
   ) throws(JSONError) {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    let start = scanner.offset
+    guard try scanner.objectOrSkip() else { return }
+    let start = scanner.offset - 1
     var contents: Range<Int>?
-    try scanner.openObject()
     while let key = try scanner.nextKey() {
       if key.equals("text", in: bytes), case .string = try scanner.kind() {
         contents = try scanner.string().range

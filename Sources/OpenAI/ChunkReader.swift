@@ -27,11 +27,7 @@ struct ChunkReader {
   }
 
   mutating func read() throws(JSONError) {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    try scanner.openObject()
+    guard try scanner.objectOrSkip() else { return }
     while let key = try scanner.nextKey() {
       switch key.count {
       case 5 where key.equals("usage", in: data):
@@ -52,25 +48,18 @@ struct ChunkReader {
   }
 
   private mutating func readChoices() throws(JSONError) {
-    guard case .array = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
+    guard try scanner.arrayOrSkip() else { return }
     var count = 0
-    try scanner.openArray()
     while try scanner.nextElement() {
       count += 1
-      guard case .object = try scanner.kind() else {
-        try scanner.skipValue()
-        continue
-      }
+      guard try scanner.objectOrSkip() else { continue }
       try readChoice()
     }
     choices = count
   }
 
+  /// Reads a choice whose brace has been passed.
   private mutating func readChoice() throws(JSONError) {
-    try scanner.openObject()
     while let key = try scanner.nextKey() {
       switch key.count {
       case 4 where key.equals("text", in: data):
@@ -87,11 +76,7 @@ struct ChunkReader {
   }
 
   private mutating func readDelta() throws(JSONError) {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    try scanner.openObject()
+    guard try scanner.objectOrSkip() else { return }
     while let key = try scanner.nextKey() {
       switch key.count {
       case 7 where key.equals("content", in: data) || key.equals("refusal", in: data),
@@ -110,20 +95,12 @@ struct ChunkReader {
   }
 
   private mutating func readText() throws(JSONError) {
-    guard case .string = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    let contents = try scanner.string().range
-    if text == nil, !contents.isEmpty { text = contents }
+    guard let contents = try scanner.stringOrSkip() else { return }
+    if text == nil, contents.count > 0 { text = contents.range }
   }
 
   private mutating func readToolCalls() throws(JSONError) {
-    guard case .array = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    try scanner.openArray()
+    guard try scanner.arrayOrSkip() else { return }
     while try scanner.nextElement() {
       hasOtherToken = true
       try scanner.skipValue()

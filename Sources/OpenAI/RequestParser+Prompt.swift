@@ -14,14 +14,11 @@ extension RequestParser {
   }
 
   mutating func readMessages() throws(JSONError) {
-    guard case .array = try scanner.kind() else {
-      note(.invalidType("messages", expected: "an array of messages"))
-      try scanner.skipValue()
-      return
+    guard try scanner.arrayOrSkip() else {
+      return note(.invalidType("messages", expected: "an array of messages"))
     }
-    let start = scanner.offset
+    let start = scanner.offset - 1
     scanner.sawWhitespace = false
-    try scanner.openArray()
     var index = 0
     while try scanner.nextElement() {
       try readMessage(index)
@@ -34,12 +31,9 @@ extension RequestParser {
   }
 
   mutating func readMessage(_ index: Int) throws(JSONError) {
-    guard case .object = try scanner.kind() else {
-      note(.invalidType("messages[\(index)]", expected: "an object"))
-      try scanner.skipValue()
-      return
+    guard try scanner.objectOrSkip() else {
+      return note(.invalidType("messages[\(index)]", expected: "an object"))
     }
-    try scanner.openObject()
     var isSeen = false
     while let key = try scanner.nextKey() {
       guard key.equals("role", in: body) else {
@@ -48,12 +42,9 @@ extension RequestParser {
       }
       if isSeen { note(.duplicateKey("messages[\(index)].role")) }
       isSeen = true
-      guard case .string = try scanner.kind() else {
+      if try scanner.stringOrSkip() == nil {
         note(.invalidType("messages[\(index)].role", expected: "a string"))
-        try scanner.skipValue()
-        continue
       }
-      _ = try scanner.string()
     }
     if !isSeen { note(.missing("messages[\(index)].role")) }
   }

@@ -58,12 +58,10 @@ struct RequestParser {
   }
 
   mutating func readBody() throws(JSONError) {
-    guard case .object = try scanner.kind() else {
+    guard try scanner.objectOrSkip() else {
       note(.bodyIsNotAnObject)
-      try scanner.skipValue()
       return try scanner.finish()
     }
-    try scanner.openObject()
     while let text = try scanner.nextKey() {
       guard let key = RequestKey.recognise(text, in: body, endpoint: request.endpoint) else {
         try scanner.skipValue()
@@ -89,11 +87,7 @@ struct RequestParser {
     case .maxCompletionTokens: maxCompletionTokens = try readCount("max_completion_tokens")
     case .tools: try readTools()
     case .cacheSalt:
-      if case .string = try scanner.kind() {
-        request.cacheSalt = try scanner.string().range
-      } else {
-        try scanner.skipValue()
-      }
+      request.cacheSalt = try scanner.stringOrSkip()?.range
     }
   }
 
@@ -134,12 +128,9 @@ struct RequestParser {
   // MARK: Fields
 
   private mutating func readModel() throws(JSONError) {
-    guard case .string = try scanner.kind() else {
-      note(.invalidType("model", expected: "a string"))
-      try scanner.skipValue()
-      return
+    guard let name = try scanner.stringOrSkip() else {
+      return note(.invalidType("model", expected: "a string"))
     }
-    let name = try scanner.string()
     if name.range.isEmpty { note(.invalidValue("model", reason: "it must not be empty")) }
     request.model = name.range
     request.modelHasEscapes = name.hasEscapes

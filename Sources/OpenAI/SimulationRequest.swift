@@ -105,11 +105,7 @@ private struct SimulationReader {
       case "stream_options":
         try readStreamOptions(&scanner)
       case "cache_salt":
-        if case .string = try scanner.kind() {
-          request.cacheSalt = try scanner.string().decoded(in: body)
-        } else {
-          try scanner.skipValue()
-        }
+        request.cacheSalt = try scanner.stringOrSkip()?.decoded(in: body) ?? ""
       default:
         try scanner.skipValue()
       }
@@ -179,11 +175,10 @@ private struct SimulationReader {
       request.stop = []
       try scanner.openArray()
       while try scanner.nextElement() {
-        if case .string = try scanner.kind() {
-          request.stop.append(try scanner.string().decoded(in: body))
+        if let text = try scanner.stringOrSkip() {
+          request.stop.append(text.decoded(in: body))
         } else {
           note(.invalidType("stop", expected: "a string or an array of strings"))
-          try scanner.skipValue()
         }
       }
     case .null:
@@ -198,11 +193,7 @@ private struct SimulationReader {
   }
 
   private mutating func readStreamOptions(_ scanner: inout JSONScanner) throws(JSONError) {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return
-    }
-    try scanner.openObject()
+    guard try scanner.objectOrSkip() else { return }
     while let key = try scanner.nextKey() {
       if key.equals("continuous_usage_stats", in: body) {
         request.continuousUsage = try flag(&scanner)

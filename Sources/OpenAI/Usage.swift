@@ -29,14 +29,10 @@ package struct Usage: Sendable, Equatable {
   static func read(
     _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
   ) throws(JSONError) -> Usage? {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return nil
-    }
+    guard try scanner.objectOrSkip() else { return nil }
     var prompt: Int?
     var completion: Int?
     var cached: Int?
-    try scanner.openObject()
     while let key = try scanner.nextKey() {
       switch key.count {
       case 13 where key.equals("prompt_tokens", in: bytes): prompt = try count(&scanner)
@@ -53,12 +49,8 @@ package struct Usage: Sendable, Equatable {
   private static func cachedTokens(
     _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
   ) throws(JSONError) -> Int? {
-    guard case .object = try scanner.kind() else {
-      try scanner.skipValue()
-      return nil
-    }
+    guard try scanner.objectOrSkip() else { return nil }
     var cached: Int?
-    try scanner.openObject()
     while let key = try scanner.nextKey() {
       if key.equals("cached_tokens", in: bytes) {
         cached = try count(&scanner)
@@ -138,10 +130,7 @@ package enum CompletionFinish: UInt8, Sendable {
   static func read(
     _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
   ) throws(JSONError) -> CompletionFinish {
-    guard case .string = try scanner.kind() else {
-      try scanner.skipValue()
-      return .none
-    }
-    return CompletionFinish(bytes.slice(try scanner.string().range))
+    guard let word = try scanner.stringOrSkip() else { return .none }
+    return CompletionFinish(bytes.slice(word.range))
   }
 }

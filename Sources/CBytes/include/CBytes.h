@@ -70,7 +70,7 @@ static inline int cbytes_json_short_string(const uint8_t *p, size_t n) {
 static inline size_t cbytes_json_text_run(const uint8_t *p, size_t n, uint32_t *high) {
   size_t i = 0;
 #if defined(__SSE2__)
-  // Short runs end within the first step; long text goes on in the wide loop.
+  // Most runs end within a few single steps; long text goes on in the wide loop.
   while (i + 16 <= n) {
     __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
     uint32_t stops = cbytes_zero_lanes(cbytes_json_stops(v));
@@ -81,6 +81,7 @@ static inline size_t cbytes_json_text_run(const uint8_t *p, size_t n, uint32_t *
     }
     *high |= tops;
     i += 16;
+    if (i < 64) continue;
     __m128i seen = _mm_setzero_si128();
     while (i + 64 <= n) {
       const __m128i *q = (const __m128i *)(p + i);
