@@ -105,7 +105,7 @@ final class InferenceExchange: ServerExchangeHandler {
       parsed = try InferenceRequest.parse(body.readable, endpoint: endpoint)
       model = parsed.modelName(in: body.readable)
       isStream = parsed.stream
-      if !worker.shared.models.serves(model) { throw .modelNotFound(model) }
+      try worker.shared.models.check(model)
       guard let backend = worker.backend else { throw .noWorkers(model: model) }
       phase = .generating
       hasAsked = true

@@ -9,6 +9,12 @@ struct ServedModels: Sendable, Equatable {
   var isReady = false
   /// Why it is not ready, for `/health`.
   var reason = "starting"
+
+  /// 503: nothing is known to be served yet.
+  var notReadyError: APIError {
+    APIError(
+      status: 503, code: "no_workers", message: "The engine is not ready: \(reason).", retryAfterSeconds: 1)
+  }
 }
 
 /// The current ``ServedModels``, from any thread.
@@ -20,7 +26,10 @@ final class ServedModelsBox: Sendable {
     set { state.withLock { $0 = newValue } }
   }
 
-  func serves(_ model: String) -> Bool {
-    state.withLock { state in state.models.contains { $0.id == model } }
+  /// Throws when `model` is not served, or nothing is yet.
+  func check(_ model: String) throws(APIError) {
+    let state = value
+    if state.models.isEmpty { throw state.notReadyError }
+    if !state.models.contains(where: { $0.id == model }) { throw .modelNotFound(model) }
   }
 }

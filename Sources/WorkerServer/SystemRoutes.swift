@@ -109,12 +109,17 @@ struct SystemRoutes {
   // MARK: Models
 
   private func models(into out: inout ByteBuffer) -> PlainAnswer {
-    out.append(shared.models.value.models)
+    let state = shared.models.value
+    // An empty list would say that nothing is ever served here.
+    if state.models.isEmpty { return error(state.notReadyError, into: &out) }
+    out.append(state.models)
     return PlainAnswer()
   }
 
   private func model(_ id: String, into out: inout ByteBuffer) -> PlainAnswer {
-    guard let model = shared.models.value.models.first(where: { $0.id == id }) else {
+    let state = shared.models.value
+    if state.models.isEmpty { return error(state.notReadyError, into: &out) }
+    guard let model = state.models.first(where: { $0.id == id }) else {
       return error(.modelNotFound(id), into: &out)
     }
     out.append(model)

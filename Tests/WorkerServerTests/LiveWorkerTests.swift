@@ -152,6 +152,9 @@ import Workers
   @Test func anUnreachableEngineKeepsTheWorkerUnready() throws {
     let worker = try LiveWorker { $0.engine = .openAI(url: "http://127.0.0.1:1", apiKey: nil) }
     #expect(try worker.get("/health").hasPrefix("HTTP/1.1 503"))
+    #expect(try worker.get("/v1/models").hasPrefix("HTTP/1.1 503"))
+    let answer = try BlockingClient(port: worker.port).exchange(LiveWorker.post(LiveWorker.chat()))
+    #expect(answer.hasPrefix("HTTP/1.1 503") && answer.contains("retry-after: 1"))
     #expect(worker.records.isEmpty)
   }
 
