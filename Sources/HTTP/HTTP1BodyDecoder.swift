@@ -166,7 +166,9 @@ package struct HTTP1BodyDecoder: ~Copyable {
 
   /// The size that `1*8HEXDIG CRLF` at `from` tells, and where the data begins.
   @inline(__always)
-  private static func sizeLine(_ base: UnsafeRawPointer, _ from: Int, _ count: Int) -> (size: Int, start: Int)? {
+  private static func sizeLine(_ base: UnsafeRawPointer, _ from: Int, _ count: Int) -> (
+    size: Int, start: Int
+  )? {
     var index = from
     var size = 0
     let last = min(count &- 2, from &+ 8)

@@ -138,9 +138,11 @@ extension HeadScan {
         : cbytes_path_run(base + position, rest)
       guard position < count else { return .needMore }
       guard base[position] == UInt8(ascii: "%") else { return .done }
+      // Each digit is judged as it comes: a line must never end while more bytes of it are asked for.
+      guard position + 1 < count else { return .needMore }
+      guard let high = Hex.value(base[position + 1]) else { return .failed(.malformedTarget) }
       guard position + 2 < count else { return .needMore }
-      guard let high = Hex.value(base[position + 1]), let low = Hex.value(base[position + 2]), high | low != 0
-      else { return .failed(.malformedTarget) }
+      guard let low = Hex.value(base[position + 2]), high | low != 0 else { return .failed(.malformedTarget) }
       position += 3
     }
   }

@@ -7,7 +7,8 @@ private func skips(_ bytes: UnsafeRawBufferPointer) -> Bool {
   var scanner = JSONScanner(bytes)
   do throws(JSONError) {
     let range = try scanner.skipValue()
-    require(range.lowerBound >= 0 && range.upperBound <= bytes.count && !range.isEmpty, "values lie in the text")
+    require(
+      range.lowerBound >= 0 && range.upperBound <= bytes.count && !range.isEmpty, "values lie in the text")
     try scanner.finish()
     return true
   } catch {

@@ -57,6 +57,12 @@ import Testing
     #expect(requestError("GET \(target) HTTP/1.1\r\nhost: a\r\n\r\n")?.status == 400)
   }
 
+  /// Found by fuzzing: a line end where a digit was due, with more bytes behind it.
+  @Test(arguments: ["GET /%\n\0%2f", "GET /%2\nx", "GET /?%\r\nx: y", "GET /%\nx: y\r\n"])
+  func lineEndInsideATripletIsRefusedAtOnce(text: String) {
+    #expect(requestError(text + " HTTP/1.1\r\nhost: a\r\n\r\n") == .malformedTarget)
+  }
+
   // 3.2.2
 
   @Test(
