@@ -57,12 +57,13 @@ struct RequestTrace {
       parent = TraceParent.parse(value, fieldCount: fields.count(of: .traceparent))
     }
     if let parent {
-      let sampled = sampler.samples(parent: parent.isSampled)
+      let sampled = sampler.samples(parent.traceID, parent: parent.isSampled)
       root = parent.child(using: &random).sampled(sampled)
       remoteParent = parent.spanID
       traceState = Self.traceState(fields)
     } else {
-      root = SpanContext(rootUsing: &random, sampled: sampler.samples(parent: nil))
+      let own = SpanContext(rootUsing: &random)
+      root = own.sampled(sampler.samples(own.traceID, parent: nil))
       remoteParent = 0
       traceState = []
     }

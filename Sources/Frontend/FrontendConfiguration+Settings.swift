@@ -1,0 +1,113 @@
+// The frontend's configuration read from its settings, and what of them has no effect yet.
+
+internal import Base
+internal import HTTP
+internal import OpenAI
+package import Routing
+package import Settings
+internal import Transport
+
+extension FrontendConfiguration {
+  /// Takes the settings. `processors` is the number of loops when none is asked for.
+  package init(_ settings: SettingsValues, processors: Int) {
+    self.init()
+    host = settings.string("http-host")
+    port = UInt16(settings.int("http-port"))
+    threads = settings.optionalInt("threads") ?? processors
+    backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))
+    bodyBytesMax = settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20
+    bodyMemoryMax = settings.int("DYN_HTTP_BODY_MEMORY_MB") << 20
+    overloadStatus = settings.int("DYN_HTTP_OVERLOAD_STATUS_CODE")
+    errorFormat = settings.string("DYN_ERROR_FORMAT") == "dynamo" ? .dynamo : .openAI
+    passBodyVerbatim = settings.bool("DYN_PASS_BODY_VERBATIM")
+    nameWorkerInResponse = settings.bool("DYN_HTTP_WORKER_ID_HEADER")
+    let silence = settings.duration("DYN_HTTP_COMMIT_SILENCE_SECS")
+    commentAfter = silence > 0 ? silence : nil
+    gracePeriod = settings.duration("DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS")
+    drainTimeout = settings.duration("DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS")
+    initialWorkers = settings.int("router-min-initial-workers")
+    tracing.sampler = Sampler(settings)
+    readServerLimits(settings)
+    readClientLimits(settings)
+  }
+
+  private mutating func readServerLimits(_ settings: SettingsValues) {
+    var http = HTTP1Limits()
+    http.startLineBytesMax = settings.int("DYN_HTTP_REQUEST_LINE_LIMIT")
+    http.fieldCountMax = min(settings.int("DYN_HTTP_HEADER_COUNT_LIMIT"), 254)
+    http.headBytesMax = settings.int("DYN_HTTP_HEAD_LIMIT")
+    server = ServerLimits(http: http)
+    server.headTimeout = settings.duration("DYN_HTTP_REQUEST_HEAD_TIMEOUT_SECS")
+    server.bodyGapTimeout = settings.duration("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS")
+    server.writeStallTimeout = settings.duration("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS")
+    server.idleTimeout = settings.duration("DYN_HTTP_KEEP_ALIVE_TIMEOUT_SECS")
+    if let connections = settings.optionalInt("DYN_HTTP_CONNECTION_LIMIT") {
+      server.connectionsMax = max(1, connections / threads)
+    }
+  }
+
+  private mutating func readClientLimits(_ settings: SettingsValues) {
+    client.connectTimeout = settings.duration("DYN_HTTP_BACKEND_CONNECT_TIMEOUT_SECS")
+    client.silenceTimeout = settings.optionalDuration("DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS")
+    client.idleTimeout = settings.duration("DYN_HTTP_BACKEND_IDLE_TIMEOUT_SECS")
+  }
+
+  /// Settings that are understood and have no effect in this version; each that was given earns one warning.
+  private static let withoutEffect = [
+    "admin-listen", "prefill-worker", "model-path", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE", "DYN_TRACE_TRUST",
+    "DYN_TRACE_SYSTEM_ROUTES", "DYN_LOGGING_SPAN_EVENTS", "DYN_LOG_USE_LOCAL_TZ",
+  ]
+
+  /// Complete sentences about settings that were given and have no effect.
+  package static func warnings(_ settings: SettingsValues) -> [String] {
+    withoutEffect.filter { settings.isGiven($0) }.map { name in
+      "\(name) (\(settings.origin(name))) has no effect in this version"
+    }
+  }
+}
+
+extension Sampler {
+  /// `OTEL_TRACES_SAMPLE_RATIO` is short for a parent-based ratio; else `OTEL_TRACES_SAMPLER` and its argument.
+  init(_ settings: SettingsValues) {
+    if let ratio = settings.optionalDouble("OTEL_TRACES_SAMPLE_RATIO") {
+      self = .parentBasedRatio(ratio)
+      return
+    }
+    let ratio = settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG") ?? 1
+    switch settings.optionalString("OTEL_TRACES_SAMPLER") {
+    case "always_on": self = .alwaysOn
+    case "always_off": self = .alwaysOff
+    case "traceidratio": self = .ratio(ratio)
+    case "parentbased_always_off": self = .parentBasedAlwaysOff
+    case "parentbased_traceidratio": self = .parentBasedRatio(ratio)
+    default: self = .parentBasedAlwaysOn
+    }
+  }
+}
+
+extension RoutingOptions {
+  /// Takes the router's settings; `blockSize` is what the workers report where none is asked for.
+  package init(_ settings: SettingsValues, blockSize: Int) {
+    self.init()
+    mode = RoutingMode(name: settings.string("router-mode")) ?? .kv
+    self.blockSize = settings.optionalInt("kv-cache-block-size") ?? blockSize
+    cost.overlapCredit = settings.double("router-kv-overlap-score-credit")
+    cost.creditDecay = settings.double("router-kv-overlap-score-credit-decay")
+    cost.prefillScale = settings.double("router-prefill-load-scale")
+    cost.activeRequestWeight = settings.double("router-decode-active-request-weight")
+    cost.spreadsHotPrefixes = settings.bool("router-hot-prefix-spread")
+    temperature = settings.double("router-temperature")
+    tracksActiveBlocks = settings.bool("router-track-active-blocks")
+    tracksPrefillTokens = settings.bool("router-track-prefill-tokens")
+    assumesReuse = settings.bool("router-assume-kv-reuse")
+    if settings.string("router-approximate-cache-policy") == "lru" {
+      cachePolicy = .leastRecentlyUsed
+    } else {
+      cachePolicy = .timeToLive(settings.duration("router-ttl-secs"))
+    }
+    bookingExpiry = settings.duration("DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS")
+    indexBytesMax = settings.int("DYN_ROUTER_INDEX_LIMIT_MB") << 20
+    busyBlocksShare = settings.optionalDouble("active-decode-blocks-threshold")
+    busyPrefillTokens = settings.optionalInt("active-prefill-tokens-threshold")
+  }
+}
