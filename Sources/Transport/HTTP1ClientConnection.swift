@@ -100,7 +100,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     }
     phase = .connecting
     do {
-      let descriptor = try Sockets.connect(upstream.addresses[addressIndex])
+      let descriptor = try pool.dial(upstream.addresses[addressIndex])
       let socket = StreamSocket(descriptor, on: loop, connecting: true)
       self.socket = socket
       try socket.start(self)

@@ -33,9 +33,16 @@ package final class UpstreamPool: TimerHandler {
   /// Connects begun, for the metrics.
   package private(set) var connectCount = 0
 
-  package init(loop: EventLoop, limits: ClientLimits) {
+  /// Begins a non-blocking connect and gives its descriptor.
+  package typealias Dial = (SocketAddress) throws(SystemError) -> Int32
+
+  let dial: Dial
+
+  /// - Parameter dial: how connects are begun; a test hands in descriptors of its own.
+  package init(loop: EventLoop, limits: ClientLimits, dial: @escaping Dial = Sockets.connect) {
     self.loop = loop
     self.limits = limits
+    self.dial = dial
     parser = HTTP1HeadParser(limits: limits.http)
   }
 

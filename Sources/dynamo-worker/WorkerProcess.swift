@@ -131,19 +131,3 @@ enum WorkerProcess {
     }
   }
 }
-
-extension SettingsValues {
-  /// `environment` with what the configuration file says about tracing and logging, for the rooms that read variables.
-  func effectiveEnvironment(_ environment: [String: String]) -> [String: String] {
-    var result = environment
-    for line in report where line.name == line.environment {
-      guard case .file = origin(line.name), let value = value(line.name) else { continue }
-      if case .duration(let length) = value {
-        result[line.environment] = String(length / millisecond)
-      } else {
-        result[line.environment] = value.text
-      }
-    }
-    return result
-  }
-}

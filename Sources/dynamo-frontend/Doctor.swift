@@ -1,0 +1,90 @@
+// `dynamo-frontend doctor`: every effective setting and where it came from, and what can be reached.
+
+import Base
+import EventLoop
+import Exporter
+import Frontend
+import Glibc
+import Settings
+import Workers
+
+/// Prints the settings and checks workers, discovery and collector. Nothing is changed.
+enum Doctor {
+  /// 0 when all that is configured can be reached, else 1.
+  static func run(_ settings: SettingsValues, _ environment: [String: String]) -> Int32 {
+    print("settings:")
+    print(settings.reportText, terminator: "")
+    var isWell = true
+    func check(_ name: String, _ problem: String?) {
+      print("\(problem == nil ? "ok     " : "PROBLEM")  \(name)\(problem.map { ": \($0)" } ?? "")")
+      if problem != nil { isWell = false }
+    }
+    print("\nchecks:")
+    for warning in settings.warnings + FrontendConfiguration.warnings(settings) { print("note     \(warning)") }
+    for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
+    if settings.string("discovery-backend") == "file" {
+      let folder = DiscoveryFolder.resolve(environment: environment)
+      check("discovery folder \(folder.path)", folderProblem(folder))
+    } else if settings.string("discovery-backend") != "mem" {
+      check("discovery", "\(settings.string("discovery-backend")) is not built in yet")
+    }
+    collector(environment, check)
+    print("note     no tokenizer is built in yet: prompts are routed by their bytes")
+    return isWell ? 0 : 1
+  }
+
+  private static func workerProblem(_ url: String) -> String? {
+    let text = url.hasPrefix("dns+") ? String(url.dropFirst(4)) : url
+    guard text.hasPrefix("http://") else { return "only http:// workers are spoken to" }
+    let authority = text.dropFirst(7).prefix { $0 != "/" }
+    guard let colon = authority.lastIndex(of: ":"), let port = UInt16(authority[authority.index(after: colon)...])
+    else { return reach(String(authority), 80) }
+    return reach(String(authority[..<colon]), port)
+  }
+
+  private static func folderProblem(_ folder: DiscoveryFolder) -> String? {
+    do throws(DiscoveryFolderError) {
+      try folder.prepare()
+      return nil
+    } catch {
+      return error.reason
+    }
+  }
+
+  private static func collector(_ environment: [String: String], _ check: (String, String?) -> Void) {
+    do throws(ExporterConfigurationError) {
+      let found = try ExporterConfiguration.from(environment: environment, version: frontendVersion)
+      for warning in found.warnings { print("note     \(warning)") }
+      guard let export = found.configuration else {
+        print("note     span export is off (OTEL_EXPORT_ENABLED)")
+        return
+      }
+      check("collector \(export.host):\(export.port)", reach(export.host, export.port))
+    } catch {
+      check("collector", error.message)
+    }
+  }
+
+  /// Why no TCP connection to `host` comes about within two seconds; nil when one does.
+  private static func reach(_ host: String, _ port: UInt16) -> String? {
+    let bare = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+    let addresses = SocketAddress.resolve(host: bare, port: port)
+    guard !addresses.isEmpty else { return "the name has no address" }
+    let system = LiveSystemCalls()
+    var reason = "no answer within 2 s"
+    for address in addresses {
+      do throws(SystemError) {
+        let descriptor = try Sockets.connect(address)
+        defer { system.close(descriptor) }
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        guard poll(&entry, 1, 2000) > 0 else { continue }
+        let code = system.pendingError(descriptor)
+        if code == 0 { return nil }
+        reason = String(cString: strerror(code))
+      } catch {
+        reason = "\(error)"
+      }
+    }
+    return reason
+  }
+}

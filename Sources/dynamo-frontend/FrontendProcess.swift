@@ -1,0 +1,168 @@
+// The process: settings, telemetry, workers, the frontend, the end. Thin: everything of weight is in the rooms.
+
+import Base
+import EventLoop
+import Exporter
+import Frontend
+import Glibc
+import Logging
+import Routing
+import Settings
+import Telemetry
+import WorkerServer
+import Workers
+
+/// Runs dynamo-frontend from command line to exit status.
+enum FrontendProcess {
+  /// 0 after an orderly end, 1 when it could not start, 2 for a bad command line.
+  static func run(_ arguments: [String]) -> Int32 {
+    // Before any thread exists: threads inherit the mask, and signals come by descriptor.
+    SignalSource.block([SIGTERM, SIGINT])
+    let environment = processEnvironment()
+    do {
+      let settings = try SettingsParser.parse(
+        .frontend, arguments: arguments, environment: environment, readFile: readFile)
+      switch settings.request {
+      case .help: return say(SettingsTable.frontend.helpText)
+      case .dump: return say(SettingsTable.frontend.markdown)
+      case .version: return say("dynamo-frontend \(frontendVersion)\n")
+      case .run: break
+      }
+      switch settings.subcommand {
+      case "help": return say(SettingsTable.frontend.helpText)
+      case "version": return say("dynamo-frontend \(frontendVersion)\n")
+      case "doctor": return Doctor.run(settings, settings.effectiveEnvironment(environment))
+      default: return serve(settings, settings.effectiveEnvironment(environment))
+      }
+    } catch {
+      complain("\(error)")
+      return 2
+    }
+  }
+
+  private static func serve(_ settings: SettingsValues, _ environment: [String: String]) -> Int32 {
+    do {
+      Machine.raiseDescriptorLimit()
+      let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
+      let telemetry = try ServiceTelemetry(
+        environment: environment, defaultName: "dynamo-frontend", version: frontendVersion, registry: registry,
+        instanceID: instanceID())
+      defer { telemetry.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
+      let logger = telemetry.outputs.log.logger("\(LogTarget.frontend)")
+      for warning in settings.warnings + FrontendConfiguration.warnings(settings) { logger.warning("\(warning)") }
+      announceDefaults(settings, logger)
+      let simulated = try SimulatedWorkers(settings, environment: environment)
+      defer { simulated.stop() }
+      let directory = try makeDirectory(settings, environment, simulated.urls, telemetry.outputs.log, registry)
+      try directory.start()
+      defer { directory.stop() }
+      var configuration = FrontendConfiguration(settings, processors: Machine.processorCount)
+      configuration.tracing.hasContext = telemetry.hasTraceContext
+      configuration.tracing.recordsSpans = telemetry.recordsSpans
+      let frontend = try Frontend(
+        configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
+        routeSpanName: settings.string("router-mode") == "kv" ? SpanName.kvRouteRequest : SpanName.routeRequest,
+        buckets: MetricBuckets(environment: environment))
+      try frontend.run()
+      return 0
+    } catch {
+      complain("\(error)")
+      return 1
+    }
+  }
+
+  /// Where our default differs from Dynamo's, the log says so.
+  private static func announceDefaults(_ settings: SettingsValues, _ logger: Logger) {
+    let mode = settings.string("router-mode")
+    if settings.isGiven("router-mode") {
+      logger.info("router", metadata: ["mode": "\(mode)"])
+    } else {
+      logger.info("router", metadata: ["mode": "\(mode)", "note": "the default here; Dynamo's is round-robin"])
+    }
+    if !settings.isGiven("discovery-backend") {
+      logger.info("discovery", metadata: ["backend": "file", "note": "the default here; Dynamo's is etcd"])
+    }
+  }
+
+  private static func makeDirectory(
+    _ settings: SettingsValues, _ environment: [String: String], _ simulated: [String], _ log: LogOutput,
+    _ registry: MetricRegistry
+  ) throws -> WorkerDirectory {
+    var configuration = WorkerDirectoryConfiguration()
+    configuration.urls = settings.list("worker")
+    configuration.simulatedURLs = simulated
+    switch settings.string("discovery-backend") {
+    case "file":
+      var variables = environment
+      if let folder = settings.optionalString("DYN_FILE_KV") { variables["DYN_FILE_KV"] = folder }
+      configuration.discoveryFolder = DiscoveryFolder.resolve(environment: variables)
+    case "mem": break
+    case let backend:
+      throw StartError("discovery backend \(backend) is not built in yet; use file or mem, or name workers by --worker")
+    }
+    configuration.namespace = settings.optionalString("namespace")
+    configuration.namespacePrefix = settings.optionalString("namespace-prefix")
+    configuration.modelName = settings.optionalString("model-name")
+    configuration.blockSizeOverride = settings.optionalInt("kv-cache-block-size")
+    if let path = settings.optionalString("worker-api-key-file") { configuration.apiKey = try readKey(path) }
+    let lockWait = registry.histogram(.routingLockWait, buckets: .lockSeconds)
+    configuration.makeRouting = { workers in
+      ModelRouting(
+        options: RoutingOptions(settings, blockSize: workers.first?.blockSize ?? 16), lockWait: lockWait)
+    }
+    return try WorkerDirectory(
+      configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
+  }
+
+  private static func instanceID() -> String {
+    var random = Xoshiro256(seed: Machine.randomSeed())
+    var text = ByteBuffer(capacity: 36)
+    text.append(UUID(using: &random))
+    return text.text
+  }
+
+  private static func readKey(_ path: String) throws -> String {
+    switch readFile(path) {
+    case .text(let text):
+      let key = text.split(whereSeparator: { $0 == "\n" || $0 == "\r" }).first.map(String.init) ?? ""
+      guard !key.isEmpty else { throw StartError("worker key file \(path) is empty") }
+      return key
+    case .failed(let reason): throw StartError("worker key file \(path): \(reason)")
+    }
+  }
+
+  static func readFile(_ path: String) -> ConfigurationText {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return .failed(String(cString: strerror(errno))) }
+    defer { close(descriptor) }
+    var text = ByteBuffer()
+    while text.count < 1 << 20 {
+      let count = read(descriptor, text.reserve(65_536), 65_536)
+      if count < 0 { return .failed(String(cString: strerror(errno))) }
+      if count == 0 { return .text(text.text) }
+      text.commit(count)
+    }
+    return .failed("larger than 1 MiB")
+  }
+
+  static func say(_ text: String) -> Int32 {
+    print(text, terminator: text.hasSuffix("\n") ? "" : "\n")
+    return 0
+  }
+
+  private static func complain(_ text: String) {
+    for line in text.split(separator: "\n") {
+      let line = Array("dynamo-frontend: \(line)\n".utf8)
+      _ = line.withUnsafeBytes { write(2, $0.baseAddress, $0.count) }
+    }
+  }
+}
+
+/// Why the frontend cannot start.
+struct StartError: Error, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+extension WorkerDirectory: @retroactive WorkerProvider {}
