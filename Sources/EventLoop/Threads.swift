@@ -109,6 +109,9 @@ package enum Machine {
     return Int(clamping: limit.rlim_cur)
   }
 
+  /// Has the allocator give free pages back to the system; takes milliseconds.
+  package static func returnFreeMemory() { _ = malloc_trim(0) }
+
   /// CLOCK_REALTIME in nanoseconds since the Unix epoch; for what runs outside a loop.
   package static var wallNanoseconds: UInt64 { csystem_wall_nanoseconds() }
 

@@ -105,11 +105,7 @@ enum FrontendProcess {
     configuration.modelName = settings.optionalString("model-name")
     configuration.blockSizeOverride = settings.optionalInt("kv-cache-block-size")
     if let path = settings.optionalString("worker-api-key-file") { configuration.apiKey = try readKey(path) }
-    let lockWait = registry.histogram(.routingLockWait, buckets: .lockSeconds)
-    configuration.makeRouting = { workers in
-      ModelRouting(
-        options: RoutingOptions(settings, blockSize: workers.first?.blockSize ?? 16), lockWait: lockWait)
-    }
+    configuration.routing = RoutingOptions(settings, blockSize: 16)
     return try WorkerDirectory(
       configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
   }
@@ -165,4 +161,4 @@ struct StartError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-extension WorkerDirectory: @retroactive WorkerProvider {}
+extension WorkerDirectory: WorkerProvider {}
