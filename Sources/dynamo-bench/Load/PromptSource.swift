@@ -25,11 +25,11 @@ struct PromptSource {
   }
 
   /// Appends the next prompt, lower-case letters and blanks only, so that it needs no JSON escapes.
-  /// Groups take turns.
+  /// The group is drawn: taking turns would fall into step with a server that takes workers in turns.
   mutating func append(to buffer: inout ByteBuffer) {
     var rest = words * Self.wordBytes
     if !prefixes.isEmpty {
-      let prefix = prefixes[Int(serial % UInt64(prefixes.count))]
+      let prefix = prefixes[Int(random.next() % UInt64(prefixes.count))]
       buffer.append(prefix)
       rest -= prefix.count
     }
