@@ -5,6 +5,9 @@ import Glibc
 /// A growable queue of bytes in one allocation: appended at the tail, consumed at the head.
 ///
 /// Invariant: `0 <= head <= tail <= capacity`. An empty buffer created with no capacity owns no memory.
+///
+/// The type itself is usable from inline code: without that, no member is inlined in another module.
+@usableFromInline
 package struct ByteBuffer: ~Copyable {
   @usableFromInline package var base: UnsafeMutableRawPointer?
   @usableFromInline package var capacity: Int
@@ -120,8 +123,7 @@ extension ByteBuffer {
   @inlinable
   package mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard let source = bytes.baseAddress else { return }
-    let room = reserve(bytes.count)
-    room.copyMemory(from: source, byteCount: bytes.count)
+    reserve(bytes.count).copyShort(from: source, count: bytes.count)
     tail += bytes.count
   }
 
@@ -129,8 +131,7 @@ extension ByteBuffer {
   @inlinable
   package mutating func append(_ text: StaticString) {
     let count = text.utf8CodeUnitCount
-    let room = reserve(count)
-    room.copyMemory(from: text.utf8Start, byteCount: count)
+    reserve(count).copyShort(from: text.utf8Start, count: count)
     tail += count
   }
 
@@ -158,29 +159,17 @@ extension ByteBuffer {
     append(decimal: UInt64(value.magnitude))
   }
 
-  /// Appends `value` in decimal digits.
+  /// Appends `value` in decimal digits. Not generic, so that other modules call it as it is compiled here.
   package mutating func append(decimal value: UInt64) {
-    var value = value
-    var digits = 1
-    var rest = value
-    while rest >= 10 {
-      rest /= 10
-      digits += 1
-    }
-    let room = reserve(digits).assumingMemoryBound(to: UInt8.self)
-    var index = digits
-    while index > 0 {
-      index -= 1
-      room[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value % 10)
-      value /= 10
-    }
-    tail += digits
+    let room = reserve(20)
+    tail &+= Decimal.write(value, to: room)
   }
 
   /// Appends `value` in decimal digits.
   package mutating func append(decimal value: UInt) { append(decimal: UInt64(value)) }
 
   /// Appends `value` as 16 lowercase hexadecimal digits.
+  @inlinable
   package mutating func append(hex value: UInt64) {
     let room = reserve(16)
     room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)

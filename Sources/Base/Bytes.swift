@@ -62,3 +62,40 @@ extension UnsafeRawBufferPointer {
   /// The bytes as text, with invalid UTF-8 replaced; for cold paths.
   package var text: String { String(decoding: self, as: UTF8.self) }
 }
+
+extension UnsafeMutableRawPointer {
+  /// Copies `count` bytes from `source`, which must not overlap. Up to 32 bytes, the usual case for names and
+  /// ids, go as two or four words that may overlap each other, at half the cost of a call to memmove.
+  @inlinable
+  package func copyShort(from source: UnsafeRawPointer, count: Int) {
+    if count >= 8 {
+      if count > 32 {
+        copyMemory(from: source, byteCount: count)
+        return
+      }
+      storeBytes(of: source.loadUnaligned(as: UInt64.self), as: UInt64.self)
+      let last = count &- 8
+      if count > 16 {
+        storeBytes(
+          of: source.loadUnaligned(fromByteOffset: 8, as: UInt64.self), toByteOffset: 8, as: UInt64.self)
+        storeBytes(
+          of: source.loadUnaligned(fromByteOffset: last &- 8, as: UInt64.self), toByteOffset: last &- 8,
+          as: UInt64.self)
+      }
+      storeBytes(
+        of: source.loadUnaligned(fromByteOffset: last, as: UInt64.self), toByteOffset: last, as: UInt64.self)
+    } else if count >= 4 {
+      let last = count &- 4
+      storeBytes(of: source.loadUnaligned(as: UInt32.self), as: UInt32.self)
+      storeBytes(
+        of: source.loadUnaligned(fromByteOffset: last, as: UInt32.self), toByteOffset: last, as: UInt32.self)
+    } else {
+      var offset = 0
+      while offset < count {
+        storeBytes(
+          of: source.load(fromByteOffset: offset, as: UInt8.self), toByteOffset: offset, as: UInt8.self)
+        offset &+= 1
+      }
+    }
+  }
+}

@@ -80,26 +80,32 @@ package struct UUID: Sendable, Equatable {
   }
 }
 
+extension UUID {
+  /// Writes the 36 characters of the usual lowercase form at `room`.
+  package func write(to room: UnsafeMutableRawPointer) {
+    // 8-4-4-4-12 digits: the two words in runs of eight digits, split where a dash stands.
+    let a = Hex.digits(UInt32(truncatingIfNeeded: high >> 32))
+    let b = UInt64(littleEndian: Hex.digits(UInt32(truncatingIfNeeded: high)))
+    let c = UInt64(littleEndian: Hex.digits(UInt32(truncatingIfNeeded: low >> 32)))
+    let d = Hex.digits(UInt32(truncatingIfNeeded: low))
+    let dash = UInt8(ascii: "-")
+    room.storeBytes(of: a, as: UInt64.self)
+    room.storeBytes(of: dash, toByteOffset: 8, as: UInt8.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: b).littleEndian, toByteOffset: 9, as: UInt32.self)
+    room.storeBytes(of: dash, toByteOffset: 13, as: UInt8.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: b >> 32).littleEndian, toByteOffset: 14, as: UInt32.self)
+    room.storeBytes(of: dash, toByteOffset: 18, as: UInt8.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: c).littleEndian, toByteOffset: 19, as: UInt32.self)
+    room.storeBytes(of: dash, toByteOffset: 23, as: UInt8.self)
+    room.storeBytes(of: UInt32(truncatingIfNeeded: c >> 32).littleEndian, toByteOffset: 24, as: UInt32.self)
+    room.storeBytes(of: d, toByteOffset: 28, as: UInt64.self)
+  }
+}
+
 extension ByteBuffer {
   /// Appends the 36 characters of `uuid` in its usual lowercase form.
   package mutating func append(_ uuid: UUID) {
-    let room = reserve(36)
-    // Eight digits at a time: 8-4-4-4-12.
-    let a = Hex.digits(UInt32(truncatingIfNeeded: uuid.high >> 32))
-    let b = Hex.digits(UInt32(truncatingIfNeeded: uuid.high))
-    let c = Hex.digits(UInt32(truncatingIfNeeded: uuid.low >> 32))
-    let d = Hex.digits(UInt32(truncatingIfNeeded: uuid.low))
-    room.storeBytes(of: a, toByteOffset: 0, as: UInt64.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: b), toByteOffset: 9, as: UInt32.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: b >> 32), toByteOffset: 14, as: UInt32.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: c), toByteOffset: 19, as: UInt32.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: c >> 32), toByteOffset: 24, as: UInt32.self)
-    room.storeBytes(of: d, toByteOffset: 28, as: UInt64.self)
-    let dash = UInt8(ascii: "-")
-    room.storeBytes(of: dash, toByteOffset: 8, as: UInt8.self)
-    room.storeBytes(of: dash, toByteOffset: 13, as: UInt8.self)
-    room.storeBytes(of: dash, toByteOffset: 18, as: UInt8.self)
-    room.storeBytes(of: dash, toByteOffset: 23, as: UInt8.self)
-    tail += 36
+    uuid.write(to: reserve(36))
+    commit(36)
   }
 }

@@ -1,7 +1,7 @@
 // The Protocol Buffers wire format, written straight into a ByteBuffer.
 // Source of the rules: protobuf.dev "Encoding"; field numbers are the caller's.
 
-package import Base
+public import Base
 
 /// How a field's payload is laid out on the wire.
 package enum ProtobufWireType: UInt8, Sendable {
@@ -85,7 +85,7 @@ package struct ProtobufCursor {
   /// Copies `count` bytes from `source`.
   @inlinable
   package mutating func put(_ source: UnsafeRawPointer, count: Int) {
-    pointer.copyMemory(from: source, byteCount: count)
+    pointer.copyShort(from: source, count: count)
     pointer += count
   }
 }

@@ -1,6 +1,7 @@
 // Every name that a span can carry: spans, events, attributes and resource attributes. Names are API.
 
 /// Names of spans (DESIGN section 5; Dynamo's where it has them).
+@usableFromInline
 package enum SpanName {
   @inlinable package static var httpRequest: StaticString { "http-request" }
   @inlinable package static var preprocess: StaticString { "preprocess" }
@@ -15,6 +16,7 @@ package enum SpanName {
 }
 
 /// Names of span events.
+@usableFromInline
 package enum SpanEventName {
   @inlinable package static var firstToken: StaticString { "first_token" }
   @inlinable package static var retry: StaticString { "retry" }
@@ -33,6 +35,7 @@ package enum ResourceAttributeName {
 }
 
 /// Names of span attributes.
+@usableFromInline
 package enum AttributeName {
   // Dynamo: the request.
   @inlinable package static var xRequestID: StaticString { "x_request_id" }

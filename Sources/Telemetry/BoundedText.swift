@@ -8,17 +8,21 @@ enum BoundedText {
   @inline(__always)
   static func isASCII(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard let base = bytes.baseAddress else { return true }
+    let count = bytes.count
+    let high: UInt64 = 0x8080_8080_8080_8080
+    if count < 8 {
+      var seen: UInt8 = 0
+      for offset in 0..<count { seen |= base.load(fromByteOffset: offset, as: UInt8.self) }
+      return seen < 0x80
+    }
+    // The last eight bytes are read with the loop's or once more, instead of a loop over the rest.
+    var seen = base.loadUnaligned(fromByteOffset: count - 8, as: UInt64.self)
     var offset = 0
-    var seen: UInt64 = 0
-    while offset + 8 <= bytes.count {
+    while offset + 8 <= count {
       seen |= base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
       offset += 8
     }
-    while offset < bytes.count {
-      seen |= UInt64(base.load(fromByteOffset: offset, as: UInt8.self))
-      offset += 1
-    }
-    return seen & 0x8080_8080_8080_8080 == 0
+    return seen & high == 0
   }
 
   /// The longest start of `bytes` that has at most `limit` bytes and does not end inside a UTF-8 sequence.

@@ -3,6 +3,7 @@
 internal import Base
 
 /// Dynamo's five levels, and `off` for filters.
+@usableFromInline
 package enum LogLevel: UInt8, Sendable, Comparable {
   case trace
   case debug
@@ -41,6 +42,7 @@ package enum LogLevel: UInt8, Sendable, Comparable {
 }
 
 /// The `target` values of our own lines. A filter names a target or the start of one.
+@usableFromInline
 package enum LogTarget {
   @inlinable package static var frontend: StaticString { "dynamo_frontend" }
   @inlinable package static var http: StaticString { "dynamo_frontend::http" }

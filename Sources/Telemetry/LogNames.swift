@@ -1,6 +1,7 @@
 // Keys of log lines. Trace and request ids are Dynamo's (reference/dynamo.md section 2.2).
 
 /// Keys of our own fields.
+@usableFromInline
 package enum LogKey {
   @inlinable package static var requestID: StaticString { "request_id" }
   @inlinable package static var xRequestID: StaticString { "x_request_id" }

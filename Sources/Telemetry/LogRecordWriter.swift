@@ -33,9 +33,9 @@ package struct LogRecordWriter: ~Copyable {
   /// Fields of one line.
   package static let fieldCountMax = 64
 
-  private var buffer = ByteBuffer()
-  private var clock: LogClock
-  private let isJSON: Bool
+  var buffer = ByteBuffer()
+  var clock: LogClock
+  let isJSON: Bool
   private var lineStart = 0
   private var fieldCount = 0
   /// Where each field of the open line begins, from the line's start.
@@ -70,40 +70,43 @@ package struct LogRecordWriter: ~Copyable {
   package mutating func begin(
     _ level: LogLevel, target: StaticString, message: StaticString, at time: UInt64
   ) {
-    begin(
-      level, target: UnsafeRawBufferPointer(start: target.utf8Start, count: target.utf8CodeUnitCount),
-      message: UnsafeRawBufferPointer(start: message.utf8Start, count: message.utf8CodeUnitCount), at: time)
+    beginHead(level, at: time)
+    buffer.append(target)
+    buffer.append(isJSON ? "\",\"message\":\"" as StaticString : ": " as StaticString)
+    buffer.append(message)
+    if isJSON { buffer.append(UInt8(ascii: "\"")) }
   }
 
   /// Starts a line; `message` is escaped and bounded as a value is.
   package mutating func begin(
     _ level: LogLevel, target: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer, at time: UInt64
   ) {
+    beginHead(level, at: time)
+    LogText.append(escaped: target, to: &buffer)
+    buffer.append(isJSON ? "\",\"message\":\"" as StaticString : ": " as StaticString)
+    LogText.append(escaped: BoundedText.cut(message, to: LogRecordWriter.valueBytesMax), to: &buffer)
+    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+  }
+
+  /// Writes what stands before the target.
+  private mutating func beginHead(_ level: LogLevel, at time: UInt64) {
     lineStart = buffer.count
     fieldCount = 0
     isSorted = true
     isTruncated = false
     previousKey = ""
-    let message = BoundedText.cut(message, to: LogRecordWriter.valueBytesMax)
     if isJSON {
       buffer.append("{\"time\":\"" as StaticString)
       clock.append(time, to: &buffer)
       buffer.append("\",\"level\":\"" as StaticString)
       buffer.append(level.text)
       buffer.append("\",\"target\":\"" as StaticString)
-      LogText.append(escaped: target, to: &buffer)
-      buffer.append("\",\"message\":\"" as StaticString)
-      LogText.append(escaped: message, to: &buffer)
-      buffer.append(UInt8(ascii: "\""))
     } else {
       clock.append(time, to: &buffer)
       // Levels stand right-aligned in five places.
       buffer.append(level.text.utf8CodeUnitCount < 5 ? "  " as StaticString : " " as StaticString)
       buffer.append(level.text)
       buffer.append(UInt8(ascii: " "))
-      LogText.append(escaped: target, to: &buffer)
-      buffer.append(": " as StaticString)
-      LogText.append(escaped: message, to: &buffer)
     }
   }
 
@@ -118,86 +121,98 @@ package struct LogRecordWriter: ~Copyable {
 
   // MARK: Fields
 
-  /// Adds constant text.
+  /// Adds constant text, which must need no escapes.
   package mutating func field(_ key: StaticString, _ value: StaticString) {
-    guard beginField(key) else { return }
-    putText(UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
+    let count = value.utf8CodeUnitCount
+    let bytes = UnsafeRawBufferPointer(start: value.utf8Start, count: count)
+    assert(LogText.isPlain(bytes), "constants need no escapes")
+    guard let room = beginField(key, valueBytes: count &+ 2) else { return }
+    if isJSON || LogText.isBare(bytes) {
+      putPlain(bytes, quoted: isJSON, at: room)
+    } else {
+      putPlain(bytes, quoted: true, at: room)
+    }
   }
 
   /// Adds text of any origin.
   package mutating func field(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
-    guard beginField(key) else { return }
-    putText(value)
+    let value = BoundedText.cut(value, to: LogRecordWriter.valueBytesMax)
+    guard let room = beginField(key, valueBytes: value.count &+ 2) else { return }
+    if isJSON, LogText.isPlain(value) {
+      putPlain(value, quoted: true, at: room)
+    } else {
+      putText(value)
+    }
   }
 
   /// Adds text.
   @_disfavoredOverload
   package mutating func field(_ key: StaticString, _ value: String) {
-    guard beginField(key) else { return }
     var value = value
-    value.withUTF8 { putText(UnsafeRawBufferPointer($0)) }
+    value.withUTF8 { field(key, UnsafeRawBufferPointer($0)) }
   }
 
   /// Adds a number; beyond 2^53 it is written as text, so that every JSON reader keeps it.
   package mutating func field(_ key: StaticString, _ value: Int) {
-    guard beginField(key) else { return }
+    guard beginField(key, valueBytes: 24) != nil else { return }
     putNumber(value.magnitude, isNegative: value < 0)
   }
 
   /// Adds an id; beyond 2^53 it is written as text.
   package mutating func field(_ key: StaticString, id: UInt64) {
-    guard beginField(key) else { return }
+    guard beginField(key, valueBytes: 24) != nil else { return }
     putNumber(UInt(id), isNegative: false)
   }
 
   /// Adds a number with `fraction` digits after the point.
   package mutating func field(_ key: StaticString, _ value: Double, fraction: Int = 3) {
-    guard beginField(key) else { return }
+    guard beginField(key, valueBytes: 32) != nil else { return }
     buffer.append(double: value, fraction: fraction)
   }
 
   /// Adds a length of time in milliseconds with three digits after the point.
   package mutating func field(_ key: StaticString, milliseconds value: Nanoseconds) {
-    guard beginField(key) else { return }
+    guard beginField(key, valueBytes: 28) != nil else { return }
     let microseconds = value / 1_000
-    buffer.append(decimal: microseconds / 1_000)
-    let rest = UInt32(truncatingIfNeeded: microseconds % 1_000)
+    let milliseconds = microseconds / 1_000
+    buffer.append(decimal: milliseconds)
+    let rest = UInt32(truncatingIfNeeded: microseconds &- milliseconds &* 1_000)
     let room = buffer.reserve(4).assumingMemoryBound(to: UInt8.self)
     room[0] = UInt8(ascii: ".")
-    room[1] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest / 100)
-    room[2] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest / 10 % 10)
-    room[3] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+    room[1] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest / 100)
+    room[2] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest / 10 % 10)
+    room[3] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest % 10)
     buffer.commit(4)
   }
 
   /// Adds a truth value.
   package mutating func field(_ key: StaticString, _ value: Bool) {
-    guard beginField(key) else { return }
+    guard beginField(key, valueBytes: 5) != nil else { return }
     buffer.append(value ? "true" as StaticString : "false" as StaticString)
   }
 
   /// Adds a UUID in its usual form.
   package mutating func field(_ key: StaticString, _ value: UUID) {
-    guard beginField(key) else { return }
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    guard beginField(key, valueBytes: 38) != nil else { return }
+    quote()
     buffer.append(value)
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    quote()
   }
 
   /// Adds 16 hexadecimal digits.
   package mutating func field(_ key: StaticString, hex value: UInt64) {
-    guard beginField(key) else { return }
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    guard beginField(key, valueBytes: 18) != nil else { return }
+    quote()
     buffer.append(hex: value)
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    quote()
   }
 
   /// Adds a trace id as 32 hexadecimal digits.
   package mutating func field(_ key: StaticString, _ value: TraceID) {
-    guard beginField(key) else { return }
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    guard beginField(key, valueBytes: 34) != nil else { return }
+    quote()
     buffer.append(value)
-    if isJSON { buffer.append(UInt8(ascii: "\"")) }
+    quote()
   }
 
   /// Adds the identity of a request: `request_id`, `x_request_id` and, while trace context is on, `span_id`,
@@ -223,7 +238,10 @@ package struct LogRecordWriter: ~Copyable {
       buffer.append(isJSON ? "\":" as StaticString : "=" as StaticString)
     }
     switch value {
-    case .text(var text): text.withUTF8 { putText(UnsafeRawBufferPointer($0)) }
+    case .text(var text):
+      text.withUTF8 {
+        putText(BoundedText.cut(UnsafeRawBufferPointer($0), to: LogRecordWriter.valueBytesMax))
+      }
     case .int(let number): putNumber(number.magnitude, isNegative: number < 0)
     case .double(let number): buffer.append(number.isFinite ? number.description : "0")
     case .bool(let value): buffer.append(value ? "true" as StaticString : "false" as StaticString)
@@ -246,27 +264,50 @@ package struct LogRecordWriter: ~Copyable {
     return true
   }
 
-  private mutating func beginField(_ key: StaticString) -> Bool {
-    guard admitField() else { return false }
+  /// Writes the key of a field and returns where its value goes, with room for `valueBytes`; nil when the line
+  /// takes no more.
+  private mutating func beginField(_ key: StaticString, valueBytes: Int) -> UnsafeMutableRawPointer? {
+    guard admitField() else { return nil }
     if isSorted { isSorted = LogRecordWriter.ascends(previousKey, key) }
     previousKey = key
     let count = key.utf8CodeUnitCount
+    let room = buffer.reserve(count &+ 4 &+ valueBytes)
     if isJSON {
-      let room = buffer.reserve(count + 4)
       room.storeBytes(of: 0x222c, as: UInt16.self)  // ,"
-      (room + 2).copyMemory(from: key.utf8Start, byteCount: count)
+      (room + 2).copyShort(from: key.utf8Start, count: count)
       (room + 2 + count).storeBytes(of: 0x3a22, as: UInt16.self)  // ":
-      buffer.commit(count + 4)
-    } else {
-      buffer.append(UInt8(ascii: " "))
-      buffer.append(key)
-      buffer.append(UInt8(ascii: "="))
+      buffer.commit(count &+ 4)
+      return room + 4 + count
     }
-    return true
+    room.storeBytes(of: UInt8(ascii: " "), as: UInt8.self)
+    (room + 1).copyShort(from: key.utf8Start, count: count)
+    (room + 1 + count).storeBytes(of: UInt8(ascii: "="), as: UInt8.self)
+    buffer.commit(count &+ 2)
+    return room + 2 + count
+  }
+
+  /// Writes a value that needs no escapes where ``beginField(_:valueBytes:)`` said.
+  @inline(__always)
+  private mutating func putPlain(
+    _ value: UnsafeRawBufferPointer, quoted: Bool, at room: UnsafeMutableRawPointer
+  ) {
+    let count = value.count
+    let start = quoted ? room + 1 : room
+    if let source = value.baseAddress { start.copyShort(from: source, count: count) }
+    guard quoted else {
+      buffer.commit(count)
+      return
+    }
+    room.storeBytes(of: UInt8(ascii: "\""), as: UInt8.self)
+    (start + count).storeBytes(of: UInt8(ascii: "\""), as: UInt8.self)
+    buffer.commit(count &+ 2)
+  }
+
+  private mutating func quote() {
+    if isJSON { buffer.append(UInt8(ascii: "\"")) }
   }
 
   private mutating func putText(_ value: UnsafeRawBufferPointer) {
-    let value = BoundedText.cut(value, to: LogRecordWriter.valueBytesMax)
     if !isJSON, LogText.isBare(value) {
       buffer.append(value)
     } else {

@@ -8,25 +8,33 @@ enum LogText {
   @inline(__always)
   static func isPlain(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard let base = bytes.baseAddress else { return true }
-    let high: UInt64 = 0x8080_8080_8080_8080
-    let ones: UInt64 = 0x0101_0101_0101_0101
+    let count = bytes.count
+    if count < 8 {
+      for offset in 0..<count {
+        let byte = base.load(fromByteOffset: offset, as: UInt8.self)
+        if byte < 0x20 || byte >= 0x7f || byte == 0x22 || byte == 0x5c { return false }
+      }
+      return true
+    }
     var offset = 0
-    while offset + 8 <= bytes.count {
-      let word = base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-      // Each term raises the high bit of a byte that is: a control, DEL, a quote, a backslash, not ASCII.
-      let control = (word &- 0x20 &* ones) & ~word
-      let delete = (word ^ 0x7f &* ones) &- ones
-      let quote = (word ^ 0x22 &* ones) &- ones
-      let backslash = (word ^ 0x5c &* ones) &- ones
-      if (control | delete | quote | backslash | word) & high != 0 { return false }
+    while offset + 8 <= count {
+      if !isPlain(base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) { return false }
       offset += 8
     }
-    while offset < bytes.count {
-      let byte = base.load(fromByteOffset: offset, as: UInt8.self)
-      if byte < 0x20 || byte >= 0x7f || byte == 0x22 || byte == 0x5c { return false }
-      offset += 1
-    }
-    return true
+    // The last eight bytes once more, instead of a loop over the rest.
+    return isPlain(base.loadUnaligned(fromByteOffset: count - 8, as: UInt64.self))
+  }
+
+  @inline(__always)
+  private static func isPlain(_ word: UInt64) -> Bool {
+    let high: UInt64 = 0x8080_8080_8080_8080
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    // Each term raises the high bit of a byte that is: a control, DEL, a quote, a backslash, not ASCII.
+    let control = (word &- 0x20 &* ones) & ~word
+    let delete = (word ^ 0x7f &* ones) &- ones
+    let quote = (word ^ 0x22 &* ones) &- ones
+    let backslash = (word ^ 0x5c &* ones) &- ones
+    return (control | delete | quote | backslash | word) & high == 0
   }
 
   /// Appends `bytes` with JSON's escapes, without quotes around them. Invalid UTF-8 becomes U+FFFD, and

@@ -41,12 +41,16 @@ extension SpanWriter {
   package mutating func attribute(_ key: StaticString, _ value: Int) {
     guard admitAttribute() else { return }
     let bits = UInt64(bitPattern: Int64(value))
-    let room = buffer.reserve(key.utf8CodeUnitCount + 24)
-    var cursor = ProtobufCursor(room)
-    putHead(&cursor, key, valueBytes: 1 + ProtobufSize.varint(bits))
-    cursor.put(intTag)
+    let keyBytes = key.utf8CodeUnitCount
+    let room = buffer.reserve(keyBytes &+ 24)
+    // The number goes first, so that its length is known when the lengths before it are written.
+    var cursor = ProtobufCursor(room + (keyBytes &+ 7))
     cursor.put(varint: bits)
-    buffer.commit(cursor.pointer - room)
+    let total = cursor.pointer - room
+    cursor = ProtobufCursor(room)
+    putHead(&cursor, key, valueBytes: total &- keyBytes &- 6)
+    cursor.put(intTag)
+    buffer.commit(total)
   }
 
   /// Adds an id: a number when every JSON reader keeps it (at most 2^53), else its digits as text.
@@ -207,35 +211,41 @@ extension SpanWriter {
   }
 
   /// Writes a string attribute whose bytes are valid UTF-8 within the bound.
+  @inline(__always)
   private mutating func putText(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
     let keyBytes = key.utf8CodeUnitCount
-    let room = buffer.reserve(keyBytes + value.count + 24)
+    let valueBytes = value.count
+    guard let source = value.baseAddress, keyBytes &+ valueBytes <= 121 else {
+      putLongText(key, value)
+      return
+    }
+    let room = buffer.reserve(144)
     var cursor = ProtobufCursor(room)
     cursor.put(attributeTag)
-    if keyBytes + value.count <= 121 {
-      cursor.put(UInt8(truncatingIfNeeded: keyBytes + value.count + 6))
-      cursor.put(0x0a)
-      cursor.put(UInt8(truncatingIfNeeded: keyBytes))
-      cursor.put(key.utf8Start, count: keyBytes)
-      cursor.put(0x12)
-      cursor.put(UInt8(truncatingIfNeeded: value.count + 2))
-      cursor.put(stringTag)
-      cursor.put(UInt8(truncatingIfNeeded: value.count))
-    } else {
-      let valueBytes = ProtobufSize.field(1, lengthDelimited: value.count)
-      let keyValueBytes =
-        ProtobufSize.field(1, lengthDelimited: keyBytes) + ProtobufSize.field(2, lengthDelimited: valueBytes)
-      cursor.put(varint: UInt64(keyValueBytes))
-      cursor.put(0x0a)
-      cursor.put(varint: UInt64(keyBytes))
-      cursor.put(key.utf8Start, count: keyBytes)
-      cursor.put(0x12)
-      cursor.put(varint: UInt64(valueBytes))
-      cursor.put(stringTag)
-      cursor.put(varint: UInt64(value.count))
-    }
-    if let source = value.baseAddress { cursor.put(source, count: value.count) }
-    buffer.commit(cursor.pointer - room)
+    cursor.put(UInt8(truncatingIfNeeded: keyBytes &+ valueBytes &+ 6))
+    cursor.put(0x0a)
+    cursor.put(UInt8(truncatingIfNeeded: keyBytes))
+    cursor.put(key.utf8Start, count: keyBytes)
+    cursor.put(0x12)
+    cursor.put(UInt8(truncatingIfNeeded: valueBytes &+ 2))
+    cursor.put(stringTag)
+    cursor.put(UInt8(truncatingIfNeeded: valueBytes))
+    cursor.put(source, count: valueBytes)
+    buffer.commit(keyBytes &+ valueBytes &+ 8)
+  }
+
+  /// The same for text whose lengths take more than one byte, and for none at all.
+  @inline(never)
+  private mutating func putLongText(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
+    let keyBytes = key.utf8CodeUnitCount
+    let valueBytes = ProtobufSize.field(1, lengthDelimited: value.count)
+    let keyValueBytes =
+      ProtobufSize.field(1, lengthDelimited: keyBytes) + ProtobufSize.field(2, lengthDelimited: valueBytes)
+    buffer.append(tag: Int(attributeTag >> 3), .lengthDelimited)
+    buffer.append(varint: UInt64(keyValueBytes))
+    buffer.append(field: 1, bytes: UnsafeRawBufferPointer(start: key.utf8Start, count: keyBytes))
+    buffer.append(field: 2, messageOf: valueBytes)
+    buffer.append(field: 1, bytes: value)
   }
 
   /// Writes text that is not plain ASCII, with replacement characters where it is not UTF-8.

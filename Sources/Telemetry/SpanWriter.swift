@@ -53,17 +53,22 @@ package struct SpanWriter: ~Copyable {
   private var spanMark = 0
   /// Where the open event's or link's content starts; 0 when none is open.
   private var itemMark = 0
-  /// The tag under which the next attribute goes: 9 in a span, 3 in an event, 4 in a link; 0 discards it.
-  var attributeTag: UInt8 = 0
-  private var attributeCount = 0
-  private var droppedAttributeCount: UInt64 = 0
-  private var itemAttributeCount = 0
-  private var itemDroppedAttributeCount: UInt64 = 0
-  private var eventCount = 0
-  private var droppedEventCount: UInt64 = 0
-  private var linkCount = 0
-  private var droppedLinkCount: UInt64 = 0
+  /// An event or link past its bound is open: its attributes vanish with it.
   private var discardsItem = false
+  /// The tag under which the next attribute goes: field 9 of a span, 3 of an event, 4 of a link.
+  var attributeTag: UInt8 = 0
+  /// Attributes that the open span, event or link still takes; 0 while none is open.
+  var attributesLeft = 0
+  /// Bytes of the buffer at which the open span takes nothing more.
+  var byteEnd = 0
+  /// The span's own ``attributesLeft`` while an event or link is open.
+  private var spanAttributesLeft = 0
+  private var eventsLeft = 0
+  private var linksLeft = 0
+  private var droppedAttributeCount: UInt64 = 0
+  private var itemDroppedAttributeCount: UInt64 = 0
+  private var droppedEventCount: UInt64 = 0
+  private var droppedLinkCount: UInt64 = 0
 
   /// Creates a writer that can take `capacity` bytes of spans before it grows; 0 allocates nothing yet.
   package init(capacity: Int = 0, limits: SpanLimits = SpanLimits()) {
@@ -80,7 +85,8 @@ package struct SpanWriter: ~Copyable {
     spanCount = 0
     spanMark = 0
     itemMark = 0
-    attributeTag = 0
+    discardsItem = false
+    attributesLeft = 0
   }
 
   /// Forgets all spans and gives the memory back.
@@ -162,11 +168,12 @@ package struct SpanWriter: ~Copyable {
     putFlags(&cursor, tagLow: 0x85, tagHigh: 0x01, context: context, isRemote: parentIsRemote)
     buffer.commit(cursor.pointer - room)
     attributeTag = 0x4a
-    attributeCount = 0
+    attributesLeft = limits.attributeCountMax
+    byteEnd = spanMark + limits.spanBytesMax
+    eventsLeft = limits.eventCountMax
+    linksLeft = limits.linkCountMax
     droppedAttributeCount = 0
-    eventCount = 0
     droppedEventCount = 0
-    linkCount = 0
     droppedLinkCount = 0
   }
 
@@ -207,7 +214,7 @@ package struct SpanWriter: ~Copyable {
     }
     buffer.endMessage(spanMark)
     spanMark = 0
-    attributeTag = 0
+    attributesLeft = 0
     spanCount += 1
   }
 
@@ -218,7 +225,7 @@ package struct SpanWriter: ~Copyable {
     spanMark = 0
     itemMark = 0
     discardsItem = false
-    attributeTag = 0
+    attributesLeft = 0
   }
 
   // MARK: Events and links
@@ -231,11 +238,11 @@ package struct SpanWriter: ~Copyable {
 
   /// Opens an event; the attributes up to ``endEvent()`` are its own.
   package mutating func beginEvent(name: StaticString, at time: UInt64) {
-    guard spanMark != 0, beginItem(isAdmitted: eventCount < limits.eventCountMax) else {
+    guard spanMark != 0, beginItem(isAdmitted: eventsLeft > 0) else {
       droppedEventCount += 1
       return
     }
-    eventCount += 1
+    eventsLeft -= 1
     itemMark = buffer.beginMessage(field: 11)
     buffer.append(field: 1, fixed64: time)
     buffer.append(
@@ -254,11 +261,11 @@ package struct SpanWriter: ~Copyable {
 
   /// Opens a link; the attributes up to ``endLink()`` are its own.
   package mutating func beginLink(to context: SpanContext, isRemote: Bool = false) {
-    guard spanMark != 0, beginItem(isAdmitted: linkCount < limits.linkCountMax) else {
+    guard spanMark != 0, beginItem(isAdmitted: linksLeft > 0) else {
       droppedLinkCount += 1
       return
     }
-    linkCount += 1
+    linksLeft -= 1
     itemMark = buffer.beginMessage(field: 13)
     let room = buffer.reserve(40)
     var cursor = ProtobufCursor(room)
@@ -280,16 +287,19 @@ package struct SpanWriter: ~Copyable {
 
   private mutating func beginItem(isAdmitted: Bool) -> Bool {
     assert(itemMark == 0 && !discardsItem, "an event or link is closed before the next one opens")
-    itemAttributeCount = 0
     itemDroppedAttributeCount = 0
-    if isAdmitted, buffer.count - spanMark < limits.spanBytesMax { return true }
+    spanAttributesLeft = attributesLeft
+    if isAdmitted, buffer.count < byteEnd {
+      attributesLeft = limits.attributeCountMax
+      return true
+    }
     discardsItem = true
-    attributeTag = 0
+    attributesLeft = 0
     return false
   }
 
   private mutating func closeItem() {
-    guard spanMark != 0 else { return }
+    guard itemMark != 0 || discardsItem else { return }
     if itemMark != 0 {
       if itemDroppedAttributeCount > 0 {
         // Event.dropped_attributes_count is field 4, Link's is 5: one above the attributes' own field.
@@ -300,27 +310,26 @@ package struct SpanWriter: ~Copyable {
     }
     discardsItem = false
     attributeTag = 0x4a
+    attributesLeft = spanAttributesLeft
   }
 
   // MARK: Shared by the attribute writers
 
   /// Whether one more attribute may be written; counts it or the drop.
+  @inline(__always)
   mutating func admitAttribute() -> Bool {
-    if itemMark == 0 {
-      if attributeTag == 0 { return false }
-      if attributeCount < limits.attributeCountMax, buffer.count - spanMark < limits.spanBytesMax {
-        attributeCount += 1
-        return true
-      }
-      droppedAttributeCount += 1
-    } else {
-      if itemAttributeCount < limits.attributeCountMax, buffer.count - spanMark < limits.spanBytesMax {
-        itemAttributeCount += 1
-        return true
-      }
-      itemDroppedAttributeCount += 1
+    guard attributesLeft > 0, buffer.count < byteEnd else {
+      refuseAttribute()
+      return false
     }
-    return false
+    attributesLeft &-= 1
+    return true
+  }
+
+  @inline(never)
+  private mutating func refuseAttribute() {
+    guard spanMark != 0, !discardsItem else { return }
+    if itemMark == 0 { droppedAttributeCount += 1 } else { itemDroppedAttributeCount += 1 }
   }
 
   /// Span.flags and Link.flags: the trace's flags, 0x100 "remoteness is known", 0x200 "the parent is remote".

@@ -24,8 +24,8 @@ package enum TraceParent {
     if value.count > length {
       guard version != 0, value[length] == dash else { return nil }
     }
-    guard let high = Hex.lowercase(value.slice(3..<19)), let low = Hex.lowercase(value.slice(19..<35)),
-      let spanID = Hex.lowercase(value.slice(36..<52)), let flags = Hex.lowercase(value.slice(53..<55))
+    guard let high = number(value, 3), let low = number(value, 19), let spanID = number(value, 36),
+      let flags = Hex.lowercase(value.slice(53..<55))
     else { return nil }
     let traceID = TraceID(high: high, low: low)
     guard traceID.isValid, spanID != 0 else { return nil }
@@ -33,7 +33,15 @@ package enum TraceParent {
     return SpanContext(traceID: traceID, spanID: spanID, flags: UInt8(truncatingIfNeeded: flags) & known)
   }
 
-  private static let dash = UInt8(ascii: "-")
+  /// The number in the sixteen digits at `offset`, which lie inside `value`.
+  private static func number(_ value: UnsafeRawBufferPointer, _ offset: Int) -> UInt64? {
+    guard let high = Hex.number(value.loadUnaligned(fromByteOffset: offset, as: UInt64.self)),
+      let low = Hex.number(value.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+    else { return nil }
+    return UInt64(high) << 32 | UInt64(low)
+  }
+
+  private static var dash: UInt8 { UInt8(ascii: "-") }
 }
 
 extension ByteBuffer {

@@ -1,0 +1,45 @@
+// Decimal digits of a number, written at a pointer.
+
+/// Decimal conversion over bytes.
+@usableFromInline
+package enum Decimal {
+  /// Writes the digits of `value` at `room`, which must take 20 bytes, and returns how many they are.
+  package static func write(_ value: UInt64, to room: UnsafeMutableRawPointer) -> Int {
+    let room = room.assumingMemoryBound(to: UInt8.self)
+    if value < 10 {
+      room[0] = UInt8(truncatingIfNeeded: value) | 0x30
+      return 1
+    }
+    let count = digitCount(value)
+    var index = count
+    var value = value
+    while value > UInt64(UInt32.max) {
+      let quotient = value / 10
+      index &-= 1
+      room[index] = UInt8(truncatingIfNeeded: value &- quotient &* 10) | 0x30
+      value = quotient
+    }
+    var small = UInt32(truncatingIfNeeded: value)
+    while index > 0 {
+      let quotient = small / 10
+      index &-= 1
+      room[index] = UInt8(truncatingIfNeeded: small &- quotient &* 10) | 0x30
+      small = quotient
+    }
+    return count
+  }
+
+  /// Decimal digits of `value`, which is not 0: the whole part of its logarithm may be one too small.
+  private static func digitCount(_ value: UInt64) -> Int {
+    let bits = 64 &- value.leadingZeroBitCount
+    let guess = bits &* 1_233 &>> 12
+    return guess &+ (value >= powersOfTen[guess] ? 1 : 0)
+  }
+}
+
+/// 10 to the power of the index.
+private let powersOfTen: [20 of UInt64] = [
+  1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000,
+  100_000_000_000, 1_000_000_000_000, 10_000_000_000_000, 100_000_000_000_000, 1_000_000_000_000_000,
+  10_000_000_000_000_000, 100_000_000_000_000_000, 1_000_000_000_000_000_000, 10_000_000_000_000_000_000,
+]
