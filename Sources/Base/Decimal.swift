@@ -32,7 +32,7 @@ package enum Decimal {
   /// Decimal digits of `value`, which is not 0: the whole part of its logarithm may be one too small.
   private static func digitCount(_ value: UInt64) -> Int {
     let bits = 64 &- value.leadingZeroBitCount
-    let guess = bits &* 1_233 &>> 12
+    let guess = (bits &* 1_233) >> 12
     return guess &+ (value >= powersOfTen[guess] ? 1 : 0)
   }
 }
