@@ -193,15 +193,22 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
       start(fresh: true)
     case .connect(let error):
       backend.unreachable()
-      fail(.badGateway("the engine cannot be reached (\(error))"), kind: "cannot_connect")
+      fail(Self.unavailable("the engine cannot be reached (\(error))"), kind: "cannot_connect")
     case .connectTimeout:
       backend.unreachable()
-      fail(.badGateway("the engine did not accept a connection in time"), kind: "connection_timeout")
+      fail(Self.unavailable("the engine did not accept a connection in time"), kind: "connection_timeout")
     case .silent: fail(.upstreamTimeout, kind: "response_timeout")
     case .malformed(let error):
       fail(.badGateway("the engine broke the protocol: \(error.message)"), kind: "malformed")
     case .stale, .broken: fail(.badGateway("the engine closed the connection"), kind: "disconnected")
     }
+  }
+
+  /// 503 rather than 502: the request never reached an engine, so the frontend may try it at another worker.
+  private static func unavailable(_ reason: String) -> APIError {
+    APIError(
+      status: 503, code: "engine_unavailable", message: "The worker has no engine now: \(reason).",
+      retryAfterSeconds: 1)
   }
 
   private func fail(_ error: APIError, kind: StaticString) {

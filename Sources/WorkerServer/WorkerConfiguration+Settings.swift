@@ -49,6 +49,7 @@ extension WorkerConfiguration {
 
   /// Engine flags that go nowhere, as sentences for the log.
   package func warnings(passThrough: [String]) -> [String] {
+    if engineCommand != nil { return [] }
     let reason: String
     switch engine {
     case .simulated: reason = "the engine is simulated"
@@ -70,8 +71,10 @@ extension WorkerConfiguration {
   }
 
   private mutating func readEngine(_ settings: SettingsValues, _ faults: inout [String]) {
-    if settings.optionalString("engine-command") != nil {
-      faults.append("--engine-command is not supported yet: start the engine and name it with --engine-url")
+    engineCommand = settings.optionalString("engine-command")
+    engineArguments = settings.passThrough
+    if engineCommand != nil, settings.optionalString("engine-url") == nil {
+      faults.append("--engine-command needs --engine-url, where the engine will listen")
     }
     let url = settings.optionalString("engine-url")
     if settings.string("engine") == "openai" || (url != nil && !settings.isGiven("engine")) {

@@ -20,6 +20,10 @@ package struct WorkerConfiguration: Sendable {
   /// Somebody chose ``model``; otherwise an attached engine's own name for it is taken.
   package var modelIsGiven = false
   package var engine = EngineKind.simulated(EngineConfiguration())
+  /// A command, read by the shell, that starts the attached engine; nil when somebody else does.
+  package var engineCommand: String?
+  /// Appended to ``engineCommand`` as they are.
+  package var engineArguments: [String] = []
   package var host = "127.0.0.1"
   /// 0 picks a free port.
   package var port: UInt16 = 0

@@ -19,6 +19,7 @@ package final class WorkerServer: Sendable {
     let threads: [Thread]
     let address: SocketAddress
     let systemAddress: SocketAddress?
+    let engine: EngineProcess?
   }
 
   package let configuration: WorkerConfiguration
@@ -101,10 +102,11 @@ package final class WorkerServer: Sendable {
     mailbox.submit { loop in control.open(on: loop).stop(done) }
   }
 
-  /// Waits until the worker's threads ended.
+  /// Waits until the worker's threads ended, then ends the engine that it started.
   package func join() {
-    let threads = running.withLock { $0?.threads } ?? []
+    guard let (threads, engine) = running.withLock({ $0.map { ($0.threads, $0.engine) } }) else { return }
     for thread in threads { thread.join() }
+    engine?.stop()
   }
 
   static func upstream(_ url: EngineURL, _ addresses: [SocketAddress]) -> Upstream {
@@ -167,12 +169,22 @@ package final class WorkerServer: Sendable {
         "system server listening",
         metadata: ["address": "\(systemAddress)", "port": .stringConvertible(Int(systemAddress.port))])
     }
-    try startThreads(workers, control, address, systemAddress)
+    let engine = try startEngine()
+    try startThreads(workers, control, address, systemAddress, engine)
+  }
+
+  private func startEngine() throws(SystemError) -> EngineProcess? {
+    guard let command = configuration.engineCommand else { return nil }
+    let engine = try EngineProcess(
+      command: command, arguments: configuration.engineArguments,
+      logger: telemetry.logs.logger("\(LogTarget.engine)"))
+    try engine.start()
+    return engine
   }
 
   private func startThreads(
     _ workers: [WorkerLoop], _ control: WorkerControl, _ address: SocketAddress,
-    _ systemAddress: SocketAddress?
+    _ systemAddress: SocketAddress?, _ engine: EngineProcess?
   ) throws(SystemError) {
     var threads: [Thread] = []
     for (index, worker) in workers.enumerated() {
@@ -187,7 +199,8 @@ package final class WorkerServer: Sendable {
     let mailbox = workers[0].loop.mailbox
     running.withLock {
       $0 = Running(
-        mailbox: mailbox, control: bound, threads: threads, address: address, systemAddress: systemAddress)
+        mailbox: mailbox, control: bound, threads: threads, address: address,
+        systemAddress: systemAddress, engine: engine)
     }
   }
 

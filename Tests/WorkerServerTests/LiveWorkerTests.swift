@@ -137,13 +137,13 @@ import Workers
     #expect(engine.spans.span("handle_payload")?.strings["request.outcome"] == "cancelled")
   }
 
-  @Test func anEngineThatIsGoneIsABadGatewayAndUnregisters() throws {
+  @Test func anEngineThatIsGoneIsAnswered503() throws {
     let engine = try LiveWorker()
     let worker = try attached(to: engine)
     #expect(worker.records.count == 2)
     engine.stop()
     let answer = try BlockingClient(port: worker.port).exchange(LiveWorker.post(LiveWorker.chat()))
-    #expect(answer.hasPrefix("HTTP/1.1 502") && answer.contains("bad_gateway"))
+    #expect(answer.hasPrefix("HTTP/1.1 503") && answer.contains("engine_unavailable"))
     worker.stop()
     #expect(worker.spans.span("engine.generate")?.strings["error_kind"] == "cannot_connect")
     #expect(worker.spans.span("handle_payload")?.status == 2)
