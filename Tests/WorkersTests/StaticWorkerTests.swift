@@ -1,0 +1,224 @@
+// Static workers: when they are asked, when they are chosen, what snapshots say.
+
+import Base
+import Testing
+
+@testable import Workers
+
+struct StaticWorkerTests {
+  private func rig(edit: (inout WorkerDirectoryConfiguration) -> Void = { _ in }) throws -> ControlRig {
+    try ControlRig { configuration in
+      configuration.urls = ["http://127.0.0.1:8000"]
+      edit(&configuration)
+    }
+  }
+
+  @Test func aWorkerIsAskedAtOnceAndReadyWhenItAnswers() throws {
+    let rig = try rig()
+    #expect(rig.state() == "unprobed")
+    #expect(rig.prober.open.first?.wantsCache == true)
+    rig.answer("m", blockSize: 32, totalBlocks: 100)
+    #expect(rig.state() == "ready")
+    let worker = rig.latest.workers[0]
+    #expect(worker.blockSize == 32)
+    #expect(worker.totalBlocks == 100)
+    #expect(worker.source.label == "static")
+    #expect(rig.latest.models.map(\.name) == ["m"])
+    #expect(rig.latest.hasReadyWorker)
+  }
+
+  @Test func aWorkerThatSaysNothingOfItsCacheHasTheUsualOne() throws {
+    let rig = try rig()
+    rig.answer("m")
+    #expect(rig.latest.workers[0].blockSize == 16)
+    #expect(rig.latest.workers[0].totalBlocks == 16_384)
+  }
+
+  @Test func theConfiguredBlockSizeWins() throws {
+    let rig = try rig { $0.blockSizeOverride = 64 }
+    #expect(rig.latest.workers[0].blockSize == 64)
+    rig.answer("m", blockSize: 32)
+    #expect(rig.latest.workers[0].blockSize == 64)
+  }
+
+  @Test func aWorkerThatWasNeverReadyIsAskedEachSecond() throws {
+    let rig = try rig()
+    rig.refuse()
+    #expect(rig.state() == "connect: Connection refused")
+    rig.advance(second - 10 * millisecond)
+    #expect(rig.prober.open.isEmpty)
+    rig.advance(20 * millisecond)
+    rig.answer("m")
+    #expect(rig.state() == "ready")
+  }
+
+  @Test func aReadyWorkerIsAskedAboutEachThirtySeconds() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.advance(26 * second)
+    #expect(rig.prober.open.isEmpty)
+    rig.advance(8 * second)
+    #expect(rig.prober.open.count == 1)
+    #expect(rig.prober.open.first?.wantsCache == false)
+  }
+
+  @Test func aWorkerThatWasReadyIsAskedEachTwoSecondsUntilItReturns() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.advance(34 * second)
+    rig.end(.failure(.answer("status 503 'Loading model'")))
+    #expect(rig.state() == "status 503 'Loading model'")
+    #expect(rig.latest.models.map { $0.workers.count } == [0])
+    rig.advance(1_900 * millisecond)
+    #expect(rig.prober.open.isEmpty)
+    rig.advance(200 * millisecond)
+    // What comes back may have another cache.
+    #expect(rig.prober.open.first?.wantsCache == true)
+    rig.answer("m", blockSize: 8)
+    #expect(rig.state() == "ready")
+    #expect(rig.latest.workers[0].blockSize == 8)
+  }
+
+  @Test func oneMissedDeadlineDoesNotTakeABusyWorkerOut() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.advance(34 * second)
+    for expected in ["ready", "ready", "no answer in time"] {
+      rig.end(.failure(.silent))
+      #expect(rig.state() == expected)
+      rig.advance(2_010 * millisecond)
+    }
+  }
+
+  @Test func aFailedConnectExcludesAtOnceAndAnAnswerBringsItBackAfterASecond() throws {
+    let rig = try rig()
+    rig.answer("m")
+    let id = rig.latest.workers[0].id
+    rig.control.requestFailed(id)
+    rig.control.requestFailed(id)
+    rig.turn()
+    #expect(rig.state() == "a connect for a request failed")
+    rig.answer("m")
+    #expect(rig.state() == "a connect for a request failed")
+    rig.advance(990 * millisecond)
+    #expect(rig.state() != "ready")
+    rig.advance(20 * millisecond)
+    #expect(rig.state() == "ready")
+  }
+
+  @Test func anExcludedWorkerStaysAwayUntilItAnswers() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.control.requestFailed(rig.latest.workers[0].id)
+    rig.turn()
+    rig.advance(1_500 * millisecond)
+    #expect(rig.state() == "a connect for a request failed")
+    rig.refuse()
+    #expect(rig.state() == "connect: Connection refused")
+    rig.advance(2_010 * millisecond)
+    rig.answer("m")
+    #expect(rig.state() == "ready")
+  }
+
+  @Test func aSecondFailureExcludesForTwiceAsLong() throws {
+    let rig = try rig()
+    rig.answer("m")
+    let id = rig.latest.workers[0].id
+    for length in [1, 2, 4] as [UInt64] {
+      rig.control.requestFailed(id)
+      rig.turn()
+      rig.answer("m")
+      rig.advance(length * second - 10 * millisecond)
+      #expect(rig.state() != "ready")
+      rig.advance(20 * millisecond)
+      #expect(rig.state() == "ready")
+    }
+  }
+
+  @Test func reportsAboutUnknownWorkersAreIgnored() throws {
+    let rig = try rig()
+    rig.control.requestFailed(42)
+    rig.turn()
+    #expect(rig.state() == "unprobed")
+  }
+
+  @Test func snapshotsComeOnlyWithChangesAndCountUp() throws {
+    let rig = try rig()
+    rig.answer("m")
+    let count = rig.sets.count
+    rig.advance(34 * second)
+    rig.answer("m")
+    #expect(rig.sets.count == count)
+    rig.advance(34 * second)
+    rig.answer("m", "adapter")
+    #expect(rig.sets.count == count + 1)
+    #expect(rig.latest.models.map(\.name) == ["m", "adapter"])
+    #expect(rig.sets.map(\.generation) == Array(1...rig.sets.count))
+  }
+
+  @Test func onlyTheNamedModelIsServed() throws {
+    let rig = try rig { $0.modelName = "m" }
+    rig.answer("other")
+    #expect(rig.state() == "it does not serve m")
+    rig.advance(1_010 * millisecond)
+    rig.answer("other", "m")
+    #expect(rig.latest.models.map(\.name) == ["m"])
+  }
+
+  @Test func aModelIsForgottenAnHourAfterItsLastWorkerLeft() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.advance(34 * second)
+    rig.refuse()
+    #expect(rig.latest.models.count == 1)
+    rig.advance(3_599 * second)
+    #expect(rig.latest.models.count == 1)
+    rig.advance(2 * second)
+    #expect(rig.latest.models.isEmpty)
+    #expect(rig.state() == "connect: Connection refused")
+  }
+
+  @Test func eachChangeOfStateIsOneLine() throws {
+    let rig = try rig()
+    rig.refuse()
+    rig.advance(1_010 * millisecond)
+    rig.refuse()
+    rig.advance(1_010 * millisecond)
+    rig.answer("m")
+    rig.advance(34 * second)
+    rig.answer("m")
+    let lines = rig.lines.lines
+    #expect(lines.count == 2)
+    #expect(lines.first?.contains("worker is unreachable") == true)
+    #expect(lines.first?.contains("Connection refused") == true)
+    #expect(lines.last?.contains("worker is ready") == true)
+    #expect(lines.last?.contains("\"worker_id\":\(rig.latest.workers[0].id)") == true)
+  }
+
+  @Test func twoSpellingsOfAWorkerAreOne() throws {
+    let rig = try rig { $0.urls = ["http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"] }
+    #expect(rig.latest.workers.count == 1)
+    #expect(rig.prober.open.count == 1)
+  }
+
+  @Test func workersPastTheBoundAreIgnored() throws {
+    let rig = try rig {
+      $0.urls = (1...5).map { "http://127.0.0.1:\($0)" }
+      $0.workersMax = 3
+    }
+    #expect(rig.latest.workers.count == 3)
+    #expect(rig.lines.lines.filter { $0.contains("too many workers") }.count == 1)
+  }
+
+  @Test func anOldProbeOfAClosedDirectoryIsNotHeard() throws {
+    let rig = try rig()
+    let count = rig.sets.count
+    let pending = rig.prober.open
+    rig.control.close()
+    #expect(rig.prober.isClosed)
+    #expect(rig.prober.open.isEmpty)
+    for probe in pending { probe.end(.failure(.silent)) }
+    rig.advance(60 * second)
+    #expect(rig.sets.count == count)
+  }
+}

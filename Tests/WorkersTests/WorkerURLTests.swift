@@ -1,0 +1,85 @@
+// Worker URLs: what is taken, what is refused with which words, and ids.
+
+import Base
+import Telemetry
+import Logging
+import Testing
+
+@testable import Workers
+
+struct WorkerURLTests {
+  private func parsed(_ text: String) throws -> WorkerURL { try WorkerURL.parse(text).get() }
+
+  @Test func hostPortAndPrefixAreRead() throws {
+    let url = try parsed("http://GPU-1:8001/team/a/")
+    #expect(url.host == "gpu-1")
+    #expect(url.port == 8001)
+    #expect(url.pathPrefix == "/team/a")
+    #expect(!url.isPerAddress)
+    #expect(!url.isNumeric)
+    #expect(url.text == "http://gpu-1:8001/team/a")
+  }
+
+  @Test func thePortIs80WhenNoneIsNamed() throws {
+    #expect(try parsed("http://engine").port == 80)
+    #expect(try parsed("http://[::1]").port == 80)
+  }
+
+  @Test func addressesOfIPv6StandInBrackets() throws {
+    let url = try parsed("http://[::1]:9000")
+    #expect(url.host == "::1")
+    #expect(url.authority == "[::1]:9000")
+    #expect(url.isNumeric)
+  }
+
+  @Test func aBasePathOfAnSDKMeansTheSameWorker() throws {
+    #expect(try parsed("http://a:1/v1") == parsed("http://a:1"))
+    #expect(try parsed("http://a:1/x/v1/").pathPrefix == "/x")
+  }
+
+  @Test func aNameMayStandForOneWorkerPerAddress() throws {
+    let url = try parsed("dns+http://engines.svc:8000")
+    #expect(url.isPerAddress)
+    #expect(url.host == "engines.svc")
+  }
+
+  @Test(arguments: [
+    "https://a:1", "h2c://a:1", "ftp://a", "a:8000", "http://", "http://:80", "http://a:0", "http://a:65536",
+    "http://a:+1", "http://a:", "http://u:p@a", "http://a/?x=1", "http://a b", "http://::1:80",
+    "http://[x]:1",
+    "http://ä:1", "",
+  ])
+  func whatIsNoWorkerURLIsRefused(_ text: String) {
+    guard case .failure(let refusal) = WorkerURL.parse(text) else {
+      Issue.record("'\(text)' was taken")
+      return
+    }
+    #expect(!refusal.reason.isEmpty)
+  }
+
+  @Test func allBadURLsAreToldAtOnce() {
+    var configuration = WorkerDirectoryConfiguration()
+    configuration.urls = ["https://a:1", "http://fine:1", "nonsense"]
+    do throws(WorkerDirectoryError) {
+      _ = try WorkerDirectory(
+        configuration: configuration, logger: quietLogger, registry: MetricRegistry())
+      Issue.record("bad URLs were taken")
+    } catch {
+      guard case .urls(let faults) = error else {
+        Issue.record("\(error)")
+        return
+      }
+      #expect(faults.map(\.url) == ["https://a:1", "nonsense"])
+      #expect(error.description.contains("https:// is not supported yet"))
+    }
+  }
+
+  @Test func idsAreStableDistinctAndFitJSON() throws {
+    let ids = try (1...2_000).map { try parsed("http://worker:\($0)").id }
+    #expect(Set(ids).count == ids.count)
+    #expect(ids.allSatisfy { $0 > 0 && $0 < 1 << 53 })
+    #expect(try parsed("HTTP://Worker:1/").id == ids[0])
+    // A change of this number renames every worker in dashboards.
+    #expect(try parsed("http://127.0.0.1:8000").id == 7_978_575_876_015_422)
+  }
+}
