@@ -5,6 +5,7 @@ internal import CSystem
 internal import Glibc
 
 /// What epoll said about a descriptor. A plain struct: an `OptionSet` of another module is built through generic calls.
+@usableFromInline
 package struct Readiness: Sendable {
   /// The epoll bits.
   package let bits: UInt32

@@ -22,13 +22,14 @@ package struct FieldEntry {
 }
 
 /// One header or trailer field. Its slices live as long as the view it came from.
+@usableFromInline
 package struct HeaderField {
   /// Which name it is.
-  package let known: KnownHeader
+  @usableFromInline package let known: KnownHeader
   /// The name as sent.
-  package let name: UnsafeRawBufferPointer
+  @usableFromInline package let name: UnsafeRawBufferPointer
   /// The value without the whitespace around it.
-  package let value: UnsafeRawBufferPointer
+  @usableFromInline package let value: UnsafeRawBufferPointer
 
   @inlinable
   init(known: KnownHeader, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
@@ -41,17 +42,18 @@ package struct HeaderField {
 /// The field lines of a head, in their order.
 ///
 /// A view: valid only until the parser's next parse, and while the bytes that were parsed stay where they are.
+@usableFromInline
 package struct HeaderFields {
   @usableFromInline let base: UnsafePointer<UInt8>
   @usableFromInline let entries: UnsafePointer<FieldEntry>
   /// Index of the first field of each known name; only meaningful for members of `present`.
   @usableFromInline let firstIndexes: UnsafePointer<UInt8>
   /// Number of field lines.
-  package let count: Int
+  @usableFromInline package let count: Int
   /// The known names that occur.
-  package let present: KnownHeaderSet
+  @usableFromInline package let present: KnownHeaderSet
   /// The known names that occur more than once.
-  package let repeated: KnownHeaderSet
+  @usableFromInline package let repeated: KnownHeaderSet
   /// True when a `connection` field lists more than `close` and `keep-alive`.
   var connectionNamesFields = false
 

@@ -192,7 +192,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
     var consumed = 0
     while case .body = phase {
-      if paused { return consumed }
+      // A body that is whole needs no further input to say so.
+      if paused, !decoder.isComplete { return consumed }
       switch decoder.next(bytes, consumed: &consumed) {
       case .bytes(let body):
         handler?.received(body: body)

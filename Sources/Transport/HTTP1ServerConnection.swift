@@ -148,7 +148,8 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
 
   private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
     var consumed = 0
-    while case .body = phase, !bodyPaused {
+    // A body that is whole needs no further input to say so.
+    while case .body = phase, !bodyPaused || decoder.isComplete {
       switch decoder.next(bytes, consumed: &consumed) {
       case .bytes(let body):
         if !responseFinished { handler?.received(body: body) }

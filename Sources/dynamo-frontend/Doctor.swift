@@ -20,7 +20,9 @@ enum Doctor {
       if problem != nil { isWell = false }
     }
     print("\nchecks:")
-    for warning in settings.warnings + FrontendConfiguration.warnings(settings) { print("note     \(warning)") }
+    for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
+      print("note     \(warning)")
+    }
     for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
     if settings.string("discovery-backend") == "file" {
       let folder = DiscoveryFolder.resolve(environment: environment)
@@ -37,7 +39,8 @@ enum Doctor {
     let text = url.hasPrefix("dns+") ? String(url.dropFirst(4)) : url
     guard text.hasPrefix("http://") else { return "only http:// workers are spoken to" }
     let authority = text.dropFirst(7).prefix { $0 != "/" }
-    guard let colon = authority.lastIndex(of: ":"), let port = UInt16(authority[authority.index(after: colon)...])
+    guard let colon = authority.lastIndex(of: ":"),
+      let port = UInt16(authority[authority.index(after: colon)...])
     else { return reach(String(authority), 80) }
     return reach(String(authority[..<colon]), port)
   }

@@ -45,15 +45,19 @@ enum FrontendProcess {
       Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
       let telemetry = try ServiceTelemetry(
-        environment: environment, defaultName: "dynamo-frontend", version: frontendVersion, registry: registry,
+        environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
+        registry: registry,
         instanceID: instanceID())
       defer { telemetry.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
       let logger = telemetry.outputs.log.logger("\(LogTarget.frontend)")
-      for warning in settings.warnings + FrontendConfiguration.warnings(settings) { logger.warning("\(warning)") }
+      for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
+        logger.warning("\(warning)")
+      }
       announceDefaults(settings, logger)
       let simulated = try SimulatedWorkers(settings, environment: environment)
       defer { simulated.stop() }
-      let directory = try makeDirectory(settings, environment, simulated.urls, telemetry.outputs.log, registry)
+      let directory = try makeDirectory(
+        settings, environment, simulated.urls, telemetry.outputs.log, registry)
       try directory.start()
       defer { directory.stop() }
       var configuration = FrontendConfiguration(settings, processors: Machine.processorCount)
@@ -61,7 +65,8 @@ enum FrontendProcess {
       configuration.tracing.recordsSpans = telemetry.recordsSpans
       let frontend = try Frontend(
         configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
-        routeSpanName: settings.string("router-mode") == "kv" ? SpanName.kvRouteRequest : SpanName.routeRequest,
+        routeSpanName: settings.string("router-mode") == "kv"
+          ? SpanName.kvRouteRequest : SpanName.routeRequest,
         buckets: MetricBuckets(environment: environment))
       try frontend.run()
       return 0
@@ -77,7 +82,8 @@ enum FrontendProcess {
     if settings.isGiven("router-mode") {
       logger.info("router", metadata: ["mode": "\(mode)"])
     } else {
-      logger.info("router", metadata: ["mode": "\(mode)", "note": "the default here; Dynamo's is round-robin"])
+      logger.info(
+        "router", metadata: ["mode": "\(mode)", "note": "the default here; Dynamo's is round-robin"])
     }
     if !settings.isGiven("discovery-backend") {
       logger.info("discovery", metadata: ["backend": "file", "note": "the default here; Dynamo's is etcd"])
@@ -98,7 +104,8 @@ enum FrontendProcess {
       configuration.discoveryFolder = DiscoveryFolder.resolve(environment: variables)
     case "mem": break
     case let backend:
-      throw StartError("discovery backend \(backend) is not built in yet; use file or mem, or name workers by --worker")
+      throw StartError(
+        "discovery backend \(backend) is not built in yet; use file or mem, or name workers by --worker")
     }
     configuration.namespace = settings.optionalString("namespace")
     configuration.namespacePrefix = settings.optionalString("namespace-prefix")

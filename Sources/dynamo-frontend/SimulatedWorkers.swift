@@ -31,7 +31,8 @@ final class SimulatedWorkers {
     configuration.drainTimeout = second
     let registry = MetricRegistry()
     let telemetry = try ServiceTelemetry(
-      environment: variables, defaultName: "dynamo-worker", version: configuration.version, registry: registry,
+      environment: variables, defaultName: "dynamo-worker", version: configuration.version,
+      registry: registry,
       instanceID: "simulated-\(Machine.randomSeed() % 1_000_000)")
     let outputs = WorkerTelemetry(
       spanSink: telemetry.outputs.spanSink, ledger: telemetry.outputs.ledger, registry: registry,
