@@ -8,7 +8,7 @@ internal import Glibc
 @usableFromInline
 package struct Readiness: Sendable {
   /// The epoll bits.
-  package let bits: UInt32
+  @usableFromInline package let bits: UInt32
 
   @inlinable package init(bits: UInt32) { self.bits = bits }
 

@@ -46,7 +46,7 @@ package protocol SystemCalls: AnyObject, Sendable {
 /// One entry of epoll_wait's answer, laid out as the kernel does.
 @usableFromInline
 package struct ReadyEvent {
-  package var raw: (UInt32, UInt32, UInt32) = (0, 0, 0)
+  @usableFromInline package var raw: (UInt32, UInt32, UInt32) = (0, 0, 0)
 
   package init() {}
 
