@@ -12,11 +12,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private enum Tag {
     static let scan: UInt8 = 0
     static let expiry: UInt8 = 1
-    static let upkeep: UInt8 = 2
   }
-
-  /// Between two rounds of upkeep of the routing states.
-  private static let upkeepInterval = 5 * second
 
   let loop: EventLoop
   let configuration: WorkerDirectoryConfiguration
@@ -26,7 +22,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let publish: (WorkerSet) -> Void
   private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
-  private let upkeepTimer = Timer(tag: Tag.upkeep)
   /// In order of discovery.
   private var order: [WorkerMember] = []
   private var members: [UInt64: WorkerMember] = [:]
@@ -73,7 +68,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     isClosed = true
     loop.cancel(scanTimer)
     loop.cancel(expiryTimer)
-    loop.cancel(upkeepTimer)
     for name in names.values { name.close() }
     for group in groups { group.close() }
     for member in order { member.close() }
@@ -86,16 +80,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   func timerFired(_ timer: Timer) {
-    switch timer.tag {
-    case Tag.scan: scan()
-    case Tag.expiry: markDirty()
-    default: keepUp()
-    }
-  }
-
-  private func keepUp() {
-    if catalog.maintain(now: loop.now) { configuration.memoryShrank() }
-    if !catalog.models.isEmpty { loop.arm(upkeepTimer, at: loop.now + Self.upkeepInterval, self) }
+    if timer.tag == Tag.scan { scan() } else { markDirty() }
   }
 
   private func scan() {
@@ -271,9 +256,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       loop.arm(expiryTimer, at: expiry, self)
     } else {
       loop.cancel(expiryTimer)
-    }
-    if !catalog.models.isEmpty, !upkeepTimer.isArmed {
-      loop.arm(upkeepTimer, at: loop.now + Self.upkeepInterval, self)
     }
     if catalog.refusedCount > 0, !saidModelsFull {
       saidModelsFull = true

@@ -43,13 +43,6 @@ struct ModelCatalog {
     lines.lazy.filter { $0.served.workers.isEmpty }.map { $0.lastServed + memory }.min()
   }
 
-  /// Upkeep of the routing states, every few seconds; true when memory should be given back to the system.
-  func maintain(now: Nanoseconds) -> Bool {
-    var shrunk = false
-    for line in lines where line.served.routing.maintain(now: now) { shrunk = true }
-    return shrunk
-  }
-
   /// Takes the present workers in. A model that is known keeps its routing state and its time of first sight; one
   /// whose workers are unchanged keeps its whole entry. Routing states hear of changed workers.
   mutating func update(_ workers: [Worker], now: Nanoseconds, wallSeconds: Int) {

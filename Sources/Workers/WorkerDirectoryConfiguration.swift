@@ -46,9 +46,6 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var resolve: @Sendable (_ host: String, _ port: UInt16) -> [SocketAddress] = {
     SocketAddress.resolve(host: $0, port: $1)
   }
-  /// The routing state gave up much memory: the moment to have the allocator return free pages. Called on the control
-  /// thread.
-  package var memoryShrank: @Sendable () -> Void = {}
 
   package init() {}
 }
