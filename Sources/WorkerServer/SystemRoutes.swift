@@ -173,6 +173,7 @@ struct SystemRoutes {
   // MARK: Metrics
 
   private func metrics(now: Nanoseconds, into out: inout ByteBuffer) -> PlainAnswer {
+    shared.metrics.uptime.set(now > shared.started ? Double(now - shared.started) / 1e9 : 0)
     shared.telemetry.registry.writePrometheus(into: &out)
     if case .simulated(let engine) = shared.configuration.engine {
       // vLLM's own way to say it, so that a router that knows vLLM learns the simulated cache too.

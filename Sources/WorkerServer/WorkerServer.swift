@@ -124,7 +124,6 @@ package final class WorkerServer: Sendable {
         telemetry.registry, configuration: configuration, buckets: MetricBuckets().requestDuration),
       models: ServedModelsBox(), started: Machine.monotonicNanoseconds,
       startedWallSeconds: Machine.wallNanoseconds / second)
-    observeUptime(shared)
 
     let loads = LoopLoads(count: configuration.threads)
     let counters = ListenerCounters()
@@ -246,17 +245,6 @@ package final class WorkerServer: Sendable {
     try server.listen(on: descriptor)
     control.systemServer = server
     return address
-  }
-
-  private func observeUptime(_ shared: WorkerShared) {
-    let started = shared.started
-    telemetry.registry.observe(
-      .componentUptime, .gauge,
-      labels: [
-        ("dynamo_namespace", configuration.namespace), ("dynamo_component", configuration.component),
-        ("dynamo_endpoint", configuration.endpoint),
-      ]
-    ) { Double(Machine.monotonicNanoseconds - started) / 1e9 }
   }
 }
 

@@ -49,6 +49,8 @@ final class WorkerMetrics: Sendable {
   let cacheUsage: Gauge
   let cacheHitRate: Gauge
   let totalBlocks: Gauge
+  /// Brought up to date when it is asked for.
+  let uptime: Gauge
   private let errors: [Counter]
 
   init(_ registry: MetricRegistry, configuration: WorkerConfiguration, buckets: HistogramBuckets) {
@@ -65,6 +67,7 @@ final class WorkerMetrics: Sendable {
     cacheUsage = registry.gauge(.componentCacheUsage, labels: labels)
     cacheHitRate = registry.gauge(.componentKVCacheHitRate, labels: labels)
     totalBlocks = registry.gauge(.componentTotalBlocks, labels: labels)
+    uptime = registry.gauge(.componentUptime, labels: labels)
     errors = ErrorType.allCases.map {
       registry.counter(.componentErrors, labels: labels + [("error_type", $0.rawValue)])
     }

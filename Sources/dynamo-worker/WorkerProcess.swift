@@ -46,52 +46,27 @@ enum WorkerProcess {
     _ configuration: WorkerConfiguration, _ settings: SettingsValues, _ environment: [String: String]
   ) throws {
     Machine.raiseDescriptorLimit()
-    let logging = LogConfiguration(environment: environment)
-    let writer = try LogWriter { count in
-      LogOutput.droppedLine(count, configuration: logging, at: Machine.wallNanoseconds)
-    }
-    defer { writer.stop(within: 2 * second) }
-    let logs = LogOutput(configuration: logging, sink: writer) { Machine.wallNanoseconds }
-    let logger = logs.logger("\(LogTarget.worker)")
-    for warning in settings.warnings + logging.warnings { logger.warning("\(warning)") }
-    for warning in configuration.warnings(passThrough: settings.passThrough) { logger.warning("\(warning)") }
-
-    let registry = MetricRegistry()
-    let ledger = SpanLedger()
-    registry.register(ledger)
-    registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
-    let exporter = try startExporter(configuration, environment, ledger, registry, logs)
-    let isJSON = if case .jsonl = logging.format { true } else { false }
-    let telemetry = WorkerTelemetry(
-      spanSink: exporter, ledger: ledger, registry: registry, logs: logs,
-      tracesContext: exporter != nil || isJSON)
-
-    let worker = WorkerServer(configuration: configuration, telemetry: telemetry)
-    defer { exporter?.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
-    try worker.start()
-    try waitForEnd(of: worker, logger)
-    worker.join()
-  }
-
-  private static func startExporter(
-    _ configuration: WorkerConfiguration, _ environment: [String: String], _ ledger: SpanLedger,
-    _ registry: MetricRegistry, _ logs: LogOutput
-  ) throws -> SpanExporter? {
-    let logger = logs.logger("\(LogTarget.exporter)")
-    let settings = try ExporterConfiguration.from(environment: environment, version: configuration.version)
-    for warning in settings.warnings { logger.warning("\(warning)") }
-    guard let exporterConfiguration = settings.configuration else { return nil }
     var random = Xoshiro256(seed: Machine.randomSeed())
     var id = ByteBuffer(capacity: 36)
     id.append(UUID(using: &random))
-    let resource = TelemetryResource(
+    let registry = MetricRegistry()
+    let service = try ServiceTelemetry(
       environment: environment, defaultName: "dynamo-worker", version: configuration.version,
+      registry: registry,
       instanceID: id.text)
-    let exporter = SpanExporter(
-      configuration: exporterConfiguration, resource: resource, ledger: ledger, logger: logger)
-    exporter.register(on: registry)
-    try exporter.start()
-    return exporter
+    defer { service.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
+    let logger = service.outputs.log.logger("\(LogTarget.worker)")
+    for warning in settings.warnings + configuration.warnings(passThrough: settings.passThrough) {
+      logger.warning("\(warning)")
+    }
+    let worker = WorkerServer(
+      configuration: configuration,
+      telemetry: WorkerTelemetry(
+        spanSink: service.outputs.spanSink, ledger: service.outputs.ledger, registry: registry,
+        logs: service.outputs.log, tracesContext: service.hasTraceContext))
+    try worker.start()
+    try waitForEnd(of: worker, logger)
+    worker.join()
   }
 
   /// Returns when a signal was followed by an orderly end, or a second one cut it short.
