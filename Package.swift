@@ -94,7 +94,8 @@ let package = Package(
         "Base", logging,
       ]),
     executable(
-      "dynamo-worker", ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      "dynamo-worker",
+      ["WorkerServer", "Workers", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [

@@ -45,3 +45,11 @@ struct EngineURL: Sendable, Equatable {
     self.port = port
   }
 }
+
+extension WorkerConfiguration {
+  /// Host and port of an engine's URL; nil when it is none that could be used.
+  package static func engineAddress(_ url: String) -> (host: String, port: UInt16)? {
+    guard let url = try? EngineURL(url) else { return nil }
+    return (url.host, url.port)
+  }
+}

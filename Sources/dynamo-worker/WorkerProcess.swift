@@ -27,8 +27,10 @@ enum WorkerProcess {
       case .version: return say("dynamo-worker \(WorkerConfiguration().version)\n")
       case .run: break
       }
-      if settings.subcommand == "doctor" { return say(settings.reportText) }
       configuration = try WorkerConfiguration(settings, environment: environment)
+      if settings.subcommand == "doctor" {
+        return WorkerDoctor.run(settings, configuration, settings.effectiveEnvironment(environment))
+      }
     } catch {
       complain("\(error)")
       return 2

@@ -1,0 +1,91 @@
+// `dynamo-worker doctor`: every effective setting and where it came from, and what can be reached.
+
+import Base
+import EventLoop
+import Exporter
+import Glibc
+import Settings
+import WorkerServer
+import Workers
+
+/// Prints the settings and checks engine, discovery and collector. Nothing is started.
+enum WorkerDoctor {
+  /// 0 when all that is configured can be reached, else 1.
+  static func run(
+    _ settings: SettingsValues, _ configuration: WorkerConfiguration, _ environment: [String: String]
+  ) -> Int32 {
+    print("settings:\n\(settings.reportText)\nchecks:")
+    for warning in settings.warnings + configuration.warnings(passThrough: settings.passThrough) {
+      print("note     \(warning)")
+    }
+    var isWell = engine(configuration)
+    if let folder = configuration.discoveryFolder {
+      do throws(DiscoveryFolderError) {
+        try folder.prepare()
+        isWell = tell("discovery folder \(folder.path)", nil) && isWell
+      } catch {
+        isWell = tell("discovery folder \(folder.path)", error.reason) && isWell
+      }
+    } else {
+      print("note     the worker registers nowhere")
+    }
+    return collector(configuration, environment) && isWell ? 0 : 1
+  }
+
+  private static func engine(_ configuration: WorkerConfiguration) -> Bool {
+    guard case .openAI(let url, _) = configuration.engine else {
+      print("note     the engine is simulated")
+      return true
+    }
+    if configuration.engineCommand != nil {
+      print("note     the engine at \(url) is started by the worker")
+      return true
+    }
+    guard let (host, port) = WorkerConfiguration.engineAddress(url) else {
+      return tell("engine \(url)", "not an http:// URL")
+    }
+    return tell("engine \(url)", reach(host, port))
+  }
+
+  private static func collector(_ configuration: WorkerConfiguration, _ environment: [String: String]) -> Bool
+  {
+    do throws(ExporterConfigurationError) {
+      let found = try ExporterConfiguration.from(environment: environment, version: configuration.version)
+      for warning in found.warnings { print("note     \(warning)") }
+      guard let export = found.configuration else {
+        print("note     span export is off (OTEL_EXPORT_ENABLED)")
+        return true
+      }
+      return tell("collector \(export.host):\(export.port)", reach(export.host, export.port))
+    } catch {
+      return tell("collector", error.message)
+    }
+  }
+
+  private static func tell(_ name: String, _ problem: String?) -> Bool {
+    print(problem.map { "PROBLEM  \(name): \($0)" } ?? "ok       \(name)")
+    return problem == nil
+  }
+
+  /// Why no TCP connection to `host` comes about within two seconds; nil when one does.
+  private static func reach(_ host: String, _ port: UInt16) -> String? {
+    let addresses = SocketAddress.resolve(host: host, port: port)
+    guard !addresses.isEmpty else { return "the name has no address" }
+    let system = LiveSystemCalls()
+    var reason = "no answer within 2 s"
+    for address in addresses {
+      do throws(SystemError) {
+        let descriptor = try Sockets.connect(address)
+        defer { system.close(descriptor) }
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        guard poll(&entry, 1, 2_000) > 0 else { continue }
+        let code = system.pendingError(descriptor)
+        if code == 0 { return nil }
+        reason = String(cString: strerror(code))
+      } catch {
+        reason = "\(error)"
+      }
+    }
+    return reason
+  }
+}
