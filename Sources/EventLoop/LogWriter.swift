@@ -93,22 +93,23 @@ package final class LogWriter: LogSink {
   /// Waits until all lines given so far are written; false when `timeout` nanoseconds were not enough.
   /// One caller at a time.
   @discardableResult
-  package func flush(within timeout: Nanoseconds) -> Bool {
+  package func flush(within timeout: Nanoseconds) -> Bool { flush(within: timeout, thenStop: false) }
+
+  /// Writes what waits, for at most `timeout` nanoseconds, and ends the thread. Later lines are lost.
+  @discardableResult
+  package func stop(within timeout: Nanoseconds) -> Bool { flush(within: timeout, thenStop: true) }
+
+  private func flush(within timeout: Nanoseconds, thenStop: Bool) -> Bool {
     drain(done)
+    // Both wishes under one lock: between two the thread could end without an answer.
     state.withLock { state in
       state.isFlushing = true
+      state.isStopping = state.isStopping || thenStop
       state.isHurried = true
       state.isSleeping = false
     }
     signal(wake)
     return wait(for: done, milliseconds: Int32(clamping: timeout / millisecond))
-  }
-
-  /// Writes what waits, for at most `timeout` nanoseconds, and ends the thread. Later lines are lost.
-  @discardableResult
-  package func stop(within timeout: Nanoseconds) -> Bool {
-    state.withLock { $0.isStopping = true }
-    return flush(within: timeout)
   }
 
   // MARK: The writer's thread

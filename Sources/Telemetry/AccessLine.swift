@@ -200,7 +200,9 @@ private struct LogCursor {
     // Three digits with their point, least significant first in the word.
     let rest = UInt32(truncatingIfNeeded: microseconds &- milliseconds &* 1_000)
     let tens = rest / 10
-    let word = UInt32(0x3030_302e) | rest / 100 << 8 | (tens % 10) << 16 | (rest &- tens &* 10) << 24
+    let hundreds = rest / 100
+    let digits = (hundreds << 8) | ((tens &- hundreds &* 10) << 16) | ((rest &- tens &* 10) << 24)
+    let word = UInt32(0x3030_302e) | digits
     pointer.storeBytes(of: word.littleEndian, as: UInt32.self)
     pointer += 4
   }

@@ -46,8 +46,11 @@ package final class LogOutput: Sendable {
           message: UnsafeRawBufferPointer(message), at: time)
       }
     }
-    for (key, value) in metadata.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
-      writer.field(dynamic: LogOutput.reserved.contains(key) ? "field." + key : key, LogOutput.value(value))
+    let fields = metadata.map { key, value in
+      (key: LogOutput.reserved.contains(key) ? "field." + key : key, value: LogOutput.value(value))
+    }
+    for field in fields.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+      writer.field(dynamic: field.key, field.value)
     }
     writer.end()
     writer.flush(to: sink)
