@@ -29,6 +29,7 @@ extension InferenceExchange {
   /// Writes the response's end-to-end fields while the worker's head is at hand; they are sent with the first body byte.
   private func composeResponseFields(_ head: ResponseHead, _ attempt: Attempt) {
     responseFields.removeAll()
+    _ = responseFields.reserve(768)
     isEventStream = false
     lengthOfAnswer = nil
     if case .length(let length) = head.framing { lengthOfAnswer = length }

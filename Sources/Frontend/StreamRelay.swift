@@ -68,7 +68,7 @@ struct StreamRelay: ~Copyable {
     _ bytes: UnsafeRawBufferPointer, _ position: inout Int, _ exchange: any ServerExchange
   ) {
     var unsent = position
-    while let event = scanner.next(bytes, from: &position) {
+    while position < bytes.count, let event = scanner.next(bytes, from: &position) {
       guard let data = event.data else { continue }
       switch inspector.inspect(data) {
       case .token:

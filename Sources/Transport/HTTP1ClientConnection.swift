@@ -20,6 +20,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
 
   package let upstream: Upstream
   private let pool: UpstreamPool
+  /// Where this connection waits between exchanges.
+  let shelf: UpstreamShelf
   private let loop: EventLoop
   private var socket: StreamSocket?
   private var phase = Phase.connecting
@@ -37,8 +39,9 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   private let timer = Timer()
   private var request = ByteBuffer()
 
-  init(to upstream: Upstream, pool: UpstreamPool) {
+  init(to upstream: Upstream, pool: UpstreamPool, shelf: UpstreamShelf) {
     self.upstream = upstream
+    self.shelf = shelf
     self.pool = pool
     loop = pool.loop
   }
@@ -191,23 +194,44 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
 
   private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
     var consumed = 0
+    // What one read brought is handed on in one piece: chunk by chunk it would cost several calls a token.
+    var piece = UnsafeRawBufferPointer(start: nil, count: 0)
     while case .body = phase {
       // A body that is whole needs no further input to say so.
       if paused, !decoder.isComplete { return consumed }
       switch decoder.next(bytes, consumed: &consumed) {
       case .bytes(let body):
-        handler?.received(body: body)
+        if piece.isEmpty {
+          piece = body
+        } else {
+          if pool.gathered.isEmpty { pool.gathered.append(piece) }
+          pool.gathered.append(body)
+        }
       case .needMore:
+        handOn(piece)
         return consumed
       case .end(let trailers):
-        finish(trailers: trailers)
+        handOn(piece)
+        if case .body = phase { finish(trailers: trailers) }
         return consumed
       case .failed(let error):
+        handOn(piece)
         fail(.malformed(error))
         return bytes.count
       }
     }
     return bytes.count
+  }
+
+  /// Gives the handler what was gathered, or `piece` when it came alone.
+  private func handOn(_ piece: UnsafeRawBufferPointer) {
+    guard !piece.isEmpty else { return }
+    if pool.gathered.isEmpty {
+      handler?.received(body: piece)
+    } else {
+      handler?.received(body: pool.gathered.readable)
+      pool.gathered.removeAll()
+    }
   }
 
   private func finish(trailers: UnsafeRawBufferPointer) {

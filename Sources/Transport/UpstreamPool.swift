@@ -23,20 +23,26 @@ package struct Upstream: Sendable {
   }
 }
 
+/// The idle connections of one loop to one worker, the last used on top.
+final class UpstreamShelf {
+  var connections: [HTTP1ClientConnection] = []
+}
+
 /// The pool of one loop. Loop-confined.
 package final class UpstreamPool: TimerHandler {
-  package let loop: EventLoop
-  let parser: HTTP1HeadParser
-  let limits: ClientLimits
-  private var idle: [UInt64: [HTTP1ClientConnection]] = [:]
-  private let sweep = Timer()
-  /// Connects begun, for the metrics.
-  package private(set) var connectCount = 0
-
   /// Begins a non-blocking connect and gives its descriptor.
   package typealias Dial = (SocketAddress) throws(SystemError) -> Int32
 
+  package let loop: EventLoop
+  let parser: HTTP1HeadParser
+  let limits: ClientLimits
   let dial: Dial
+  /// Where body pieces of one read are put together; empty between reads.
+  var gathered = ByteBuffer()
+  private var shelves: [UInt64: UpstreamShelf] = [:]
+  private let sweep = Timer()
+  /// Connects begun, for the metrics.
+  package private(set) var connectCount = 0
 
   /// - Parameter dial: how connects are begun; a test hands in descriptors of its own.
   package init(loop: EventLoop, limits: ClientLimits, dial: @escaping Dial = Sockets.connect) {
@@ -53,59 +59,65 @@ package final class UpstreamPool: TimerHandler {
     to upstream: Upstream, method: HTTP.Method, fresh: Bool = false, handler: any ClientExchangeHandler,
     _ compose: (inout ByteBuffer) -> Void
   ) -> HTTP1ClientConnection {
-    if !fresh, let connection = idle[upstream.id]?.popLast() {
+    let shelf = shelf(for: upstream.id)
+    if !fresh, let connection = shelf.connections.popLast() {
       connection.begin(method, handler, compose)
       return connection
     }
     connectCount += 1
-    let connection = HTTP1ClientConnection(to: upstream, pool: self)
+    let connection = HTTP1ClientConnection(to: upstream, pool: self, shelf: shelf)
     connection.begin(method, handler, compose)
     return connection
   }
 
+  private func shelf(for upstream: UInt64) -> UpstreamShelf {
+    if let shelf = shelves[upstream] { return shelf }
+    let shelf = UpstreamShelf()
+    shelves[upstream] = shelf
+    return shelf
+  }
+
   /// Closes the idle connections to a worker that left.
   package func forget(_ upstream: UInt64) {
-    for connection in idle.removeValue(forKey: upstream) ?? [] { connection.close() }
+    guard let shelf = shelves.removeValue(forKey: upstream) else { return }
+    let connections = shelf.connections
+    shelf.connections = []
+    for connection in connections { connection.close() }
   }
 
   /// Closes every idle connection.
   package func closeIdle() {
-    let all = idle
-    idle = [:]
-    for connection in all.values.joined() { connection.close() }
+    for upstream in shelves.keys { forget(upstream) }
     loop.cancel(sweep)
   }
 
   /// Number of idle connections, for the metrics.
-  package var idleCount: Int { idle.values.reduce(0) { $0 + $1.count } }
+  package var idleCount: Int { shelves.values.reduce(0) { $0 + $1.connections.count } }
 
   func keep(_ connection: HTTP1ClientConnection) {
-    guard idle[connection.upstream.id, default: []].count < limits.idleMax else {
+    guard connection.shelf.connections.count < limits.idleMax else {
       connection.close()
       return
     }
-    idle[connection.upstream.id, default: []].append(connection)
+    connection.shelf.connections.append(connection)
     if !sweep.isArmed { loop.arm(sweep, at: loop.now + second, self) }
   }
 
   /// An idle connection was closed by the worker.
   func lost(_ connection: HTTP1ClientConnection) {
-    guard let index = idle[connection.upstream.id]?.lastIndex(where: { $0 === connection }) else { return }
-    idle[connection.upstream.id]?.remove(at: index)
+    let shelf = connection.shelf
+    guard let index = shelf.connections.lastIndex(where: { $0 === connection }) else { return }
+    shelf.connections.remove(at: index)
   }
 
   package func timerFired(_ timer: Timer) {
     var any = false
-    for (id, connections) in idle {
+    for shelf in shelves.values {
       // The oldest lie at the front: the last in is the first out.
-      let expired = connections.prefix { $0.idleSince + limits.idleTimeout <= loop.now }
+      let expired = shelf.connections.prefix { $0.idleSince + limits.idleTimeout <= loop.now }
+      shelf.connections.removeFirst(expired.count)
       for connection in expired { connection.close() }
-      if expired.count == connections.count {
-        idle[id] = nil
-      } else {
-        any = true
-        if !expired.isEmpty { idle[id] = Array(connections.dropFirst(expired.count)) }
-      }
+      if !shelf.connections.isEmpty { any = true }
     }
     if any { loop.arm(sweep, at: loop.now + second, self) }
   }
