@@ -95,7 +95,7 @@ let package = Package(
       ]),
     executable(
       "dynamo-worker",
-      ["WorkerServer", "Workers", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [

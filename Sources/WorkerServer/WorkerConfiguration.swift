@@ -60,6 +60,19 @@ package struct WorkerConfiguration: Sendable {
 
   /// Dynamo's name of the endpoint.
   package var endpointURL: String { "dyn://\(namespace).\(component).\(endpoint)" }
+
+  /// The path of ``discoveryFolder``.
+  package var discoveryPath: String? { discoveryFolder?.path }
+
+  /// Why the discovery folder cannot be used; nil when it can, or when there is none. Makes it where it is missing.
+  package var discoveryProblem: String? {
+    do throws(DiscoveryFolderError) {
+      try discoveryFolder?.prepare()
+      return nil
+    } catch {
+      return error.reason
+    }
+  }
 }
 
 /// Why a worker could not start.

@@ -6,7 +6,6 @@ import Exporter
 import Glibc
 import Settings
 import WorkerServer
-import Workers
 
 /// Prints the settings and checks engine, discovery and collector. Nothing is started.
 enum WorkerDoctor {
@@ -19,13 +18,8 @@ enum WorkerDoctor {
       print("note     \(warning)")
     }
     var isWell = engine(configuration)
-    if let folder = configuration.discoveryFolder {
-      do throws(DiscoveryFolderError) {
-        try folder.prepare()
-        isWell = tell("discovery folder \(folder.path)", nil) && isWell
-      } catch {
-        isWell = tell("discovery folder \(folder.path)", error.reason) && isWell
-      }
+    if let path = configuration.discoveryPath {
+      isWell = tell("discovery folder \(path)", configuration.discoveryProblem) && isWell
     } else {
       print("note     the worker registers nowhere")
     }
