@@ -90,7 +90,7 @@ class Stack:
         crashed = []
         for thing in reversed(self.started):
             if isinstance(thing, Server):
-                if thing.child.poll() not in (None, 0, -9, -15):
+                if thing.child.poll() not in (None, 0, -9, -15, 130, 143):
                     crashed.append(f"{thing.argv} ended with {thing.child.returncode}:\n{thing.text()[-3000:]}")
                 thing.kill()
             else:

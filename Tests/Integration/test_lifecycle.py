@@ -55,8 +55,8 @@ def test_taken_port_is_a_clear_failure(stack):
         port = taken.getsockname()[1]
         frontend = stack.server("taken", ["dynamo-frontend", "--http-host=127.0.0.1", f"--http-port={port}"], stack.env(), port)
         assert frontend.wait() != 0
-        assert str(port) in frontend.text()
-        frontend.child.returncode = 0
+        frontend.child.returncode = 0  # as it should be, for the fixture
+        assert "in use" in frontend.text() and str(port) in frontend.text()
 
 
 @pytest.mark.parametrize("binary", ["dynamo-frontend", "dynamo-worker"])
@@ -111,8 +111,12 @@ def test_flag_beats_environment_beats_file(stack, upstream):
 
 def test_dynamo_flag_we_do_not_act_on_is_warned_about_once(stack):
     frontend = stack.frontend("--simulate", "1", "--model-name", MODEL, "--request-plane", "nats")
-    warnings = [r for r in frontend.records() if r["level"] == "WARN" and "request-plane" in json.dumps(r)]
-    assert len(warnings) == 1
+
+    def warnings():
+        return [r for r in frontend.records() if r["level"] == "WARN" and "request-plane" in json.dumps(r)]
+
+    eventually("the warning is written", warnings)
+    assert len(warnings()) == 1
 
 
 def test_idle_stop_is_clean(stack):
@@ -220,7 +224,8 @@ def test_discovery_folder_is_made_private(stack):
 
 def test_readable_log_is_no_json(stack):
     frontend = stack.frontend("--simulate", "1", "--model-name", MODEL, env={"DYN_LOGGING_JSONL": None})
-    assert frontend.text() and not any(line.startswith("{") for line in frontend.text().splitlines())
+    lines = eventually("the first lines", lambda: frontend.text().splitlines())
+    assert not any(line.startswith("{") for line in lines)
 
 
 def test_log_lines_are_whole_json_objects(stack):
@@ -270,6 +275,7 @@ def test_stderr_that_nobody_reads_blocks_no_request(stack, upstream):
         os.close(read_end)
 
 
+@pytest.mark.timeout(400)
 def test_quick_start_prints_a_curl_line_that_works(stack):
     """Scripts/run.sh as a newcomer runs it; needs the build this tree already has."""
     if BIN != ROOT / ".build/release":
@@ -282,7 +288,7 @@ def test_quick_start_prints_a_curl_line_that_works(stack):
 
     script = Server([str(ROOT / "Scripts/run.sh")], env, stack.folder / "run.log", port)
     stack.started.append(script)
-    text = eventually("the curl line", lambda: script.alive() and "Ctrl-C" in script.text() and script.text(), 80, 0.2)
+    text = eventually("the curl line", lambda: script.alive() and "Ctrl-C" in script.text() and script.text(), 360, 0.2)
     command = text[text.index("  curl ") : text.index("Ctrl-C")]
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=True)
     assert events(done.stdout)[-1] == "[DONE]"

@@ -307,7 +307,7 @@ def test_busy_worker_makes_room_for_another(stack, receiver, status):
     for index in range(2):
         got, _, _ = frontend.post(PATH, chat(), {"x-request-id": f"busy{index}"})
         assert got == 200
-    assert len(idle.requests) == 2 and len(busy.requests) == 1
+    assert len(idle.requests) == 2 and len(busy.requests) >= 1
 
 
 def test_busy_everywhere_passes_the_refusal_on(frontend, receiver, upstream):

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from support.otlp import Trace
-from support.processes import MODEL, Server, chat, eventually, events, free_port, streamed_text
+from support.processes import MODEL, ROOT, Server, chat, eventually, events, free_port, streamed_text
 
 SERVICES = {
     "POST /v1/chat/completions": "dynamo-frontend",
@@ -53,6 +53,7 @@ def seed(stack, receiver):
     ]
     stack.started += [frontend, *workers]
     frontend.wait_for("/ready")
+    eventually("both workers are known", lambda: frontend.get("/health")[2].count(b'"instance_id"') == 2)
     frontend.workers = workers
     return frontend
 
@@ -182,13 +183,15 @@ def test_both_sides_log_the_request_with_the_ids_of_its_trace(seed, receiver):
 
 def test_ignored_engine_flag_is_named_once_in_a_warning(seed):
     for worker in seed.workers:
-        warnings = [line for line in worker.records() if line["level"] == "WARN" and "enforce-eager" in json.dumps(line)]
-        assert len(warnings) == 1
+
+        def warnings(worker=worker):
+            return [line for line in worker.records() if line["level"] == "WARN" and "enforce-eager" in json.dumps(line)]
+
+        eventually("the warning is written", warnings)
+        assert len(warnings()) == 1
 
 
 def test_launch_script_serves_the_same(stack, receiver):
-    from support.processes import ROOT
-
     port = free_port()
     runtime = stack.folder / "run"
     runtime.mkdir(mode=0o700)
