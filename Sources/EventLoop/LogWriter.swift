@@ -30,6 +30,7 @@ package final class LogWriter: LogSink {
     var isHurried = false
     var isFlushing = false
     var isStopping = false
+    var thread: Thread?
   }
 
   private let state = Mutex(State())
@@ -56,7 +57,8 @@ package final class LogWriter: LogSink {
     done = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
     guard wake >= 0, done >= 0 else { throw SystemError("eventfd", csystem_errno()) }
     // The thread keeps the writer alive until stop(within:) ends it.
-    _ = try Thread(name: "log-writer") { self.run() }
+    let thread = try Thread(name: "log-writer") { self.run() }
+    state.withLock { $0.thread = thread }
   }
 
   deinit {
@@ -97,7 +99,13 @@ package final class LogWriter: LogSink {
 
   /// Writes what waits, for at most `timeout` nanoseconds, and ends the thread. Later lines are lost.
   @discardableResult
-  package func stop(within timeout: Nanoseconds) -> Bool { flush(within: timeout, thenStop: true) }
+  package func stop(within timeout: Nanoseconds) -> Bool {
+    guard flush(within: timeout, thenStop: true) else { return false }
+    // It has nothing left to do but to return, so this does not wait.
+    let thread = state.withLock { $0.thread.take() }
+    thread?.join()
+    return true
+  }
 
   private func flush(within timeout: Nanoseconds, thenStop: Bool) -> Bool {
     drain(done)

@@ -1,4 +1,4 @@
-// Every environment variable that this room reads. Flags and their twins live in Settings.
+// Every environment variable that Telemetry and the exporter read. Flags and their twins live in Settings.
 
 /// Names of environment variables for tracing, metrics and logs.
 package enum EnvironmentName {
@@ -22,20 +22,10 @@ package enum EnvironmentName {
   package static let batchScheduleDelay = "OTEL_BSP_SCHEDULE_DELAY"
   package static let batchExportTimeout = "OTEL_BSP_EXPORT_TIMEOUT"
 
-  // Sampling.
-  package static let tracesSampler = "OTEL_TRACES_SAMPLER"
-  package static let tracesSamplerArgument = "OTEL_TRACES_SAMPLER_ARG"
-  /// Dynamo's short form: a ratio, parent-based.
-  package static let tracesSampleRatio = "OTEL_TRACES_SAMPLE_RATIO"
-  package static let traceTrust = "DYN_TRACE_TRUST"
-  package static let traceShape = "DYN_TRACE_SHAPE"
-  package static let traceSystemRoutes = "DYN_TRACE_SYSTEM_ROUTES"
-
   // Logs.
   package static let log = "DYN_LOG"
   package static let loggingJSONL = "DYN_LOGGING_JSONL"
   package static let loggingConsoleFormat = "DYN_LOGGING_CONSOLE_FORMAT"
-  package static let logUseLocalTimeZone = "DYN_LOG_USE_LOCAL_TZ"
 
   // Metrics: each is followed by MIN, MAX or COUNT.
   package static let metricsRequestDuration = "DYN_METRICS_REQUEST_DURATION_"
