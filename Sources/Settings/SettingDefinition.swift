@@ -114,6 +114,7 @@ package struct ForeignFlag: Sendable {
 
 /// Everything that a program's command line, environment and configuration file may hold.
 package struct SettingsTable: Sendable {
+  /// A word that may come first on the command line, and what it does.
   package struct Subcommand: Sendable {
     package let name: String
     package let help: String

@@ -315,7 +315,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
 
   // MARK: ServerExchange
 
-  package var outputIsFull: Bool { socket.isFull }
+  package var outputIsFull: Bool { socket.checkFull() }
 
   package var peerDescription: String { socket.peerDescription }
 

@@ -76,8 +76,12 @@ package final class StreamSocket: EventHandler, TickHandler {
     }
   }
 
-  /// True while unsent output is above the high watermark.
-  package var isFull: Bool { output.count > Self.highWatermark }
+  /// Whether unsent output is above the high watermark. Whoever is told so hears `drained` once it is low again.
+  package func checkFull() -> Bool {
+    guard output.count > Self.highWatermark else { return false }
+    wasFull = true
+    return true
+  }
 
   /// Gets output ready to be appended to.
   @inlinable
@@ -257,11 +261,7 @@ package final class StreamSocket: EventHandler, TickHandler {
       handler?.flushed()
       return
     }
-    if isFull {
-      wasFull = true
-    } else if wasFull, output.count < Self.lowWatermark {
-      becomeDrained()
-    }
+    if wasFull, output.count < Self.lowWatermark { becomeDrained() }
     handler?.stalled()
   }
 
