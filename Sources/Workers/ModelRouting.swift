@@ -60,11 +60,6 @@ package final class ModelRouting: @unchecked Sendable {
     }
   }
 
-  /// A connect to this worker failed: what was predicted of its cache may be gone.
-  func forgetPredictions(of worker: UInt64) {
-    locked { router.forgetPredictions(worker: worker, now: Machine.monotonicNanoseconds) }
-  }
-
   /// Takes the model's ready workers: new ones join, those that are gone leave in one step. Called before the snapshot
   /// that holds them is published, so that no loop names a worker that the router has not heard of.
   package func workersChanged(_ workers: [Worker]) {

@@ -63,11 +63,16 @@ enum FrontendProcess {
       var configuration = FrontendConfiguration(settings, processors: Machine.processorCount)
       configuration.tracing.hasContext = telemetry.hasTraceContext
       configuration.tracing.recordsSpans = telemetry.recordsSpans
-      let frontend = try Frontend(
-        configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
-        routeSpanName: settings.string("router-mode") == "kv"
-          ? SpanName.kvRouteRequest : SpanName.routeRequest,
-        buckets: MetricBuckets(environment: environment))
+      let frontend: Frontend
+      do throws(SystemError) {
+        frontend = try Frontend(
+          configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
+          routeSpanName: settings.string("router-mode") == "kv"
+            ? SpanName.kvRouteRequest : SpanName.routeRequest,
+          buckets: MetricBuckets(environment: environment))
+      } catch {
+        throw StartError("cannot listen on \(configuration.host):\(configuration.port): \(error)")
+      }
       try frontend.run()
       return 0
     } catch {
