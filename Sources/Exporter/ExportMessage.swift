@@ -67,8 +67,9 @@ struct SpanSlice {
 package struct ExportMessageLimits: Sendable {
   /// Spans in a message.
   package var spansMax = 2_048
-  /// Bytes of span entries at which a message is full; one batch that is larger still goes alone.
-  package var bytesAimed = 512 << 10
+  /// Bytes of span entries at which a message is full; one batch that is larger still goes alone. Below the size from
+  /// which malloc maps fresh pages for each block: clearing those cost more than the sending.
+  package var bytesAimed = 112 << 10
   /// Bytes of span entries that a message may hold at all: receivers refuse messages over 4 MiB.
   package var bytesMax = 4 << 20 - 64 << 10
 
