@@ -1,4 +1,4 @@
-"""20,000 requests through two workers with every span exported: no error, nothing dropped, memory flat."""
+"""Tens of thousands of requests through two workers, every span exported: no error, nothing dropped, memory flat."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.processes import BIN, MODEL, chat, eventually, free_port, request
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 def resident(pid: int) -> float:
@@ -30,10 +30,13 @@ def load(port: int, requests: int, seed: int) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
-def test_soak(stack):
+@pytest.mark.parametrize("requests", [20_000, pytest.param(200_000, marks=pytest.mark.full)])
+def test_soak(stack, requests):
     sink_port, stats_port = free_port(), free_port()
     sink = stack.server("sink", ["dynamo-bench", "sink", "--port", str(sink_port), "--stats-port", str(stats_port)], stack.env(), sink_port)
     env = {
+        # What the router remembers of prompts grows to its bound, and is meant to: a low bound is reached in the warm-up.
+        "DYN_ROUTER_INDEX_LIMIT_MB": 1,
         "OTEL_EXPORT_ENABLED": "true",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink_port}",
         "DYN_LOGGING_JSONL": None,
@@ -44,17 +47,18 @@ def test_soak(stack):
     eventually("both known", lambda: frontend.get("/health")[2].count(b'"instance_id"') >= 2)
     load(frontend.port, 10_000, seed=1)
     warm = resident(frontend.child.pid)
-    load(frontend.port, 20_000, seed=2)
+    load(frontend.port, requests, seed=2)
     assert frontend.post("/v1/chat/completions", chat())[0] == 200
-    after = resident(frontend.child.pid)
-    assert after <= warm * 1.1 + 2, f"{warm:.1f} MiB after 10,000 requests, {after:.1f} MiB after 30,000"
 
     def books():
         made, sent, dropped = frontend.metrics().books()
         return made == sent + dropped and (made, sent, dropped)
 
     made, sent, dropped = eventually("the books balance", books, timeout=60)
-    assert dropped == 0 and made >= 30_000 * 3
+    assert dropped == 0 and made >= (10_000 + requests) * 3
+    after = resident(frontend.child.pid)
+    print(f"resident: {warm:.1f} MiB, then {after:.1f} MiB")
+    assert after <= warm * 1.1 + 2, f"{warm:.1f} MiB after 10,000 requests, {after:.1f} MiB after {requests:,} more"
     received = json.loads(request(stats_port, "GET", "/stats")[2])["spans"]
     assert received >= sent, "the sink has the frontend's spans, and the workers' besides"
     assert sink.alive()
