@@ -22,6 +22,8 @@ final class Attempt: ClientExchangeHandler {
   private(set) var outcome: RequestOutcome?
   /// Short constant class of the failure, for `error.type`.
   private(set) var errorType: StaticString?
+  /// Names the caller's id at this worker while it is in flight there; 0 for none.
+  var claim: UInt64 = 0
   /// Status of the worker's final head; 0 before it came.
   var status = 0
   var connection: HTTP1ClientConnection?

@@ -41,7 +41,7 @@ extension InferenceExchange {
     output.append(forwardedFields.readable)
     output.append("x-request-id: " as StaticString)
     identity.xRequestID.withUnsafeBytes { output.append($0) }
-    if !attempt.worker.isDynamoWorker, attempt.number > 1 { appendRetrySuffix(to: &output) }
+    if needsOwnName(attempt) { appendSuffix(to: &output) }
     output.append("\r\nrequest-id: " as StaticString)
     output.append(identity.requestID)
     output.append("\r\n" as StaticString)
@@ -62,7 +62,16 @@ extension InferenceExchange {
   }
 
   /// A bare engine keys its requests by `x-request-id` (vLLM): a second one must not meet the first there.
-  private func appendRetrySuffix(to output: inout ByteBuffer) {
+  private func needsOwnName(_ attempt: Attempt) -> Bool {
+    guard !attempt.worker.isDynamoWorker else { return false }
+    if attempt.number > 1 { return true }
+    // Ids that were made here are never equal.
+    guard identity.isCallers, let model else { return false }
+    attempt.claim = identity.xRequestID.withUnsafeBytes { XXH3.hash($0, seed: attempt.worker.id) }
+    return !model.routing.claim(attempt.claim)
+  }
+
+  private func appendSuffix(to output: inout ByteBuffer) {
     output.append(UInt8(ascii: "-"))
     let bits = UInt32(truncatingIfNeeded: service.loop.random.next())
     for shift in stride(from: UInt32(28), through: 0, by: -4) {
@@ -84,7 +93,7 @@ extension InferenceExchange {
     }
     attempt.end(verdict.outcome, verdict.errorType)
     guard case .dispatched = phase else {
-      breakResponse(verdict)
+      breakResponse(error: verdict.error, outcome: verdict.outcome)
       return
     }
     switch failure {

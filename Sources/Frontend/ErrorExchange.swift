@@ -33,7 +33,7 @@ final class ErrorExchange: ServerExchangeHandler {
     let tracing = service.configuration.tracing
     trace =
       tracing.hasContext
-      ? RequestTrace(head.fields, sampler: tracing.sampler, random: &service.loop.random) : nil
+      ? RequestTrace(head.fields, configuration: tracing, random: &service.loop.random) : nil
     parsed = service.loop.now
     wall = service.loop.system.wallNanoseconds()
     method = head.method

@@ -16,6 +16,19 @@ extension InferenceExchange {
     answer(error, outcome: error.status < 500 ? .rejected : .unavailable)
   }
 
+  /// The drain's deadline passed: a stream says so in-band, a request without an answer gets 503, the rest is cut.
+  func stopping() {
+    attempt?.cancel(.cancelled, "engine_shutdown")
+    switch phase {
+    case .reading, .dispatched:
+      answer(.draining(), outcome: .unavailable)
+    case .relaying:
+      breakResponse(error: .draining(), outcome: .unavailable)
+    case .answered, .ended:
+      break
+    }
+  }
+
   /// Answers with `error` where nothing was sent yet.
   func answer(_ error: APIError, outcome: RequestOutcome) {
     guard !isAnswered else { return }

@@ -119,6 +119,10 @@ package final class Frontend {
     _ = close(listener)
   }
 
+  fileprivate func announceCut() {
+    for server in servers { onLoop(server) { $0.announceCut() } }
+  }
+
   fileprivate func cutOpenRequests() {
     logger.warning("drain deadline passed", metadata: ["cut_requests": "\(shared.loads.openRequests)"])
     for server in servers { onLoop(server) { $0.cutAll() } }
@@ -165,7 +169,10 @@ private final class Upkeep: TimerHandler {
 
 /// Walks a frontend down: grace, refusal, waiting for open requests, the cut, the stop.
 private final class Drain: TimerHandler {
-  private enum Step { case grace, waiting, cut }
+  private enum Step { case grace, waiting, lastWords, cut }
+
+  /// How long callers have to take the in-band error of a stream that is cut.
+  private static let lastWordsTime = 100 * millisecond
 
   private let frontend: Frontend
   private let loop: EventLoop
@@ -187,6 +194,17 @@ private final class Drain: TimerHandler {
       deadline = loop.now + frontend.drainTimeout
       step = .waiting
     case .waiting:
+      if frontend.shared.loads.openRequests == 0 {
+        frontend.stopLoops()
+        return
+      }
+      if loop.now >= deadline {
+        frontend.announceCut()
+        deadline = loop.now + Self.lastWordsTime
+        step = .lastWords
+      }
+    case .lastWords:
+      // Streams that could be told are finished by now; what is left has a caller that does not read.
       if frontend.shared.loads.openRequests == 0 {
         frontend.stopLoops()
         return

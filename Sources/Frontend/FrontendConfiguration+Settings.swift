@@ -27,6 +27,8 @@ extension FrontendConfiguration {
     drainTimeout = settings.duration("DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS")
     initialWorkers = settings.int("router-min-initial-workers")
     tracing.sampler = Sampler(settings)
+    // There is no list of trusted peers yet, so nobody is one.
+    tracing.trustsCallers = settings.string("DYN_TRACE_TRUST") == "always"
     readServerLimits(settings)
     readClientLimits(settings)
   }
@@ -54,7 +56,7 @@ extension FrontendConfiguration {
 
   /// Settings that are understood and have no effect in this version; each that was given earns one warning.
   private static let withoutEffect = [
-    "admin-listen", "prefill-worker", "model-path", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE", "DYN_TRACE_TRUST",
+    "admin-listen", "prefill-worker", "model-path", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE",
     "DYN_TRACE_SYSTEM_ROUTES", "DYN_LOGGING_SPAN_EVENTS", "DYN_LOG_USE_LOCAL_TZ",
   ]
 

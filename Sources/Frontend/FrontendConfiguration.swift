@@ -44,6 +44,8 @@ package struct TracingConfiguration: Sendable {
   /// Spans are recorded and published.
   package var recordsSpans = false
   package var sampler = Sampler.parentBasedAlwaysOn
+  /// Whether a caller's span becomes the parent of ours; else each request begins a trace and links to it.
+  package var trustsCallers = true
 
   package init() {}
 }

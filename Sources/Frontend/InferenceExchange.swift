@@ -82,8 +82,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     trace =
       service.configuration.tracing.hasContext
-      ? RequestTrace(
-        head.fields, sampler: service.configuration.tracing.sampler, random: &service.loop.random)
+      ? RequestTrace(head.fields, configuration: service.configuration.tracing, random: &service.loop.random)
       : nil
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics

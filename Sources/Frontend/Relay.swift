@@ -164,7 +164,8 @@ extension InferenceExchange {
         takeStreamSummary()
         guard relay.sawDone || relay.sawError || relay.hasFinished else {
           attempt.end(.workerDisconnected, "stream_incomplete")
-          breakResponse(FailureVerdict(.broken))
+          let verdict = FailureVerdict(.broken)
+          breakResponse(error: verdict.error, outcome: verdict.outcome)
           return
         }
       } else if !answer.isEmpty {
@@ -196,17 +197,17 @@ extension InferenceExchange {
   }
 
   /// The worker broke after the response had begun. A stream says so in-band; anything else can only be cut.
-  func breakResponse(_ verdict: FailureVerdict) {
+  func breakResponse(error: APIError, outcome: RequestOutcome) {
     guard case .relaying = phase else { return }
-    outcome = verdict.outcome
-    errorCode = verdict.error.code
+    self.outcome = outcome
+    errorCode = error.code
     phase = .answered
     guard isEventStream else {
       exchange.abort(.failed(.truncated))
       return
     }
     var events = ByteBuffer(capacity: 256)
-    verdict.error.writeEvents(into: &events)
+    error.writeEvents(into: &events)
     exchange.send(events.readable)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
   }

@@ -18,7 +18,7 @@ struct RequestIdentity {
   let isCallers: Bool
 
   init(_ fields: HeaderFields, random: inout Xoshiro256) {
-    requestID = UUID(using: &random)
+    requestID = fields.first(.requestID).flatMap { UUID($0) } ?? UUID(using: &random)
     let count = fields.count(of: .xRequestID)
     if count == 1, let value = fields.first(.xRequestID), Self.isFit(value) {
       xRequestID = Array(value)
@@ -50,13 +50,17 @@ struct RequestTrace {
   let remoteParent: UInt64
   /// The caller's `tracestate`, validated; empty when there is none.
   let traceState: [UInt8]
+  /// The caller's span where it is not trusted to be the parent: linked instead.
+  let linked: SpanContext?
 
-  init(_ fields: HeaderFields, sampler: Sampler, random: inout Xoshiro256) {
+  init(_ fields: HeaderFields, configuration: TracingConfiguration, random: inout Xoshiro256) {
+    let sampler = configuration.sampler
     var parent: SpanContext?
     if let value = fields.first(.traceparent) {
       parent = TraceParent.parse(value, fieldCount: fields.count(of: .traceparent))
     }
-    if let parent {
+    linked = configuration.trustsCallers ? nil : parent
+    if let parent, configuration.trustsCallers {
       let sampled = sampler.samples(parent.traceID, parent: parent.isSampled)
       root = parent.child(using: &random).sampled(sampled)
       remoteParent = parent.spanID

@@ -26,6 +26,7 @@ extension InferenceExchange {
       parentIsRemote: trace.remoteParent != 0, kind: .server, start: times.wallTime(times.began),
       traceState: state)
     writeIdentity(&spans)
+    if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attribute(AttributeName.httpRequestMethod, "POST")
     spans.attribute(AttributeName.httpRoute, endpoint.path)
     spans.attribute(AttributeName.urlPath, endpoint.path)

@@ -81,6 +81,7 @@ extension InferenceExchange {
   /// An attempt ended: nothing of it is load any more, and what the engine said of its cache is learnt.
   func release(_ attempt: Attempt) {
     guard let model else { return }
+    if attempt.claim != 0 { model.routing.unclaim(attempt.claim) }
     let served = attempt.status >= 200 && attempt.status < 300
     model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,

@@ -44,6 +44,8 @@ package protocol ServerExchangeHandler: AnyObject {
   func receivedEnd()
   /// Output fell below the low watermark.
   func drained()
+  /// The server's drain is over its deadline: last words may be sent now, then the exchange is cut.
+  func stopping()
   /// The exchange is over, exactly once: `complete` when the kernel took the last byte.
   func ended(_ end: EndOfStream)
 }
@@ -66,6 +68,10 @@ package struct Refusal: Sendable {
 
   static let headTimeout = Refusal(status: 408, message: "request head took too long")
   static let bodyTimeout = Refusal(status: 408, message: "request body took too long")
+}
+
+extension ServerExchangeHandler {
+  package func stopping() {}
 }
 
 /// Takes requests from connections.

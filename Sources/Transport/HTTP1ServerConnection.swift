@@ -455,6 +455,9 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     if case .head = phase, headBegan == 0, socket.unconsumedCount == 0 { close() }
   }
 
+  /// Tells the exchange under way, if any, that it is about to be cut.
+  func announceCut() { handler?.stopping() }
+
   private func close() {
     guard isOpen else { return }
     phase = .closed

@@ -173,6 +173,11 @@ package final class HTTPServer: EventHandler, TimerHandler {
     for connection in connections.values { connection.drain() }
   }
 
+  /// Lets every exchange that is still open say its last words.
+  package func announceCut() {
+    for connection in connections.values { connection.announceCut() }
+  }
+
   /// Cuts what is left after a drain; each exchange ends as failed by shutdown.
   package func cutAll() {
     for connection in connections.values { connection.abort(.failed(.shutdown)) }

@@ -16,6 +16,8 @@ package final class ModelRouting: @unchecked Sendable {
   private var router: Router
   private var estimate = TokenEstimate()
   private let lockWait: Histogram?
+  /// Request ids in flight, as hashes; as many at most as there are requests.
+  private var claims: [UInt64: Int] = [:]
 
   /// - Parameter lockWait: where waits for the lock are observed, in seconds.
   package init(options: RoutingOptions, lockWait: Histogram? = nil) {
@@ -57,6 +59,22 @@ package final class ModelRouting: @unchecked Sendable {
     locked {
       router.forgetPredictions(worker: worker, now: now)
       router.refuse(worker: worker, .ejected, until: time)
+    }
+  }
+
+  /// Notes that a caller's request id is in flight at a worker; false when it is already. `key` stands for the pair.
+  package func claim(_ key: UInt64) -> Bool {
+    locked {
+      claims[key, default: 0] += 1
+      return claims[key] == 1
+    }
+  }
+
+  /// Ends a ``claim(_:)``.
+  package func unclaim(_ key: UInt64) {
+    locked {
+      guard let count = claims[key] else { return }
+      claims[key] = count > 1 ? count - 1 : nil
     }
   }
 
