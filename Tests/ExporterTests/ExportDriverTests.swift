@@ -80,7 +80,7 @@ struct ExportTimingTests {
   }
 
   @Test func messagesAreCutByBytes() throws {
-    let rig = try Rig()
+    let rig = try Rig { $0.message.bytesAimed = 512 << 10 }
     rig.answers = [.stall]
     rig.publish(512, spanBytes: 100)
     try rig.settle()
