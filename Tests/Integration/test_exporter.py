@@ -62,10 +62,10 @@ def test_stalled_receiver_delays_no_request(stack, receiver, upstream):
 
 
 def test_full_queue_drops_and_counts_while_the_receiver_stalls(stack, receiver, upstream):
-    env = {"OTEL_BSP_MAX_QUEUE_SIZE": 32, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 16}
+    env = {"OTEL_BSP_MAX_QUEUE_SIZE": 128, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 16}
     frontend = stack.frontend("--worker", upstream.url, receiver=receiver, env=env)
     receiver.stall()
-    serve(frontend, 10, prefix="first")
+    serve(frontend, 5, prefix="first")
     receiver.wait_calls()
     serve(frontend, 100)
     full = eventually(
