@@ -121,7 +121,7 @@ let package = Package(
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
-    tests("Frontend", ["EventLoop", "OpenAI", "Telemetry", "Base"]),
+    tests("Frontend", ["Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Base"]),
     tests(
       "WorkerServer",
       [

@@ -118,7 +118,9 @@ extension InferenceExchange {
     spans.attribute(AttributeName.candidateDecodeBlocks, decision.activeBlocks)
     spans.attribute(AttributeName.candidatePrefillTokens, decision.prefillTokens)
     spans.attribute(AttributeName.candidateCosts, decision.costs)
-    spans.attribute(AttributeName.candidateRefusals, decision.refusals)
+    if decision.refusals.contains(where: { !$0.isEmpty }) {
+      spans.attribute(AttributeName.candidateRefusals, decision.refusals)
+    }
     spans.end(at: times.wallTime(times.selected))
   }
 }
