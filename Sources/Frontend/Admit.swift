@@ -8,6 +8,9 @@ internal import Telemetry
 internal import Transport
 
 extension InferenceExchange {
+  /// Bytes by which a body takes of the memory that all bodies share.
+  static let bodyStep = 64 * 1024
+
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
     metrics.entered()
@@ -26,11 +29,8 @@ extension InferenceExchange {
         refuse(.bodyTooLarge(limitBytes: limit))
         return
       }
-      guard reserveBody(length) else {
-        refuse(.overloaded(status: service.configuration.overloadStatus))
-        return
-      }
-      _ = body.reserve(length)
+      // Memory is counted as bytes come: a promise of a large body alone must not keep others out.
+      _ = body.reserve(min(length, Self.bodyStep))
     }
     keepFields(head.fields)
   }
@@ -71,7 +71,7 @@ extension InferenceExchange {
       refuse(.bodyTooLarge(limitBytes: limit))
       return
     }
-    guard total <= bodyMemory || reserveBody(total - bodyMemory) else {
+    guard total <= bodyMemory || reserveBody(max(total - bodyMemory, Self.bodyStep)) else {
       refuse(.overloaded(status: service.configuration.overloadStatus))
       return
     }

@@ -16,6 +16,11 @@ extension InferenceExchange {
   /// Sends the request to `worker`, where it is booked; on a new connection when `fresh`.
   func dispatch(to worker: Worker, booking: Booking, fresh: Bool) {
     phase = .dispatched
+    // What an earlier attempt's head said is not this one's.
+    status = 0
+    isEventStream = false
+    lengthOfAnswer = nil
+    responseFields.removeAll()
     let span = trace.map { $0.request.child(using: &service.loop.random) }
     let attempt = Attempt(
       number: attempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
@@ -112,14 +117,13 @@ extension InferenceExchange {
     service.reports.connectFailed(worker.id)
   }
 
-  /// Asks a worker that was not asked yet; false when there is none or enough were asked.
+  /// Asks a worker that was not asked yet; false when there is none that may be chosen or enough were asked.
   func retryElsewhere() -> Bool {
     let tried = attempts.map(\.worker.id)
     guard Set(tried).count < Self.workersTriedMax, let model,
-      model.workers.contains(where: { !tried.contains($0.id) })
+      latest(model).workers.contains(where: { !tried.contains($0.id) })
     else { return false }
-    selectWorker(excluding: tried)
-    return true
+    return selectWorker(excluding: tried, orRefuse: false)
   }
 }
 

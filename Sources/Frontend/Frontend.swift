@@ -84,7 +84,9 @@ package final class Frontend {
   /// one ends the process at once with status 70.
   package func run() throws(SystemError) {
     let main = loops[0]
-    let signals = try SignalSource([SIGTERM, SIGINT], on: main) { [unowned self] number in received(number) }
+    let signals = try SignalSource([SIGTERM, SIGINT, SIGHUP], on: main) { [unowned self] number in
+      received(number)
+    }
     for index in 1..<max(1, loops.count) {
       let loop = LoopRunner(loops[index])
       threads.append(try Thread(name: "loop-\(index)") { loop.run() })
@@ -101,6 +103,10 @@ package final class Frontend {
   }
 
   private func received(_ signal: Int32) {
+    if signal == SIGHUP {
+      logger.warning("SIGHUP: reload is not built in yet; restart to read the configuration again")
+      return
+    }
     guard drainBegan == nil else {
       logger.warning("stopping at once: second signal")
       _exit(70)
@@ -115,8 +121,15 @@ package final class Frontend {
 
   fileprivate func stopAccepting() {
     shared.beginRefusing()
-    for server in servers { onLoop(server) { $0.drain() } }
-    _ = close(listener)
+    // The last loop to leave closes the listener: before that its number must not be given to another socket.
+    let remaining = Countdown(servers.count)
+    let listener = listener
+    for server in servers {
+      onLoop(server) { server in
+        server.drain()
+        if remaining.decrement() == 0 { _ = close(listener) }
+      }
+    }
   }
 
   fileprivate func announceCut() {
@@ -138,6 +151,15 @@ package final class Frontend {
     let bound = LoopBound(server, of: server.loop)
     server.loop.mailbox.submit { loop in work(bound.open(on: loop)) }
   }
+}
+
+/// Counts loops that still have something to do.
+private final class Countdown: Sendable {
+  private let left: Atomic<Int>
+
+  init(_ count: Int) { left = Atomic(count) }
+
+  func decrement() -> Int { left.subtract(1, ordering: .acquiringAndReleasing).newValue }
 }
 
 /// Takes a loop to the thread that runs it. Unchecked: nothing touches the loop between the hand-over and `run`.

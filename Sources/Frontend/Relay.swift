@@ -16,6 +16,13 @@ extension InferenceExchange {
 
   func workerResponded(_ attempt: Attempt, _ head: ResponseHead) {
     attempt.status = head.status
+    if case .relaying = phase {
+      // The response began with a comment while this worker was silent: a refusal can only be told in-band.
+      guard !(200..<300).contains(head.status) else { return }
+      attempt.cancel(.error, "backend_error")
+      breakResponse(error: .badGateway("it answered with status \(head.status)"), outcome: .error)
+      return
+    }
     status = head.status
     if head.status == 401 || head.status == 403 {
       // Our key, not the caller's, was refused.
@@ -70,10 +77,13 @@ extension InferenceExchange {
   /// Sends the head that was composed, completed with what is known now.
   private func commit() {
     phase = .relaying
-    loop.cancel(silence)
+    // A stream may fall silent again; the timer finds out by itself.
+    if !isEventStream { loop.cancel(silence) }
     appendIdentityFields(to: &responseFields)
     let fields = responseFields.readable
-    if let length = lengthOfAnswer, !isEventStream {
+    if status == 204 || status == 304 {
+      exchange.respond(status: status, fields: fields, body: .none)
+    } else if let length = lengthOfAnswer, !isEventStream {
       exchange.respond(status: status, fields: fields, body: .length(length))
     } else {
       exchange.respond(status: status, fields: fields, body: .stream)
@@ -114,7 +124,7 @@ extension InferenceExchange {
   }
 
   private func relayWhole(_ bytes: UnsafeRawBufferPointer) {
-    if times.firstToken == 0 {
+    if times.firstToken == 0, (200..<300).contains(status) {
       times.firstToken = loop.now
       metrics.firstToken(after: loop.now - times.began)
       routeFirstToken()
@@ -162,7 +172,7 @@ extension InferenceExchange {
       if isEventStream {
         relay.flush(to: exchange)
         takeStreamSummary()
-        guard relay.sawDone || relay.sawError || relay.hasFinished else {
+        guard relay.isBlind || relay.sawDone || relay.sawError || relay.hasFinished else {
           attempt.end(.workerDisconnected, "stream_incomplete")
           let verdict = FailureVerdict(.broken)
           breakResponse(error: verdict.error, outcome: verdict.outcome)
@@ -237,7 +247,7 @@ extension InferenceExchange {
     switch phase {
     case .dispatched where (200..<300).contains(status) && isEventStream:
       commit()
-    case .relaying where isEventStream && lastEvent + delay <= loop.now:
+    case .relaying where isEventStream && !relay.isBlind && lastEvent + delay <= loop.now:
       break
     case .dispatched, .relaying:
       loop.arm(silence, at: max(lastEvent, loop.now) + delay, self)

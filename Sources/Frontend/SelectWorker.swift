@@ -12,36 +12,42 @@ extension InferenceExchange {
   /// How long a worker that refused a connect is left out before its probes say otherwise.
   static let exclusionTime: Nanoseconds = second
 
-  /// Chooses a worker and dispatches to it; refuses when there is none. `failed` were tried already.
-  func selectWorker(excluding failed: [UInt64]) {
-    guard let model else { return }
+  /// Chooses a worker and dispatches to it. Where none may be chosen the request is refused, or false is returned when
+  /// the caller of this has a better answer. `failed` were tried already.
+  @discardableResult
+  func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
+    guard let model else { return false }
     hashPrompt(model)
     var request = RoutingRequest(
       chain: service.blocks.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.explains = isRecorded
     for worker in failed { request.excluded.append((worker, .tried)) }
-    let began = loop.now
     let decision = service.decision
-    let result = model.routing.select(request, now: began, random: &service.loop.random, into: decision)
+    let result = model.routing.select(
+      request, now: loop.now, random: &service.loop.random, into: decision)
     times.selected = loop.system.monotonicNanoseconds()
+    recordDecision(decision, model)
     switch result {
     case .chosen:
-      guard let worker = model.worker(decision.worker) else {
-        // It left between the snapshot and the decision; the next snapshot will agree with the router.
+      guard let worker = model.worker(decision.worker) ?? latest(model).worker(decision.worker) else {
+        // The router knows a worker that this loop has not heard of yet.
         model.routing.free(
-          decision.booking, served: false, now: began, bytes: 0, promptTokens: nil, cachedTokens: nil)
-        refuse(.noWorkers(model: model.name))
-        return
+          decision.booking, served: false, now: loop.now, bytes: 0, promptTokens: nil, cachedTokens: nil)
+        return selectWorker(excluding: failed + [decision.worker], orRefuse: refuses)
       }
-      recordDecision(decision, model)
       dispatch(to: worker, booking: decision.booking, fresh: false)
+      return true
     case .allBusy:
-      recordDecision(decision, model)
-      refuse(.overloaded(status: service.configuration.overloadStatus))
+      if refuses { refuse(.overloaded(status: service.configuration.overloadStatus)) }
     case .noWorkers, .allRefused:
-      recordDecision(decision, model)
-      refuse(.noWorkers(model: model.name))
+      if refuses { refuse(.noWorkers(model: model.name)) }
     }
+    return false
+  }
+
+  /// The model in this loop's present snapshot: a request outlives snapshots, and workers join meanwhile.
+  func latest(_ model: ServedModel) -> ServedModel {
+    service.workers.models.first { $0.routing === model.routing } ?? model
   }
 
   /// Cuts the canonical prompt into blocks of this model's size and chains their hashes (KV mode only).

@@ -14,7 +14,8 @@ struct StreamRelay: ~Copyable {
   private var scanner = SSEScanner()
   private var inspector = ChunkInspector()
   private var tail = ByteBuffer()
-  private var isBlind = false
+  /// True once an event was too long to follow.
+  private(set) var isBlind = false
   /// Whether a usage-only chunk was asked for by us and not by the caller.
   var withholdsUsage = false
   /// Token-bearing chunks so far.

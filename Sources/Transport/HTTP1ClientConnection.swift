@@ -105,6 +105,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     do {
       let descriptor = try pool.dial(upstream.addresses[addressIndex])
       let socket = StreamSocket(descriptor, on: loop, connecting: true)
+      socket.reportsEndWhilePaused = false
       self.socket = socket
       try socket.start(self)
       loop.arm(timer, at: loop.now + pool.limits.connectTimeout, self)
@@ -240,6 +241,10 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     loop.cancel(timer)
     if keepAlive, let socket, socket.output.isEmpty {
       phase = .idle
+      if paused {
+        paused = false
+        socket.resumeReading()
+      }
       idleSince = loop.now
       pool.keep(self)
     } else {

@@ -221,6 +221,8 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   private var lingerAfterFlush = false
+  /// The caller sends no more, so that there is nothing to linger for.
+  private var closesAfterFlush = false
 
   // MARK: Socket events
 
@@ -228,10 +230,19 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
 
   package func peerClosed() {
     switch phase {
-    case .head, .lingering, .closed:
+    case .head, .closed:
       close()
+    case .lingering:
+      // The answer may still be on its way out: it goes first.
+      if socket.output.isEmpty { close() } else { closesAfterFlush = true }
     case .body:
-      end(.cancelled)
+      if responseFinished {
+        keepAlive = false
+        closesAfterFlush = true
+        if socket.output.isEmpty { complete() }
+      } else {
+        end(.cancelled)
+      }
     case .responding:
       if responseFinished {
         // Everything was said: let the kernel take it, then close.
@@ -258,7 +269,9 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     case .body:
       if responseFinished { complete() }
     case .lingering:
-      if lingerAfterFlush {
+      if closesAfterFlush {
+        close()
+      } else if lingerAfterFlush {
         lingerAfterFlush = false
         socket.shutdownSending()
       }
@@ -427,7 +440,9 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     if handler != nil { server.requestEnded() }
     let requestIncomplete: Bool
     if case .body = phase { requestIncomplete = true } else { requestIncomplete = false }
-    if requestIncomplete || (!keepAlive && socket.unconsumedCount > 0) {
+    if closesAfterFlush {
+      close()
+    } else if requestIncomplete || (!keepAlive && socket.unconsumedCount > 0) {
       linger()
     } else if !keepAlive || server.isDraining {
       close()

@@ -43,6 +43,9 @@ package final class StreamSocket: EventHandler, TickHandler {
   /// What waits to be sent; append to it, then call ``wantsFlush()``.
   package var output = ByteBuffer()
   private var input = ByteBuffer()
+  /// Whether a FIN is told at once while reading is paused. A caller that leaves must be noticed; a worker's end comes
+  /// after its bytes.
+  package var reportsEndWhilePaused = true
   private var connecting: Bool
   private var writable: Bool
   private var flushQueued = false
@@ -147,7 +150,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   package func endOfTick() {
     flushQueued = false
     guard !isClosed else { return }
-    if !output.isEmpty, writable { flush() }
+    if output.isEmpty { handler?.flushed() } else if writable { flush() }
     guard !isClosed, !readPaused else { return }
     if !input.isEmpty { deliver(appended: UnsafeRawBufferPointer(start: nil, count: 0)) }
     if readPending, !readPaused, !isClosed { read(toEnd: peerDone) }
@@ -172,7 +175,7 @@ package final class StreamSocket: EventHandler, TickHandler {
     guard !readPaused else {
       readPending = true
       // The caller left in the middle of its request: that must not wait until its input is read.
-      if ended { reportPeerClosed() }
+      if ended, reportsEndWhilePaused { reportPeerClosed() }
       return
     }
     readPending = false
@@ -190,7 +193,7 @@ package final class StreamSocket: EventHandler, TickHandler {
       budget -= count
       if readPaused || budget <= 0 {
         readPending = true
-        if !readPaused { wantsFlush() } else if peerDone { reportPeerClosed() }
+        if !readPaused { wantsFlush() } else if peerDone, reportsEndWhilePaused { reportPeerClosed() }
         return
       }
       // A short read means that the socket is empty, unless the peer's end came with the same event.

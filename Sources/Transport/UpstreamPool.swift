@@ -26,6 +26,8 @@ package struct Upstream: Sendable {
 /// The idle connections of one loop to one worker, the last used on top.
 final class UpstreamShelf {
   var connections: [HTTP1ClientConnection] = []
+  /// The worker left: what comes back is closed.
+  var isForgotten = false
 }
 
 /// The pool of one loop. Loop-confined.
@@ -81,6 +83,7 @@ package final class UpstreamPool: TimerHandler {
   package func forget(_ upstream: UInt64) {
     guard let shelf = shelves.removeValue(forKey: upstream) else { return }
     let connections = shelf.connections
+    shelf.isForgotten = true
     shelf.connections = []
     for connection in connections { connection.close() }
   }
@@ -95,7 +98,7 @@ package final class UpstreamPool: TimerHandler {
   package var idleCount: Int { shelves.values.reduce(0) { $0 + $1.connections.count } }
 
   func keep(_ connection: HTTP1ClientConnection) {
-    guard connection.shelf.connections.count < limits.idleMax else {
+    guard !connection.shelf.isForgotten, connection.shelf.connections.count < limits.idleMax else {
       connection.close()
       return
     }

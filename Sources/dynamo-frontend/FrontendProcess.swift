@@ -17,7 +17,7 @@ enum FrontendProcess {
   /// 0 after an orderly end, 1 when it could not start, 2 for a bad command line.
   static func run(_ arguments: [String]) -> Int32 {
     // Before any thread exists: threads inherit the mask, and signals come by descriptor.
-    SignalSource.block([SIGTERM, SIGINT])
+    SignalSource.block([SIGTERM, SIGINT, SIGHUP])
     let environment = processEnvironment()
     do {
       let settings = try SettingsParser.parse(
