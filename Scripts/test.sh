@@ -97,7 +97,7 @@ for stage in "${stages[@]}"; do
   took=$((SECONDS - start))
   if [ "$status" -eq 0 ]; then
     # The closing lines of the test runners, warnings that were worth shouting, and the last words.
-    grep -E '^warning: |Test run with|^[=]+ .*(passed|failed|skipped).*[=]+$|^SKIPPED|^coverage' "$log" || tail -n 2 "$log"
+    grep -E '^warning: |Test run with|^[0-9]+ (passed|failed|skipped).* in [0-9.]+s|^SKIPPED|^coverage' "$log" || tail -n 2 "$log"
     summary+=("$(printf 'ok      %-12s %5d s' "$stage" "$took")")
   else
     failed=1

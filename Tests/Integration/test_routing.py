@@ -27,9 +27,9 @@ def two_static(stack, mode: str, receiver=None):
 
 def test_same_prefix_goes_to_the_same_worker_in_kv_mode(stack):
     frontend, workers = two_static(stack, "kv")
-    for group in range(6):
+    for group in range(24):  # a tie is broken at random: so many that both workers are drawn
         prefix = f"group {group} " + "shared words of the prompt " * 60
-        chosen = {worker_of(frontend, prefix + str(index)) for index in range(5)}
+        chosen = {worker_of(frontend, prefix + str(index)) for index in range(4)}
         assert len(chosen) == 1, "a cached prefix is worth more than an idle worker"
     assert all(worker.requests for worker in workers), "different prefixes use both workers"
 
