@@ -61,7 +61,8 @@ extension InferenceExchange {
     fields.append(traceparent: trace.root)
     fields.append("\r\nserver-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
-    appendTiming("route", from: times.decoded, to: times.selected, first: false, &fields)
+    appendTiming("preprocess", from: times.decoded, to: times.preprocessed, first: false, &fields)
+    appendTiming("route", from: times.preprocessed, to: times.selected, first: false, &fields)
     appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)
     fields.append("\r\n" as StaticString)
   }

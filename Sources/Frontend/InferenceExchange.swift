@@ -132,6 +132,8 @@ struct RequestTimes {
   let wall: UInt64
   var bodyRead: Nanoseconds = 0
   var decoded: Nanoseconds = 0
+  /// The prompt is cut into blocks.
+  var preprocessed: Nanoseconds = 0
   var selected: Nanoseconds = 0
   /// First token or, for a unary answer, its first body byte.
   var firstToken: Nanoseconds = 0

@@ -18,6 +18,8 @@ extension InferenceExchange {
   func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
     guard let model else { return false }
     hashPrompt(model)
+    times.preprocessed = loop.system.monotonicNanoseconds()
+    if failed.isEmpty { recordPreprocess() }
     var request = RoutingRequest(
       chain: service.blocks.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.explains = isRecorded
@@ -96,6 +98,19 @@ extension InferenceExchange {
 
   // MARK: The decision explained
 
+  /// Writes the span of what was done to the prompt before a worker could be chosen.
+  private func recordPreprocess() {
+    guard let trace, isRecorded else { return }
+    trace.traceState.withUnsafeBytes { state in
+      spans.begin(
+        name: SpanName.preprocess, context: trace.request.child(using: &service.loop.random),
+        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.bodyRead),
+        traceState: state)
+    }
+    spans.attribute(AttributeName.blockCount, prompt.blockCount)
+    spans.end(at: times.wallTime(times.preprocessed))
+  }
+
   /// Writes the decision's span, which ends now, into the request's slice.
   private func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
     guard let trace, isRecorded else { return }
@@ -103,7 +118,8 @@ extension InferenceExchange {
     trace.traceState.withUnsafeBytes { state in
       spans.begin(
         name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
-        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.decoded), traceState: state
+        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.preprocessed),
+        traceState: state
       )
     }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }

@@ -32,7 +32,7 @@ extension SettingsTable {
     SettingDefinition(
       "admin-listen", "DYN_ADMIN_LISTEN", .string, unset: "off", placeholder: "unix:PATH|HOST:PORT",
       group: "Server",
-      "Unix socket or loopback port for requests that change state."),
+      "Unix socket or loopback port for requests that change state. No effect in this version."),
     SettingDefinition(
       nil, "DYN_HTTP_LISTEN_BACKLOG", .integer(1...65535), fallback: "4096", group: "Server",
       "Connections that may wait to be accepted."),
@@ -56,11 +56,11 @@ extension SettingsTable {
       "Static OpenAI-compatible worker: http://host:port, or dns+http://name:port for one worker an address."),
     SettingDefinition(
       "prefill-worker", "DYN_PREFILL_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
-      "Static worker that only prefills."),
+      "Static worker that only prefills. No effect in this version."),
     SettingDefinition(
       "discovery-backend", "DYN_DISCOVERY_BACKEND", .choice(["file", "etcd", "kubernetes", "mem"]),
       fallback: "file", group: "Workers", olderFlags: ["store-kv"], olderEnvironment: ["DYN_STORE_KV"],
-      "Where workers that register themselves are found."),
+      "Where workers that register themselves are found; etcd and kubernetes are refused in this version."),
     SettingDefinition(
       nil, "DYN_FILE_KV", .string,
       unset:
@@ -71,7 +71,8 @@ extension SettingsTable {
       group: "Workers", "Only model to serve."),
     SettingDefinition(
       "model-path", "DYN_MODEL_PATH", .string, unset: "none", placeholder: "DIR", group: "Workers",
-      "Folder with the model's tokenizer and templates."),
+      "Folder with the model's tokenizer and templates. No effect in this version: prompts are routed by bytes."
+    ),
     SettingDefinition(
       "kv-cache-block-size", "DYN_KV_CACHE_BLOCK_SIZE", .integer(1...65536),
       unset: "as workers report, else 16",

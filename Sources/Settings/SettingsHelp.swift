@@ -15,7 +15,7 @@ extension SettingsTable {
     text += "\nGeneral\n"
     text += Self.row(
       "  --config FILE",
-      "Read KEY=VALUE lines under the environment's names; read again on SIGHUP. "
+      "Read KEY=VALUE lines under the environment's names. "
         + "Environment \(SettingsParser.configurationVariable).")
     text += Self.row("  -h, --help", "Print this text.")
     text += Self.row("  --version", "Print the version.")

@@ -73,16 +73,19 @@ extension SettingsTable {
       "Short for a parent-based ratio sampler."),
     SettingDefinition(
       nil, "DYN_TRACE_KEEP", .string, unset: "none", placeholder: "errors,retries,slow=SECONDS",
-      group: "Tracing", "Traces kept although the sampler said no."),
+      group: "Tracing", "Traces kept although the sampler said no. No effect in this version."),
     SettingDefinition(
       nil, "DYN_TRACE_SHAPE", .choice(["split", "dynamo"]), fallback: "split", group: "Tracing",
-      "dynamo merges the server span and http-request into one root named http-request."),
+      "dynamo merges the server span and http-request into one root named http-request. No effect in this version."
+    ),
     SettingDefinition(
       nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
-      group: "Tracing", "Whose traceparent becomes the parent; from others it becomes a link."),
+      group: "Tracing",
+      "Whose traceparent becomes the parent; from others it becomes a link. No peer can be named as trusted in this version."
+    ),
     SettingDefinition(
       nil, "DYN_TRACE_SYSTEM_ROUTES", .boolean, fallback: "false", group: "Tracing",
-      "Trace health, metrics and model requests too."),
+      "Trace health, metrics and model requests too. No effect in this version."),
   ]
 
   static let logging: [SettingDefinition] = [
@@ -97,13 +100,13 @@ extension SettingsTable {
       group: "Logging", lenient: true, "Form of log lines; beats DYN_LOGGING_JSONL."),
     SettingDefinition(
       nil, "DYN_LOGGING_SPAN_EVENTS", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "Log a line when a span opens and closes."),
+      "Log a line when a span opens and closes. No effect in this version."),
     SettingDefinition(
       nil, "DYN_LOG_USE_LOCAL_TZ", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "Local time with offset instead of UTC."),
+      "Local time with offset instead of UTC. No effect in this version."),
     SettingDefinition(
       nil, "DYN_SDK_DISABLE_ANSI_LOGGING", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "No colours in readable lines."),
+      "No colours in readable lines; there are none in this version."),
   ]
 
   private static let milliseconds = SettingKind.duration(unit: millisecond)

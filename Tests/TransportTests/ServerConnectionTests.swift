@@ -85,6 +85,29 @@ struct ServerConnectionTests {
     #expect(rig.isClosed)
   }
 
+  @Test func anHTTP10StreamEndsAlthoughItsLastBytesLeftBefore() throws {
+    let rig = try ServerRig()
+    rig.application.onRequest = { exchange in
+      exchange.respond(200, .stream)
+      exchange.send("one")
+    }
+    rig.send("GET /a HTTP/1.0\r\n\r\n")
+    #expect(rig.output().hasSuffix("one"))
+    rig.application.exchanges[0].finish()
+    rig.turn()
+    #expect(rig.isClosed)
+    #expect(rig.application.exchanges[0].ends.map(\.name) == ["complete"])
+  }
+
+  @Test func aRefusalReachesACallerThatHasFinishedSending() throws {
+    let rig = try ServerRig()
+    rig.kernel.input[rig.caller] = [Array("GET /a HTTP/1.1\r\n\r\n".utf8), []]
+    rig.kernel.queue([(rig.caller, .peerClosed)])
+    rig.turn()
+    #expect(rig.output().hasPrefix("HTTP/1.1 400"))
+    #expect(rig.isClosed)
+  }
+
   @Test func aHeadRequestGetsNoBody() throws {
     let rig = try ServerRig()
     rig.send("HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n")
