@@ -59,6 +59,25 @@ extension UnsafeRawBufferPointer {
     return slice(start..<end)
   }
 
+  /// The text with `%XX` decoded, as model names in paths need it (`%2F` or a raw slash); any other byte stands for
+  /// itself.
+  package var percentDecoded: String {
+    var bytes: [UInt8] = []
+    var index = 0
+    while index < count {
+      if self[index] == UInt8(ascii: "%"), index + 2 < count, let high = Hex.value(self[index + 1]),
+        let low = Hex.value(self[index + 2])
+      {
+        bytes.append(high << 4 | low)
+        index += 3
+      } else {
+        bytes.append(self[index])
+        index += 1
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
   /// The bytes as text, with invalid UTF-8 replaced; for cold paths.
   package var text: String { String(decoding: self, as: UTF8.self) }
 }

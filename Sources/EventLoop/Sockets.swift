@@ -110,6 +110,30 @@ package enum Sockets {
     set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
   }
 
+  /// Why no TCP connection to `host`, a name or an address with or without brackets, comes about within two seconds;
+  /// nil when one does. Blocks: for `doctor`.
+  package static func whyUnreachable(_ host: String, _ port: UInt16) -> String? {
+    let bare = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+    let addresses = SocketAddress.resolve(host: bare, port: port)
+    guard !addresses.isEmpty else { return "the name has no address" }
+    let system = LiveSystemCalls()
+    var reason = "no answer within 2 s"
+    for address in addresses {
+      do throws(SystemError) {
+        let descriptor = try connect(address)
+        defer { system.close(descriptor) }
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        guard poll(&entry, 1, 2_000) > 0 else { continue }
+        let code = system.pendingError(descriptor)
+        if code == 0 { return nil }
+        reason = String(cString: strerror(code))
+      } catch {
+        reason = "\(error)"
+      }
+    }
+    return reason
+  }
+
   /// A connected pair of non-blocking stream sockets; for tests.
   package static func pair() throws(SystemError) -> (Int32, Int32) {
     var descriptors: [Int32] = [0, 0]

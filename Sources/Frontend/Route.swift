@@ -50,24 +50,6 @@ enum Route {
     if path.equals("/version") { return .version }
     let prefix = "/v1/models/".utf8.count
     guard path.count > prefix, path.slice(0..<prefix).equals("/v1/models/") else { return nil }
-    return .model(percentDecoded(path.slice(prefix..<path.count)))
-  }
-
-  /// The text with `%XX` decoded; anything else stands for itself.
-  private static func percentDecoded(_ text: UnsafeRawBufferPointer) -> String {
-    var bytes: [UInt8] = []
-    var index = 0
-    while index < text.count {
-      if text[index] == UInt8(ascii: "%"), index + 2 < text.count, let high = Hex.value(text[index + 1]),
-        let low = Hex.value(text[index + 2])
-      {
-        bytes.append(high << 4 | low)
-        index += 3
-      } else {
-        bytes.append(text[index])
-        index += 1
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
+    return .model(path.slice(prefix..<path.count).percentDecoded)
   }
 }

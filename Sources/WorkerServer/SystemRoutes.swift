@@ -78,25 +78,7 @@ struct SystemRoutes {
     let prefix: StaticString = "/v1/models/"
     let length = prefix.utf8CodeUnitCount
     guard path.count > length, path.slice(0..<length).equals(prefix) else { return nil }
-    return .model(percentDecoded(path.slice(length..<path.count)))
-  }
-
-  /// Model names hold slashes; clients send them raw or as `%2F`.
-  private static func percentDecoded(_ text: UnsafeRawBufferPointer) -> String {
-    var bytes: [UInt8] = []
-    var index = 0
-    while index < text.count {
-      if text[index] == UInt8(ascii: "%"), index + 2 < text.count, let high = Hex.value(text[index + 1]),
-        let low = Hex.value(text[index + 2])
-      {
-        bytes.append(high << 4 | low)
-        index += 3
-      } else {
-        bytes.append(text[index])
-        index += 1
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
+    return .model(path.slice(length..<path.count).percentDecoded)
   }
 
   private func error(

@@ -41,8 +41,8 @@ enum Doctor {
     let authority = text.dropFirst(7).prefix { $0 != "/" }
     guard let colon = authority.lastIndex(of: ":"),
       let port = UInt16(authority[authority.index(after: colon)...])
-    else { return reach(String(authority), 80) }
-    return reach(String(authority[..<colon]), port)
+    else { return Sockets.whyUnreachable(String(authority), 80) }
+    return Sockets.whyUnreachable(String(authority[..<colon]), port)
   }
 
   private static func folderProblem(_ folder: DiscoveryFolder) -> String? {
@@ -62,32 +62,9 @@ enum Doctor {
         print("note     span export is off (OTEL_EXPORT_ENABLED)")
         return
       }
-      check("collector \(export.host):\(export.port)", reach(export.host, export.port))
+      check("collector \(export.host):\(export.port)", Sockets.whyUnreachable(export.host, export.port))
     } catch {
       check("collector", error.message)
     }
-  }
-
-  /// Why no TCP connection to `host` comes about within two seconds; nil when one does.
-  private static func reach(_ host: String, _ port: UInt16) -> String? {
-    let bare = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
-    let addresses = SocketAddress.resolve(host: bare, port: port)
-    guard !addresses.isEmpty else { return "the name has no address" }
-    let system = LiveSystemCalls()
-    var reason = "no answer within 2 s"
-    for address in addresses {
-      do throws(SystemError) {
-        let descriptor = try Sockets.connect(address)
-        defer { system.close(descriptor) }
-        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-        guard poll(&entry, 1, 2000) > 0 else { continue }
-        let code = system.pendingError(descriptor)
-        if code == 0 { return nil }
-        reason = String(cString: strerror(code))
-      } catch {
-        reason = "\(error)"
-      }
-    }
-    return reason
   }
 }

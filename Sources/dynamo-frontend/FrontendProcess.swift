@@ -21,7 +21,7 @@ enum FrontendProcess {
     let environment = processEnvironment()
     do {
       let settings = try SettingsParser.parse(
-        .frontend, arguments: arguments, environment: environment, readFile: readFile)
+        .frontend, arguments: arguments, environment: environment, readFile: readSmallFile)
       switch settings.request {
       case .help: return say(SettingsTable.frontend.helpText)
       case .dump: return say(SettingsTable.frontend.markdown)
@@ -130,27 +130,13 @@ enum FrontendProcess {
   }
 
   private static func readKey(_ path: String) throws -> String {
-    switch readFile(path) {
+    switch readSmallFile(path) {
     case .text(let text):
       let key = text.split(whereSeparator: { $0 == "\n" || $0 == "\r" }).first.map(String.init) ?? ""
       guard !key.isEmpty else { throw StartError("worker key file \(path) is empty") }
       return key
     case .failed(let reason): throw StartError("worker key file \(path): \(reason)")
     }
-  }
-
-  static func readFile(_ path: String) -> ConfigurationText {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return .failed(String(cString: strerror(errno))) }
-    defer { close(descriptor) }
-    var text = ByteBuffer()
-    while text.count < 1 << 20 {
-      let count = read(descriptor, text.reserve(65_536), 65_536)
-      if count < 0 { return .failed(String(cString: strerror(errno))) }
-      if count == 0 { return .text(text.text) }
-      text.commit(count)
-    }
-    return .failed("larger than 1 MiB")
   }
 
   static func say(_ text: String) -> Int32 {

@@ -38,7 +38,7 @@ enum WorkerDoctor {
     guard let (host, port) = WorkerConfiguration.engineAddress(url) else {
       return tell("engine \(url)", "not an http:// URL")
     }
-    return tell("engine \(url)", reach(host, port))
+    return tell("engine \(url)", Sockets.whyUnreachable(host, port))
   }
 
   private static func collector(_ configuration: WorkerConfiguration, _ environment: [String: String]) -> Bool
@@ -50,7 +50,7 @@ enum WorkerDoctor {
         print("note     span export is off (OTEL_EXPORT_ENABLED)")
         return true
       }
-      return tell("collector \(export.host):\(export.port)", reach(export.host, export.port))
+      return tell("collector \(export.host):\(export.port)", Sockets.whyUnreachable(export.host, export.port))
     } catch {
       return tell("collector", error.message)
     }
@@ -59,27 +59,5 @@ enum WorkerDoctor {
   private static func tell(_ name: String, _ problem: String?) -> Bool {
     print(problem.map { "PROBLEM  \(name): \($0)" } ?? "ok       \(name)")
     return problem == nil
-  }
-
-  /// Why no TCP connection to `host` comes about within two seconds; nil when one does.
-  private static func reach(_ host: String, _ port: UInt16) -> String? {
-    let addresses = SocketAddress.resolve(host: host, port: port)
-    guard !addresses.isEmpty else { return "the name has no address" }
-    let system = LiveSystemCalls()
-    var reason = "no answer within 2 s"
-    for address in addresses {
-      do throws(SystemError) {
-        let descriptor = try Sockets.connect(address)
-        defer { system.close(descriptor) }
-        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-        guard poll(&entry, 1, 2_000) > 0 else { continue }
-        let code = system.pendingError(descriptor)
-        if code == 0 { return nil }
-        reason = String(cString: strerror(code))
-      } catch {
-        reason = "\(error)"
-      }
-    }
-    return reason
   }
 }

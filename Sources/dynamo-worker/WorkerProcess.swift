@@ -20,7 +20,7 @@ enum WorkerProcess {
     let configuration: WorkerConfiguration
     do {
       settings = try SettingsParser.parse(
-        .worker, arguments: arguments, environment: environment, readFile: readFile)
+        .worker, arguments: arguments, environment: environment, readFile: readSmallFile)
       switch settings.request {
       case .help: return say(SettingsTable.worker.helpText)
       case .dump: return say(SettingsTable.worker.markdown)
@@ -80,20 +80,6 @@ enum WorkerProcess {
       worker.stop { mailbox.submit { $0.stop() } }
     }
     withExtendedLifetime(signals) { loop.run() }
-  }
-
-  private static func readFile(_ path: String) -> ConfigurationText {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return .failed(String(cString: strerror(errno))) }
-    defer { close(descriptor) }
-    var text = ByteBuffer()
-    while text.count < 1 << 20 {
-      let count = read(descriptor, text.reserve(65_536), 65_536)
-      if count < 0 { return .failed(String(cString: strerror(errno))) }
-      if count == 0 { return .text(text.text) }
-      text.commit(count)
-    }
-    return .failed("larger than 1 MiB")
   }
 
   private static func say(_ text: String) -> Int32 {
