@@ -59,6 +59,12 @@ extension UnsafeRawBufferPointer {
     return slice(start..<end)
   }
 
+  /// A media type without its parameters, as `application/json` of `application/json; charset=utf-8`
+  /// (RFC 9110 section 8.3.1).
+  package var mediaType: UnsafeRawBufferPointer {
+    slice(0..<(firstIndex(of: UInt8(ascii: ";")) ?? count)).trimmed
+  }
+
   /// The text with `%XX` decoded, as model names in paths need it (`%2F` or a raw slash); any other byte stands for
   /// itself.
   package var percentDecoded: String {

@@ -41,8 +41,7 @@ extension InferenceExchange {
       return false
     }
     guard let type = fields.first(.contentType) else { return true }
-    let essence = type.slice(0..<(type.firstIndex(of: UInt8(ascii: ";")) ?? type.count)).trimmed
-    return essence.equalsIgnoringCase("application/json")
+    return type.mediaType.equalsIgnoringCase("application/json")
   }
 
   /// Copies the end-to-end fields that a worker gets (RFC 9110 section 7.6.1). Those that the frontend makes itself,

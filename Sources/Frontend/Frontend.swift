@@ -210,37 +210,31 @@ private final class Drain: TimerHandler {
   func begin(after grace: Nanoseconds) { loop.arm(timer, at: loop.now + grace, self) }
 
   func timerFired(_ timer: Timer) {
-    switch step {
-    case .grace:
+    if case .grace = step {
       frontend.stopAccepting()
       deadline = loop.now + frontend.drainTimeout
       step = .waiting
-    case .waiting:
-      if frontend.shared.loads.openRequests == 0 {
-        frontend.stopLoops()
-        return
-      }
-      if loop.now >= deadline {
-        frontend.announceCut()
-        deadline = loop.now + Self.lastWordsTime
-        step = .lastWords
-      }
-    case .lastWords:
-      // Streams that could be told are finished by now; what is left has a caller that does not read.
-      if frontend.shared.loads.openRequests == 0 {
-        frontend.stopLoops()
-        return
-      }
-      if loop.now >= deadline {
-        frontend.cutOpenRequests()
-        step = .cut
-      }
-    case .cut:
-      if frontend.shared.loads.openRequests == 0 {
-        frontend.stopLoops()
-        return
-      }
+    } else if frontend.shared.loads.openRequests == 0 {
+      frontend.stopLoops()
+      return
+    } else if loop.now >= deadline {
+      passDeadline()
     }
     loop.arm(timer, at: loop.now + 10 * millisecond, self)
+  }
+
+  private func passDeadline() {
+    switch step {
+    case .waiting:
+      frontend.announceCut()
+      deadline = loop.now + Self.lastWordsTime
+      step = .lastWords
+    case .lastWords:
+      // Streams that could be told are finished by now; what is left has a caller that does not read.
+      frontend.cutOpenRequests()
+      step = .cut
+    case .grace, .cut:
+      break
+    }
   }
 }

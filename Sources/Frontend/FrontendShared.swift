@@ -51,7 +51,4 @@ package final class FrontendShared: Sendable {
   func releaseBodyMemory(_ count: Int) {
     if count > 0 { bodyMemory.subtract(count, ordering: .relaxed) }
   }
-
-  /// Bytes that request bodies hold now.
-  var bodyMemoryInUse: Int { bodyMemory.load(ordering: .relaxed) }
 }

@@ -70,8 +70,7 @@ extension InferenceExchange {
   }
 
   private static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {
-    let essence = value.slice(0..<(value.firstIndex(of: UInt8(ascii: ";")) ?? value.count)).trimmed
-    return essence.equalsIgnoringCase("text/event-stream")
+    value.mediaType.equalsIgnoringCase("text/event-stream")
   }
 
   /// Sends the head that was composed, completed with what is known now.

@@ -6,9 +6,6 @@ internal import Telemetry
 
 /// The ids of one request. `x-request-id` is the caller's, `request_id` ours.
 struct RequestIdentity {
-  /// Longest `x-request-id` that is kept.
-  static let xRequestIDBytesMax = 128
-
   let requestID: UUID
   /// The caller's `x-request-id`, or the text of ``requestID`` when there was none fit to keep.
   let xRequestID: [UInt8]
@@ -20,7 +17,7 @@ struct RequestIdentity {
   init(_ fields: HeaderFields, random: inout Xoshiro256) {
     requestID = fields.first(.requestID).flatMap { UUID($0) } ?? UUID(using: &random)
     let count = fields.count(of: .xRequestID)
-    if count == 1, let value = fields.first(.xRequestID), Self.isFit(value) {
+    if count == 1, let value = fields.first(.xRequestID), XRequestID.isFit(value) {
       xRequestID = Array(value)
       wasReplaced = false
       isCallers = true
@@ -31,12 +28,6 @@ struct RequestIdentity {
       wasReplaced = count > 0
       isCallers = false
     }
-  }
-
-  /// 1 to 128 visible ASCII characters, in one header.
-  static func isFit(_ value: UnsafeRawBufferPointer) -> Bool {
-    guard (1...xRequestIDBytesMax).contains(value.count) else { return false }
-    return value.allSatisfy { (0x21...0x7e).contains($0) }
   }
 }
 

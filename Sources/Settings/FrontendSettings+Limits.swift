@@ -9,7 +9,7 @@ extension SettingsTable {
       "Largest request body, in MiB; past it 413."),
     SettingDefinition(
       nil, "DYN_HTTP_BODY_MEMORY_MB", .integer(1...1_048_576), fallback: "512", group: "Limits",
-      "Most memory of all request bodies together, in MiB; past it reading pauses, then 529."),
+      "Most memory of all request bodies together, in MiB; past it 529."),
     SettingDefinition(
       nil, "DYN_HTTP_REQUEST_LINE_LIMIT", .integer(256...65536), fallback: "8192", group: "Limits",
       "Longest request line, in bytes; past it 414."),
@@ -20,8 +20,9 @@ extension SettingsTable {
       nil, "DYN_HTTP_HEAD_LIMIT", .integer(1024...1_048_576), fallback: "32768", group: "Limits",
       "Longest request head, in bytes; past it 431."),
     SettingDefinition(
-      nil, "DYN_HTTP_CONNECTION_LIMIT", .integer(1...1_048_576), unset: "open files less a reserve",
-      group: "Limits", "Most client connections; past it the listener waits."),
+      nil, "DYN_HTTP_CONNECTION_LIMIT", .integer(1...1_048_576), unset: "16,384 a loop",
+      group: "Limits",
+      "Most client connections, shared out evenly to the loops; past it new ones are closed at once."),
     SettingDefinition(
       nil, "DYN_HTTP_OVERLOAD_STATUS_CODE", .integer(400...599), fallback: "529", group: "Limits",
       "Status of the answer when all workers are busy or a memory bound is reached."),

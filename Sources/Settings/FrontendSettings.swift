@@ -38,7 +38,7 @@ extension SettingsTable {
       "Connections that may wait to be accepted."),
     SettingDefinition(
       nil, "DYN_FRONTEND_FD_LIMIT_TARGET", .integer(64...1_048_576), fallback: "65536", group: "Server",
-      "Open files to ask the kernel for, within the hard limit."),
+      "Accepted for Dynamo's scripts; the limit of open files is always raised to the hard one."),
     SettingDefinition(
       nil, "DYN_ERROR_FORMAT", .choice(["openai", "dynamo"]), fallback: "openai", group: "Server",
       "Shape of error bodies that the frontend makes: OpenAI's envelope or Dynamo's flat object."),

@@ -77,9 +77,7 @@ final class InferenceExchange: ServerExchangeHandler {
   }
 
   private static func isJSON(_ type: UnsafeRawBufferPointer) -> Bool {
-    let end = type.firstIndex(of: UInt8(ascii: ";")) ?? type.count
-    let media = type.slice(0..<end).trimmed
-    return media.equalsIgnoringCase("application/json")
+    type.mediaType.equalsIgnoringCase("application/json")
   }
 
   // MARK: The request

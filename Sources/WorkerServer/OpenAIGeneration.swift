@@ -112,8 +112,7 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
   }
 
   private static func isEventStream(_ type: UnsafeRawBufferPointer) -> Bool {
-    let end = type.firstIndex(of: UInt8(ascii: ";")) ?? type.count
-    return type.slice(0..<end).trimmed.equalsIgnoringCase("text/event-stream")
+    type.mediaType.equalsIgnoringCase("text/event-stream")
   }
 
   private func begin() {

@@ -19,15 +19,13 @@ struct RequestIdentity {
   let traceState: [UInt8]
   let baggage: [UInt8]
 
-  /// Longest `x-request-id` that is kept.
-  private static let xRequestIDBytesMax = 128
   /// Longest `baggage` that is passed on (W3C Baggage section 3.3.2).
   private static let baggageBytesMax = 8_192
 
   init(_ fields: HeaderFields, telemetry: WorkerTelemetry, random: inout Xoshiro256) {
     let requestID = fields.first(.requestID).flatMap { UUID($0) } ?? UUID(using: &random)
     self.requestID = requestID
-    if let given = fields.first(.xRequestID), fields.count(of: .xRequestID) == 1, Self.isUsable(given) {
+    if let given = fields.first(.xRequestID), fields.count(of: .xRequestID) == 1, XRequestID.isFit(given) {
       xRequestID = Array(given)
     } else {
       var text = ByteBuffer(capacity: 36)
@@ -64,10 +62,5 @@ struct RequestIdentity {
     } else {
       baggage = []
     }
-  }
-
-  /// One header of 1-128 visible ASCII characters.
-  private static func isUsable(_ text: UnsafeRawBufferPointer) -> Bool {
-    (1...xRequestIDBytesMax).contains(text.count) && text.allSatisfy { (0x21...0x7e).contains($0) }
   }
 }

@@ -12,7 +12,7 @@ import Transport
 
 struct RequestIdentityTests {
   private func isFit(_ text: String) -> Bool {
-    Array(text.utf8).withUnsafeBytes { RequestIdentity.isFit($0) }
+    Array(text.utf8).withUnsafeBytes { XRequestID.isFit($0) }
   }
 
   @Test func visibleASCIIUpTo128CharactersIsKept() {
