@@ -121,7 +121,8 @@ let package = Package(
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
-    tests("Frontend", ["Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Base"]),
+    tests(
+      "Frontend", ["Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Routing", "Telemetry", "Base"]),
     tests(
       "WorkerServer",
       [

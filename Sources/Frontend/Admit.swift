@@ -71,7 +71,7 @@ extension InferenceExchange {
       return
     }
     guard total <= bodyMemory || reserveBody(max(total - bodyMemory, Self.bodyStep)) else {
-      refuse(.overloaded(status: service.configuration.overloadStatus))
+      refuse(.overloaded(status: service.configuration.overloadStatus, .bodyMemory))
       return
     }
     body.append(bytes)

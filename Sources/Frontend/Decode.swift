@@ -7,26 +7,28 @@ internal import Telemetry
 internal import Workers
 
 extension InferenceExchange {
-  /// Parses and validates the body, and finds the model's workers.
+  /// Parses and validates the body: here, or in the pool when it is long.
   func decode() {
+    guard body.count <= service.configuration.preprocess.inlineBytesMax else {
+      preprocessInPool(nil)
+      return
+    }
     let request: InferenceRequest
     do throws(APIError) {
-      request = try InferenceRequest.parse(body.readable, endpoint: endpoint)
+      request = try Preprocessor.decode(body.readable, endpoint)
     } catch {
       refuse(error)
       return
     }
-    self.request = request
     times.decoded = loop.now
+    accept(request)
+  }
+
+  /// Finds the workers of the model that a valid request names, and goes on to choose one of them.
+  func accept(_ request: InferenceRequest) {
+    self.request = request
     let set = service.workers
-    let known: Int?
-    if request.modelHasEscapes {
-      let name = request.modelName(in: body.readable)
-      known = set.models.firstIndex { $0.name == name }
-    } else {
-      known = set.modelIndex(body.readable.slice(request.model))
-    }
-    guard let index = known else {
+    guard let index = set.modelIndex(of: request, in: body.readable) else {
       // Before any worker was heard of, a right name is unknown too: that is no mistake of the caller.
       if set.models.isEmpty {
         refuse(.noWorkers(model: nil))
@@ -36,14 +38,19 @@ extension InferenceExchange {
       return
     }
     let model = set.models[index]
-    modelIndex = index
+    if self.model == nil { adoptMetrics(service.modelMetrics[index]) }
     self.model = model
-    adoptMetrics(service.modelMetrics[index])
     guard !model.workers.isEmpty else {
       refuse(.noWorkers(model: model.name))
       return
     }
-    selectWorker(excluding: [])
+    // What the pool prepared is of no use where the model's rules have changed meanwhile.
+    let rules = PromptRules(model.routing.options)
+    if preprocessor?.rules != rules, isLong(request, rules) {
+      preprocessInPool(request)
+    } else {
+      selectWorker(excluding: [])
+    }
   }
 
   /// Moves the request's gauges from the unknown model to the one it named.

@@ -20,7 +20,7 @@ extension InferenceExchange {
   func stopping() {
     attempt?.cancel(.cancelled, "engine_shutdown")
     switch phase {
-    case .reading, .dispatched:
+    case .reading, .preprocessing, .dispatched:
       answer(.draining(), outcome: .unavailable)
     case .relaying:
       breakResponse(error: .draining(), outcome: .unavailable)

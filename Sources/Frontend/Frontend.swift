@@ -41,7 +41,7 @@ package final class Frontend {
   ) throws(SystemError) {
     self.configuration = configuration
     logger = outputs.log.logger("\(LogTarget.frontend)")
-    shared = FrontendShared(configuration: configuration, registry: registry)
+    shared = try FrontendShared(configuration: configuration, registry: registry)
     (listener, address) = try Sockets.listen(
       host: configuration.host, port: configuration.port, backlog: configuration.backlog)
     var loops: [EventLoop] = []
@@ -78,6 +78,9 @@ package final class Frontend {
     shared.registry.observe(.acceptedConnections, .counter) {
       Double(shared.listenerCounters.accepted.load(ordering: .relaxed))
     }
+    shared.registry.observe(.bodyMemory, .gauge) { Double(shared.bodyMemoryInUse) }
+    shared.registry.observe(.preprocessWaiting, .gauge) { Double(shared.pool.waitingCount) }
+    shared.registry.observe(.preprocessRefusals, .counter) { Double(shared.pool.refusedCount) }
   }
 
   /// Serves on the calling thread and `threads - 1` others until a signal ends it. SIGTERM and SIGINT drain; a second
@@ -87,6 +90,8 @@ package final class Frontend {
     let signals = try SignalSource([SIGTERM, SIGINT, SIGHUP], on: main) { [unowned self] number in
       received(number)
     }
+    try shared.pool.start(
+      threads: PreprocessLimits.threads(besideLoops: loops.count), name: "preprocess")
     for index in 1..<max(1, loops.count) {
       let loop = LoopRunner(loops[index])
       threads.append(try Thread(name: "loop-\(index)") { loop.run() })
@@ -99,6 +104,7 @@ package final class Frontend {
     main.run()
     withExtendedLifetime((signals, upkeep)) {}
     for thread in threads { thread.join() }
+    shared.pool.stop()
     for service in services { service.flush() }
   }
 

@@ -33,6 +33,7 @@ package struct FrontendConfiguration: Sendable {
   package var server = ServerLimits()
   package var client = ClientLimits()
   package var tracing = TracingConfiguration()
+  package var preprocess = PreprocessLimits()
 
   package init() {}
 }

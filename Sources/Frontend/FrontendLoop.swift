@@ -24,8 +24,11 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private let publisher: SpanPublisher?
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
   let decision = RoutingDecision()
-  var blocks = PromptBlocks()
-  var canonical = ByteBuffer()
+  /// Prepares the prompts that are short enough to be prepared here.
+  let preprocessor = Preprocessor()
+  /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
+  private var inPool: [UInt64: InferenceExchange] = [:]
+  private var lastTicket: UInt64 = 0
   private var lines: LogRecordWriter
   private let log: LogOutput
   private let logsRequests: Bool
@@ -35,7 +38,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   init(
     loop: EventLoop, configuration: FrontendConfiguration, shared: FrontendShared, reports: any WorkerReports,
-    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets
+    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets,
+    dial: @escaping UpstreamPool.Dial = Sockets.connect
   ) {
     self.loop = loop
     self.configuration = configuration
@@ -43,7 +47,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     self.reports = reports
     self.routeSpanName = routeSpanName
     self.buckets = buckets
-    pool = UpstreamPool(loop: loop, limits: configuration.client)
+    pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
     unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
     publisher = outputs.spanSink.map { SpanPublisher(sink: $0, ledger: outputs.ledger) }
     log = outputs.log
@@ -95,17 +99,30 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   func connectionClosed(requests: Int) {}
 
+  // MARK: The preprocess pool
+
+  /// A job for the request, which is expected back.
+  func makeJob(_ exchange: InferenceExchange, _ request: InferenceRequest?) -> PreprocessJob {
+    lastTicket += 1
+    inPool[lastTicket] = exchange
+    return PreprocessJob(ticket: lastTicket, request: request, endpoint: exchange.endpoint, service: self)
+  }
+
+  /// The pool did not take it.
+  func forget(_ job: PreprocessJob) { inPool[job.ticket] = nil }
+
+  /// A job is home. Its request may have ended on the way: then its memory is all that is left to give back.
+  func returned(_ job: PreprocessJob) {
+    if let exchange = inPool.removeValue(forKey: job.ticket), exchange.preprocessed(job) { return }
+    shared.releaseBodyMemory(job.bodyMemory)
+  }
+
   // MARK: What requests hand over
 
   /// Takes the spans of a finished request, all of them at once.
   func publish(_ spans: inout SpanWriter) {
     publisher?.collect(&spans, now: loop.now)
     keepHouse()
-  }
-
-  /// Gives the memory of an unusually long canonical prompt back.
-  func trimCanonical() {
-    if canonical.capacity > 1 << 20 { canonical.release() }
   }
 
   /// Lends the text of a UUID.

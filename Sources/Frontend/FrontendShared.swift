@@ -1,6 +1,7 @@
 // What all loops of the frontend share: switches, bounds and counters, all of them atomics or immutable.
 
 internal import Base
+internal import EventLoop
 internal import Synchronization
 internal import Telemetry
 internal import Transport
@@ -18,13 +19,16 @@ package final class FrontendShared: Sendable {
   let loads: LoopLoads
   let listenerCounters = ListenerCounters()
   let registry: MetricRegistry
+  /// Where long prompts are preprocessed.
+  let pool: ThreadPool
   private let bodyMemoryMax: Int
   private let bodyMemory = Atomic<Int>(0)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
 
-  init(configuration: FrontendConfiguration, registry: MetricRegistry) {
+  init(configuration: FrontendConfiguration, registry: MetricRegistry) throws(SystemError) {
     self.registry = registry
+    pool = try ThreadPool(waitingMax: configuration.preprocess.waitingMax)
     metrics = FrontendMetrics(registry)
     loads = LoopLoads(count: configuration.threads)
     bodyMemoryMax = configuration.bodyMemoryMax
@@ -47,6 +51,9 @@ package final class FrontendShared: Sendable {
     bodyMemory.subtract(count, ordering: .relaxed)
     return false
   }
+
+  /// Bytes of it that are taken.
+  var bodyMemoryInUse: Int { bodyMemory.load(ordering: .relaxed) }
 
   func releaseBodyMemory(_ count: Int) {
     if count > 0 { bodyMemory.subtract(count, ordering: .relaxed) }

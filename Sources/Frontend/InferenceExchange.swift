@@ -1,5 +1,5 @@
 // One inference request from its head to its end. The steps live in files of their own, in this order:
-// Admit, Decode, SelectWorker, Dispatch, Relay, Finish.
+// Admit, Decode, Preprocessor (PreprocessPool), SelectWorker, Dispatch, Relay, Finish.
 
 internal import Base
 internal import EventLoop
@@ -12,14 +12,16 @@ internal import Workers
 /// The state of one inference request on its loop.
 ///
 /// ```
-/// admitted ──body read──▶ dispatched ──head of a 200──▶ relaying ──last byte──▶ answered ──kernel took it──▶ ended
-///     │                      │  ▲ retried                  │ broke: error event
-///     └──refused─────────────┴──────────────────────────────┴──▶ answered
+/// reading ──body read──▶ dispatched ──head of a 200──▶ relaying ──last byte──▶ answered ──kernel took it──▶ ended
+///  │ ▲ long: preprocessing  │  ▲ retried                  │ broke: error event
+///  └─┴──refused─────────────┴─────────────────────────────┴──▶ answered
 /// ```
 final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   enum Phase {
-    /// Reads the body. Next: dispatched, answered, ended.
+    /// Reads the body. Next: preprocessing, dispatched, answered, ended.
     case reading
+    /// The body is with the pool. Next: reading (in which it is whole), answered, ended.
+    case preprocessing
     /// An attempt is under way; nothing was sent to the caller. Next: relaying, answered, ended.
     case dispatched
     /// The response head is with the caller. Next: answered, ended.
@@ -44,10 +46,11 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// What this request holds of the memory that all bodies share.
   var bodyMemory = 0
   var request: InferenceRequest?
-  var modelIndex: Int?
   var model: ServedModel?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
+  /// What the pool made of a long prompt; nil when the loop does it.
+  var preprocessor: Preprocessor?
   /// Spans of this request that have ended; they leave together at its end.
   var spans = SpanWriter()
 
@@ -117,7 +120,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var isAnswered: Bool {
     switch phase {
     case .answered, .ended: true
-    case .reading, .dispatched, .relaying: false
+    case .reading, .preprocessing, .dispatched, .relaying: false
     }
   }
 }
@@ -147,12 +150,4 @@ struct RequestTimes {
 
   /// A monotonic instant as wall time.
   func wallTime(_ instant: Nanoseconds) -> UInt64 { wall &+ instant &- parsed }
-}
-
-/// What is known of the prompt's length before an engine reports it.
-struct PromptEstimate {
-  /// Bytes of the canonical prompt; a token is about four of them.
-  var bytes = 0
-  /// Full blocks among them.
-  var blockCount = 0
 }

@@ -103,7 +103,7 @@ extension InferenceExchange {
       commit()
     case .relaying:
       break
-    case .reading, .answered, .ended:
+    case .reading, .preprocessing, .answered, .ended:
       return
     }
     responseBytes += bytes.count
@@ -181,7 +181,7 @@ extension InferenceExchange {
         summarize(answer.readable)
       }
       endAttempt(attempt)
-    case .reading, .answered, .ended:
+    case .reading, .preprocessing, .answered, .ended:
       return
     }
     phase = .answered
@@ -251,7 +251,7 @@ extension InferenceExchange {
     case .dispatched, .relaying:
       loop.arm(silence, at: max(lastEvent, loop.now) + delay, self)
       return
-    case .reading, .answered, .ended:
+    case .reading, .preprocessing, .answered, .ended:
       return
     }
     let comment: StaticString = ": waiting\n\n"

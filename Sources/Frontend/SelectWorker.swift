@@ -17,11 +17,11 @@ extension InferenceExchange {
   @discardableResult
   func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
     guard let model else { return false }
-    hashPrompt(model)
+    let preprocessor = preprocess(model)
     times.preprocessed = loop.system.monotonicNanoseconds()
     if failed.isEmpty { recordPreprocess() }
     var request = RoutingRequest(
-      chain: service.blocks.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
+      chain: preprocessor.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.explains = isRecorded
     for worker in failed { request.excluded.append((worker, .tried)) }
     let decision = service.decision
@@ -52,32 +52,15 @@ extension InferenceExchange {
     service.workers.models.first { $0.routing === model.routing } ?? model
   }
 
-  /// Cuts the canonical prompt into blocks of this model's size and chains their hashes (KV mode only).
-  private func hashPrompt(_ model: ServedModel) {
-    guard let request else { return }
-    let bytes = body.readable
-    let options = model.routing.options
-    guard case .kv = options.mode else {
-      prompt.bytes = (request.messages ?? request.prompt)?.count ?? 0
-      service.blocks.removeAll()
-      return
+  /// The prompt's blocks by this model's rules: as they came from the pool, else made here.
+  private func preprocess(_ model: ServedModel) -> Preprocessor {
+    let rules = PromptRules(model.routing.options)
+    if let preprocessor, preprocessor.rules == rules { return preprocessor }
+    if let request {
+      service.preprocessor.prepare(request, in: body.readable, by: rules)
+      prompt = service.preprocessor.estimate
     }
-    let seed = request.cacheSalt.map { salt in
-      PromptBlocks.seed(
-        adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: bytes.slice(salt))
-    }
-    if let slice = request.canonicalSlice(of: bytes) {
-      prompt.bytes = slice.count
-      service.blocks.hash(bytes: slice, blockSize: options.blockSize, seed: seed ?? PromptBlocks.seed)
-    } else {
-      service.canonical.removeAll()
-      request.canonical(of: bytes, into: &service.canonical)
-      prompt.bytes = service.canonical.count
-      service.blocks.hash(
-        bytes: service.canonical.readable, blockSize: options.blockSize, seed: seed ?? PromptBlocks.seed)
-      service.trimCanonical()
-    }
-    prompt.blockCount = service.blocks.count
+    return service.preprocessor
   }
 
   /// The first token came: the prompt's prefill is no longer load.

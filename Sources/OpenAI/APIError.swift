@@ -178,10 +178,19 @@ extension APIError {
       retryAfterSeconds: retryAfterSeconds)
   }
 
-  /// 529 unless configured otherwise: all workers are busy, or a memory bound is reached.
-  package static func overloaded(status: Int = 529, retryAfterSeconds: Int = 1) -> APIError {
+  /// What there is too much of.
+  package enum Overload: String, Sendable {
+    case workers = "All workers are busy"
+    case bodyMemory = "The server holds as many request bodies as it may"
+    case preprocessing = "Too many long prompts wait to be preprocessed"
+  }
+
+  /// 529 unless configured otherwise: all workers are busy, or a bound of the server is reached.
+  package static func overloaded(
+    status: Int = 529, _ cause: Overload = .workers, retryAfterSeconds: Int = 1
+  ) -> APIError {
     APIError(
-      status: status, code: "overloaded", message: "All workers are busy; try again later.",
+      status: status, code: "overloaded", message: "\(cause.rawValue); try again later.",
       retryAfterSeconds: retryAfterSeconds)
   }
 

@@ -94,6 +94,16 @@ extension MetricDescription {
   package static let acceptedConnections = MetricDescription(
     "dynamo_frontend_accepted_connections_total", "Client connections that were accepted.")
   /// no labels
+  package static let bodyMemory = MetricDescription(
+    "dynamo_frontend_body_memory_bytes", "Memory that request bodies hold.")
+  /// no labels
+  package static let preprocessWaiting = MetricDescription(
+    "dynamo_frontend_preprocess_waiting", "Requests with long prompts that wait to be preprocessed.")
+  /// no labels
+  package static let preprocessRefusals = MetricDescription(
+    "dynamo_frontend_preprocess_refusals_total",
+    "Requests with long prompts that were refused because too many waited.")
+  /// no labels
   package static let requestIDsReplaced = MetricDescription(
     "dynamo_frontend_request_ids_replaced_total", "Callers' x-request-id values that were unusable.")
   /// model

@@ -1,0 +1,203 @@
+// One loop of the frontend on a played kernel: callers and workers are descriptors, time moves when a test says so.
+
+import Base
+import EventLoop
+import Routing
+import Synchronization
+import Telemetry
+import TestSupport
+import Transport
+import Workers
+
+@testable import Frontend
+
+/// Takes log lines.
+final class LineCollector: LogSink {
+  private let text = Mutex("")
+
+  func write(_ lines: UnsafeRawBufferPointer) { text.withLock { $0 += lines.text } }
+
+  var lines: [String] { text.withLock { $0 }.split(separator: "\n").map(String.init) }
+}
+
+/// Hears of failed connects.
+final class QuietReports: WorkerReports {
+  func connectFailed(_ worker: UInt64) {}
+}
+
+/// Descriptors for connects to workers, counted up from 100.
+final class Dialer {
+  private(set) var last: Int32 = 99
+
+  func dial(_ address: SocketAddress) throws(SystemError) -> Int32 {
+    last += 1
+    return last
+  }
+}
+
+/// The application of one loop with one model and two workers. The pool has no threads: a test runs its work.
+final class FrontendRig {
+  static let listener: Int32 = 3
+  static let model = "test/model"
+  let kernel = FakeKernel()
+  let loop: EventLoop
+  let shared: FrontendShared
+  let service: FrontendLoop
+  let server: HTTPServer
+  let lines = LineCollector()
+  let dialer = Dialer()
+  private var callers: Int32 = 9
+
+  init(edit: (inout FrontendConfiguration) -> Void = { _ in }) throws {
+    var configuration = FrontendConfiguration()
+    edit(&configuration)
+    loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    let registry = MetricRegistry()
+    shared = try FrontendShared(configuration: configuration, registry: registry)
+    let dialer = dialer
+    service = FrontendLoop(
+      loop: loop, configuration: configuration, shared: shared, reports: QuietReports(),
+      outputs: TelemetryOutputs(
+        spanSink: nil, ledger: SpanLedger(),
+        log: LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }),
+      routeSpanName: SpanName.kvRouteRequest, buckets: MetricBuckets(),
+      dial: { address throws(SystemError) in try dialer.dial(address) })
+    server = HTTPServer(
+      loop: loop, application: service, limits: configuration.server, loads: shared.loads,
+      counters: shared.listenerCounters)
+    try server.listen(on: Self.listener)
+    adopt(generation: 1)
+  }
+
+  /// Gives the loop a snapshot with the model on two workers; `blockSize` 0 leaves the model out.
+  func adopt(generation: Int, blockSize: Int = 16) {
+    let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
+    let workers = [UInt64(1), 2].map { id in
+      Worker(
+        id: id, url: "http://127.0.0.1:\(id)",
+        upstream: Upstream(id: id, addresses: addresses, authority: "worker-\(id)"), source: .fixed,
+        state: .ready, models: [Self.model], blockSize: blockSize)
+    }
+    var options = RoutingOptions()
+    options.blockSize = max(blockSize, 1)
+    let routing = ModelRouting(options: options)
+    routing.workersChanged(workers)
+    let models =
+      blockSize == 0
+      ? [] : [ServedModel(name: Self.model, workers: workers, created: 1, routing: routing)]
+    service.adopt(WorkerSet(generation: generation, workers: workers, models: models))
+  }
+
+  // MARK: Callers
+
+  /// A new caller's descriptor.
+  func connect() -> Int32 {
+    callers += 1
+    kernel.pendingAccepts[Self.listener, default: []].append(callers)
+    kernel.queue([(Self.listener, .readable)])
+    turn()
+    return callers
+  }
+
+  func send(_ text: String, on caller: Int32) {
+    kernel.input[caller, default: []].append(Array(text.utf8))
+    kernel.queue([(caller, .readable)])
+    turn()
+  }
+
+  /// The caller closes its sending half.
+  func close(_ caller: Int32) {
+    kernel.input[caller, default: []].append([])
+    kernel.queue([(caller, .peerClosed)])
+    turn()
+  }
+
+  /// The connection breaks.
+  func reset(_ caller: Int32) {
+    kernel.receiveErrors[caller] = 104
+    kernel.queue([(caller, .error)])
+    turn()
+  }
+
+  /// Sends a chat request with `body` on a new connection.
+  func post(_ body: String) -> Int32 {
+    let caller = connect()
+    send(Self.head(bodyBytes: body.utf8.count) + body, on: caller)
+    return caller
+  }
+
+  static func head(bodyBytes: Int) -> String {
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: r\r\ncontent-type: application/json\r\n"
+      + "content-length: \(bodyBytes)\r\n\r\n"
+  }
+
+  /// A chat body whose prompt has about `bytes` bytes.
+  static func chat(bytes: Int, more: String = "") -> String {
+    let text = String(repeating: "lorem ipsum ", count: bytes / 12 + 1).prefix(bytes)
+    return "{\"model\":\"\(model)\",\"messages\":[{\"role\":\"user\",\"content\":\"\(text)\"}]\(more)}"
+  }
+
+  /// What the caller got since the last look.
+  func output(_ caller: Int32) -> String { String(decoding: kernel.takeOutput(caller), as: UTF8.self) }
+
+  func isClosed(_ caller: Int32) -> Bool { kernel.closed.contains(caller) }
+
+  // MARK: Workers
+
+  /// Completes the latest connect to a worker and gives what was sent on it.
+  func upstreamRequest() -> String {
+    kernel.queue([(dialer.last, .writable)])
+    turn()
+    return String(decoding: kernel.takeOutput(dialer.last), as: UTF8.self)
+  }
+
+  /// The latest worker connection answers `body` with 200.
+  func answer(_ body: String) {
+    let text =
+      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \(body.utf8.count)\r\n\r\n"
+    send(text + body, on: dialer.last)
+  }
+
+  // MARK: Time
+
+  /// A wake-up with whatever mail there is.
+  func turn() {
+    for _ in 0..<3 {
+      kernel.queueRaw([(UInt64.max, .readable)])
+      loop.turn(patience: 0)
+    }
+  }
+
+  func pass(_ time: Nanoseconds) {
+    kernel.time += time
+    turn()
+  }
+
+  /// Does one piece of the pool's work and lets it come home.
+  @discardableResult
+  func runPool() -> Bool {
+    let ran = shared.pool.runNext()
+    turn()
+    return ran
+  }
+}
+
+extension String {
+  /// The status code of a response.
+  var status: Int? { split(separator: " ").dropFirst().first.flatMap { Int($0) } }
+
+  /// What follows the first empty line.
+  var body: String {
+    guard let end = range(ofText: "\r\n\r\n") else { return "" }
+    return String(self[end...])
+  }
+
+  private func range(ofText text: String) -> String.Index? {
+    var index = startIndex
+    while index < endIndex {
+      if self[index...].hasPrefix(text) { return self.index(index, offsetBy: text.count) }
+      index = self.index(after: index)
+    }
+    return nil
+  }
+}
