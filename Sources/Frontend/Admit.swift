@@ -8,9 +8,6 @@ internal import Telemetry
 internal import Transport
 
 extension InferenceExchange {
-  /// Bytes by which a body takes of the memory that all bodies share.
-  static let bodyStep = 64 * 1024
-
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
     metrics.entered()
@@ -70,30 +67,19 @@ extension InferenceExchange {
       refuse(.bodyTooLarge(limitBytes: limit))
       return
     }
-    guard total <= bodyMemory || reserveBody(max(total - bodyMemory, Self.bodyStep)) else {
-      refuse(.overloaded(status: service.configuration.overloadStatus, .bodyMemory))
-      return
-    }
     body.append(bytes)
+    _ = countBody()
   }
 
   func receivedEnd() {
     guard case .reading = phase else { return }
+    isBodyWhole = true
+    if !isWaitingForMemory { receivedWholeBody() }
+  }
+
+  /// The body is here, and counted.
+  func receivedWholeBody() {
     times.bodyRead = loop.now
     decode()
-  }
-
-  /// Takes `count` bytes of the memory that all bodies share; false when there is not so much left.
-  private func reserveBody(_ count: Int) -> Bool {
-    guard service.shared.reserveBodyMemory(count) else { return false }
-    bodyMemory += count
-    return true
-  }
-
-  /// Gives the body's memory back.
-  func releaseBody() {
-    body.release()
-    service.shared.releaseBodyMemory(bodyMemory)
-    bodyMemory = 0
   }
 }

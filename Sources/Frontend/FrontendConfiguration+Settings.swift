@@ -15,8 +15,9 @@ extension FrontendConfiguration {
     port = UInt16(settings.int("http-port"))
     threads = settings.optionalInt("threads") ?? processors
     backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))
-    bodyBytesMax = settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20
     bodyMemoryMax = settings.int("DYN_HTTP_BODY_MEMORY_MB") << 20
+    // What is larger than all memory together would wait in vain.
+    bodyBytesMax = min(settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20, bodyMemoryMax)
     overloadStatus = settings.int("DYN_HTTP_OVERLOAD_STATUS_CODE")
     errorFormat = settings.string("DYN_ERROR_FORMAT") == "dynamo" ? .dynamo : .openAI
     passBodyVerbatim = settings.bool("DYN_PASS_BODY_VERBATIM")

@@ -16,6 +16,10 @@ package struct FrontendConfiguration: Sendable {
   package var bodyBytesMax = 45 * 1024 * 1024
   /// Memory that all request bodies may take together, in bytes.
   package var bodyMemoryMax = 512 * 1024 * 1024
+  /// How long a request waits for memory for its body.
+  package var bodyWait: Nanoseconds = 5 * second
+  /// Requests of one loop that may wait for memory.
+  package var bodyWaitersMax = 128
   package var overloadStatus = 529
   package var errorFormat = ErrorFormat.openAI
   /// Never ask a worker for usage on a stream whose caller did not.

@@ -29,6 +29,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
   private var inPool: [UInt64: InferenceExchange] = [:]
   private var lastTicket: UInt64 = 0
+  let bodyWaiters: BodyWaiters
   private var lines: LogRecordWriter
   private let log: LogOutput
   private let logsRequests: Bool
@@ -47,6 +48,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     self.reports = reports
     self.routeSpanName = routeSpanName
     self.buckets = buckets
+    bodyWaiters = BodyWaiters(loop: loop, countMax: configuration.bodyWaitersMax)
     pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
     unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
     publisher = outputs.spanSink.map { SpanPublisher(sink: $0, ledger: outputs.ledger) }
@@ -114,7 +116,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// A job is home. Its request may have ended on the way: then its memory is all that is left to give back.
   func returned(_ job: PreprocessJob) {
     if let exchange = inPool.removeValue(forKey: job.ticket), exchange.preprocessed(job) { return }
-    shared.releaseBodyMemory(job.bodyMemory)
+    releaseBodyMemory(job.bodyMemory)
+  }
+
+  /// Gives memory of request bodies back and lets those that wait for some try again.
+  func releaseBodyMemory(_ count: Int) {
+    guard count > 0 else { return }
+    shared.releaseBodyMemory(count)
+    bodyWaiters.memoryWasFreed()
   }
 
   // MARK: What requests hand over

@@ -11,6 +11,8 @@ package final class FrontendMetrics: Sendable {
   let retries: Counter
   let disconnected: Gauge
   let exclusions: Counter
+  let bodyMemoryWaits: Counter
+  let bodyMemoryRefusals: Counter
 
   init(_ registry: MetricRegistry) {
     self.registry = registry
@@ -18,6 +20,8 @@ package final class FrontendMetrics: Sendable {
     retries = registry.counter(.requestRetries)
     disconnected = registry.gauge(.disconnectedClients)
     exclusions = registry.counter(.workerExclusions)
+    bodyMemoryWaits = registry.counter(.bodyMemoryWaits)
+    bodyMemoryRefusals = registry.counter(.bodyMemoryRefusals)
   }
 
   /// A connection answered by itself, before there was a request.

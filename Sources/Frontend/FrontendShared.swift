@@ -55,7 +55,5 @@ package final class FrontendShared: Sendable {
   /// Bytes of it that are taken.
   var bodyMemoryInUse: Int { bodyMemory.load(ordering: .relaxed) }
 
-  func releaseBodyMemory(_ count: Int) {
-    if count > 0 { bodyMemory.subtract(count, ordering: .relaxed) }
-  }
+  func releaseBodyMemory(_ count: Int) { bodyMemory.subtract(count, ordering: .relaxed) }
 }

@@ -45,6 +45,12 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var body = ByteBuffer()
   /// What this request holds of the memory that all bodies share.
   var bodyMemory = 0
+  /// There was no memory for bytes that came: reading is paused.
+  var isWaitingForMemory = false
+  /// When it gives up waiting.
+  var memoryDeadline: Nanoseconds = 0
+  /// The caller has sent all of it.
+  var isBodyWhole = false
   var request: InferenceRequest?
   var model: ServedModel?
   var metrics: ModelMetrics

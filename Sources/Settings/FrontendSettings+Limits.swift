@@ -9,7 +9,7 @@ extension SettingsTable {
       "Largest request body, in MiB; past it 413."),
     SettingDefinition(
       nil, "DYN_HTTP_BODY_MEMORY_MB", .integer(1...1_048_576), fallback: "512", group: "Limits",
-      "Most memory of all request bodies together, in MiB; past it 529."),
+      "Most memory of all request bodies together, in MiB; past it reading pauses, and after 5 s comes 529."),
     SettingDefinition(
       nil, "DYN_HTTP_REQUEST_LINE_LIMIT", .integer(256...65536), fallback: "8192", group: "Limits",
       "Longest request line, in bytes; past it 414."),

@@ -97,6 +97,13 @@ extension MetricDescription {
   package static let bodyMemory = MetricDescription(
     "dynamo_frontend_body_memory_bytes", "Memory that request bodies hold.")
   /// no labels
+  package static let bodyMemoryWaits = MetricDescription(
+    "dynamo_frontend_body_memory_waits_total", "Requests whose body had to wait for memory.")
+  /// no labels
+  package static let bodyMemoryRefusals = MetricDescription(
+    "dynamo_frontend_body_memory_refusals_total",
+    "Requests that were refused because there was no memory for their body.")
+  /// no labels
   package static let preprocessWaiting = MetricDescription(
     "dynamo_frontend_preprocess_waiting", "Requests with long prompts that wait to be preprocessed.")
   /// no labels

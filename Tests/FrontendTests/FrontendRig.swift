@@ -158,6 +158,13 @@ final class FrontendRig {
     send(text + body, on: dialer.last)
   }
 
+  /// The latest worker connection answers 200 and is not kept, so that the next request comes on a new one.
+  func answerAndClose(_ body: String) {
+    send(
+      "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: \(body.utf8.count)\r\n\r\n" + body,
+      on: dialer.last)
+  }
+
   // MARK: Time
 
   /// A wake-up with whatever mail there is.
