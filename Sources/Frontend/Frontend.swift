@@ -99,10 +99,8 @@ package final class Frontend {
     logger.info(
       "listening",
       metadata: ["address": "\(address)", "threads": "\(configuration.threads)"])
-    let upkeep = Upkeep(services[0])
-    upkeep.begin()
     main.run()
-    withExtendedLifetime((signals, upkeep)) {}
+    withExtendedLifetime(signals) {}
     for thread in threads { thread.join() }
     shared.pool.stop()
     for service in services { service.flush() }
@@ -175,24 +173,6 @@ private struct LoopRunner: @unchecked Sendable {
   init(_ loop: EventLoop) { self.loop = loop }
 
   func run() { loop.run() }
-}
-
-/// Has the routers forget what has expired, and the allocator return what that freed.
-private final class Upkeep: TimerHandler {
-  private static let interval = 5 * second
-  private let service: FrontendLoop
-  private let timer = Timer()
-
-  init(_ service: FrontendLoop) { self.service = service }
-
-  func begin() { service.loop.arm(timer, at: service.loop.now + Self.interval, self) }
-
-  func timerFired(_ timer: Timer) {
-    var shrank = false
-    for model in service.workers.models where model.routing.maintain(now: service.loop.now) { shrank = true }
-    if shrank { Machine.returnFreeMemory() }
-    begin()
-  }
 }
 
 /// Walks a frontend down: grace, refusal, waiting for open requests, the cut, the stop.

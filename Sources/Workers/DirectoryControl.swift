@@ -12,6 +12,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private enum Tag {
     static let scan: UInt8 = 0
     static let expiry: UInt8 = 1
+    static let upkeep: UInt8 = 2
   }
 
   let loop: EventLoop
@@ -22,6 +23,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let publish: (WorkerSet) -> Void
   private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
+  private let upkeepTimer = Timer(tag: Tag.upkeep)
   /// In order of discovery.
   private var order: [WorkerMember] = []
   private var members: [UInt64: WorkerMember] = [:]
@@ -61,6 +63,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     for url in fixed { addStatic(url, .fixed) }
     for url in simulated { addStatic(url, .simulated) }
     if scanner != nil { scan() }
+    loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
     flush()
   }
 
@@ -68,6 +71,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     isClosed = true
     loop.cancel(scanTimer)
     loop.cancel(expiryTimer)
+    loop.cancel(upkeepTimer)
     for name in names.values { name.close() }
     for group in groups { group.close() }
     for member in order { member.close() }
@@ -80,7 +84,20 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   func timerFired(_ timer: Timer) {
-    if timer.tag == Tag.scan { scan() } else { markDirty() }
+    switch timer.tag {
+    case Tag.scan: scan()
+    case Tag.upkeep: maintainRouting()
+    default: markDirty()
+    }
+  }
+
+  /// Has the routers forget what has expired, and the allocator return what that freed. It takes milliseconds when
+  /// much was freed, which is why no loop does it.
+  private func maintainRouting() {
+    var shrank = false
+    for model in catalog.models where model.routing.maintain(now: loop.now) { shrank = true }
+    if shrank { Machine.returnFreeMemory() }
+    loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
   }
 
   private func scan() {

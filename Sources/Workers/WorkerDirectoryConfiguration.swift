@@ -34,6 +34,8 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var probeTimeout: Nanoseconds = 5 * second
   /// Between two looks into the discovery folder.
   package var scanInterval: Nanoseconds = second
+  /// Between two clearings of what has expired in the routing states.
+  package var upkeepInterval: Nanoseconds = 5 * second
   /// Between two resolutions of a name.
   package var resolveInterval: Nanoseconds = 30 * second
   /// How long a model without ready workers stays known.

@@ -1,6 +1,8 @@
 // Static workers: when they are asked, when they are chosen, what snapshots say.
 
 import Base
+import EventLoop
+import Routing
 import Testing
 
 @testable import Workers
@@ -39,6 +41,23 @@ struct StaticWorkerTests {
     #expect(rig.latest.workers[0].blockSize == 64)
     rig.answer("m", blockSize: 32)
     #expect(rig.latest.workers[0].blockSize == 64)
+  }
+
+  @Test func expiredRoutingStateIsClearedWithoutAnyRequest() throws {
+    let rig = try rig { $0.routing.bookingExpiry = 10 * second }
+    rig.answer("m")
+    let routing = rig.latest.models[0].routing
+    var random = Xoshiro256(seed: 1)
+    _ = routing.select(
+      RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 100), now: rig.loop.now,
+      random: &random, into: RoutingDecision())
+    #expect(routing.statistics.bookings == 1)
+    rig.advance(6 * second)
+    #expect(routing.statistics.bookings == 1)
+    rig.advance(6 * second)
+    #expect(routing.statistics.bookings == 0)
+    #expect(routing.statistics.expiredBookings == 1)
+    #expect(routing.loads[0].activeRequests == 0)
   }
 
   @Test func aWorkerThatWasNeverReadyIsAskedEachSecond() throws {
