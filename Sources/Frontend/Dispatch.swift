@@ -60,7 +60,7 @@ extension InferenceExchange {
         output.append("\r\n" as StaticString)
       }
     }
-    let edit = service.configuration.passBodyVerbatim ? nil : request?.usageEdit
+    let edit = passBodyVerbatim ? nil : request?.usageEdit
     output.header("content-length", body.count + (edit?.growth ?? 0))
     output.endHead()
     if let edit { edit.write(body.readable, into: &output) } else { output.append(body.readable) }

@@ -22,7 +22,6 @@ package protocol WorkerProvider: WorkerReports {
 /// serving ──signal──▶ grace (ready says no) ──▶ draining (no new connections) ──all done or deadline──▶ stopped
 /// ```
 package final class Frontend {
-  private let configuration: FrontendConfiguration
   package let shared: FrontendShared
   private let loops: [EventLoop]
   private let services: [FrontendLoop]
@@ -33,13 +32,14 @@ package final class Frontend {
   private let logger: Logger
   private var threads: [Thread] = []
   private var drainBegan: Nanoseconds?
+  /// Called on the first loop when SIGHUP asks to read the configuration again.
+  package var onReload: () -> Void = {}
 
   /// Binds the listening socket and prepares the loops; nothing is served before ``run()``.
   package init(
     configuration: FrontendConfiguration, registry: MetricRegistry, workers: any WorkerProvider,
     outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets
   ) throws(SystemError) {
-    self.configuration = configuration
     logger = outputs.log.logger("\(LogTarget.frontend)")
     shared = try FrontendShared(configuration: configuration, registry: registry)
     (listener, address) = try Sockets.listen(
@@ -98,7 +98,7 @@ package final class Frontend {
     }
     logger.info(
       "listening",
-      metadata: ["address": "\(address)", "threads": "\(configuration.threads)"])
+      metadata: ["address": "\(address)", "threads": "\(loops.count)"])
     main.run()
     withExtendedLifetime(signals) {}
     for thread in threads { thread.join() }
@@ -106,9 +106,20 @@ package final class Frontend {
     for service in services { service.flush() }
   }
 
+  /// What changes this frontend while it runs.
+  package var control: FrontendControl {
+    FrontendControl(
+      shared: shared,
+      loops: zip(services, servers).map { service, server in
+        FrontendControl.Loop(
+          mailbox: service.loop.mailbox, service: LoopBound(service, of: service.loop),
+          server: LoopBound(server, of: server.loop))
+      })
+  }
+
   private func received(_ signal: Int32) {
     if signal == SIGHUP {
-      logger.warning("SIGHUP: reload is not built in yet; restart to read the configuration again")
+      onReload()
       return
     }
     guard drainBegan == nil else {
@@ -120,7 +131,7 @@ package final class Frontend {
     logger.info(
       "draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
     let drain = Drain(frontend: self, loop: loops[0])
-    drain.begin(after: configuration.gracePeriod)
+    drain.begin(after: services[0].configuration.gracePeriod)
   }
 
   fileprivate func stopAccepting() {
@@ -149,7 +160,7 @@ package final class Frontend {
     for loop in loops { loop.mailbox.submit { $0.stop() } }
   }
 
-  fileprivate var drainTimeout: Nanoseconds { configuration.drainTimeout }
+  fileprivate var drainTimeout: Nanoseconds { services[0].configuration.drainTimeout }
 
   private func onLoop(_ server: HTTPServer, _ work: @escaping @Sendable (HTTPServer) -> Void) {
     let bound = LoopBound(server, of: server.loop)

@@ -12,7 +12,7 @@ internal import Workers
 /// The application of one loop. Loop-confined.
 final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let loop: EventLoop
-  let configuration: FrontendConfiguration
+  private(set) var configuration: FrontendConfiguration
   let shared: FrontendShared
   let pool: UpstreamPool
   let reports: any WorkerReports
@@ -32,7 +32,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let bodyWaiters: BodyWaiters
   private var lines: LogRecordWriter
   private let log: LogOutput
-  private let logsRequests: Bool
+  private var logsRequests: Bool
   private var linesQueued = false
   private var text = ByteBuffer(capacity: 64)
   private let housekeeping = Timer()
@@ -54,7 +54,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     publisher = outputs.spanSink.map { SpanPublisher(sink: $0, ledger: outputs.ledger) }
     log = outputs.log
     lines = LogRecordWriter(outputs.log.configuration)
-    logsRequests = outputs.log.configuration.isEnabled(.info, target: LogTarget.http)
+    logsRequests = outputs.log.isEnabled(.info, target: LogTarget.http)
   }
 
   /// Takes a new snapshot of the workers.
@@ -67,6 +67,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       known[model.name] ?? ModelMetrics(shared.registry, model: model.name, buckets: buckets)
     }
     workers = set
+  }
+
+  /// Takes a new configuration and the present log filter. Requests that are under way go on with what of it they ask
+  /// for later.
+  func adopt(_ configuration: FrontendConfiguration) {
+    self.configuration = configuration
+    pool.adopt(configuration.client)
+    logsRequests = log.isEnabled(.info, target: LogTarget.http)
   }
 
   // MARK: ServerApplication

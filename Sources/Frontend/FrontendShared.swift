@@ -21,7 +21,7 @@ package final class FrontendShared: Sendable {
   let registry: MetricRegistry
   /// Where long prompts are preprocessed.
   let pool: ThreadPool
-  private let bodyMemoryMax: Int
+  private let bodyMemoryMax: Atomic<Int>
   private let bodyMemory = Atomic<Int>(0)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
@@ -31,7 +31,7 @@ package final class FrontendShared: Sendable {
     pool = try ThreadPool(waitingMax: configuration.preprocess.waitingMax)
     metrics = FrontendMetrics(registry)
     loads = LoopLoads(count: configuration.threads)
-    bodyMemoryMax = configuration.bodyMemoryMax
+    bodyMemoryMax = Atomic(configuration.bodyMemoryMax)
   }
 
   /// True from the first signal to stop on: `/ready` says no.
@@ -44,10 +44,15 @@ package final class FrontendShared: Sendable {
 
   func beginRefusing() { refusing.store(true, ordering: .relaxed) }
 
+  /// Takes the bounds that all loops share from a new configuration.
+  func adopt(_ configuration: FrontendConfiguration) {
+    bodyMemoryMax.store(configuration.bodyMemoryMax, ordering: .relaxed)
+  }
+
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
   func reserveBodyMemory(_ count: Int) -> Bool {
     let total = bodyMemory.add(count, ordering: .relaxed).newValue
-    if total <= bodyMemoryMax { return true }
+    if total <= bodyMemoryMax.load(ordering: .relaxed) { return true }
     bodyMemory.subtract(count, ordering: .relaxed)
     return false
   }

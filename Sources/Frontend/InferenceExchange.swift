@@ -36,6 +36,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let endpoint: Endpoint
   let identity: RequestIdentity
   let trace: RequestTrace?
+  /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
+  let passBodyVerbatim: Bool
   var times: RequestTimes
   var phase = Phase.reading
 
@@ -88,6 +90,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.service = service
     self.exchange = exchange
     self.endpoint = endpoint
+    passBodyVerbatim = service.configuration.passBodyVerbatim
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     trace =
       service.configuration.tracing.hasContext

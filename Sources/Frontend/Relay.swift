@@ -60,7 +60,7 @@ extension InferenceExchange {
     if isEventStream {
       if !hasCacheControl { responseFields.append("cache-control: no-cache\r\n" as StaticString) }
       responseFields.append("x-accel-buffering: no\r\n" as StaticString)
-      relay.withholdsUsage = request?.usageEdit != nil && !service.configuration.passBodyVerbatim
+      relay.withholdsUsage = request?.usageEdit != nil && !passBodyVerbatim
     }
     if service.configuration.nameWorkerInResponse {
       responseFields.append("x-dynamo-worker-id: " as StaticString)

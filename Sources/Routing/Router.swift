@@ -8,7 +8,7 @@ package import Base
 /// ``firstToken(_:)`` and ``free(_:served:now:promptTokens:cachedTokens:)`` inside short critical sections.
 /// All times are readings of one monotonic clock.
 package struct Router: ~Copyable {
-  package let options: RoutingOptions
+  package private(set) var options: RoutingOptions
   var index: PrefixIndex
   var load: ActiveLoad
   var scratch = Scratch()
@@ -161,6 +161,9 @@ package struct Router: ~Copyable {
     index.forget(record.slot, until: record.overlapStamp)
     correctedWorkers += 1
   }
+
+  /// Weighs candidates by `weights` from the next decision on.
+  package mutating func adopt(_ weights: RoutingWeights) { options.weights = weights }
 
   // MARK: Upkeep
 

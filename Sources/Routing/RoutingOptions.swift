@@ -61,6 +61,36 @@ package struct RoutingOptions: Sendable {
   package init() {}
 }
 
+/// What of the options may change under a running router: how candidates are weighed. Nothing that is booked or indexed
+/// depends on it.
+package struct RoutingWeights: Sendable {
+  package var cost = CostParameters()
+  package var temperature = 0.0
+  package var busyBlocksShare: Double?
+  package var busyPrefillTokens: Int?
+
+  package init() {}
+}
+
+extension RoutingOptions {
+  package var weights: RoutingWeights {
+    get {
+      var weights = RoutingWeights()
+      weights.cost = cost
+      weights.temperature = temperature
+      weights.busyBlocksShare = busyBlocksShare
+      weights.busyPrefillTokens = busyPrefillTokens
+      return weights
+    }
+    set {
+      cost = newValue.cost
+      temperature = newValue.temperature
+      busyBlocksShare = newValue.busyBlocksShare
+      busyPrefillTokens = newValue.busyPrefillTokens
+    }
+  }
+}
+
 /// The parameters of the cost formula.
 package struct CostParameters: Sendable {
   /// Prefill blocks taken off for each cached block.

@@ -6,26 +6,28 @@ extension SettingsTable {
   static let frontendLimits: [SettingDefinition] = [
     SettingDefinition(
       nil, "DYN_HTTP_BODY_LIMIT_MB", .integer(1...4096), fallback: "45", group: "Limits",
-      "Largest request body, in MiB; past it 413."),
+      live: true, "Largest request body, in MiB; past it 413."),
     SettingDefinition(
       nil, "DYN_HTTP_BODY_MEMORY_MB", .integer(1...1_048_576), fallback: "512", group: "Limits",
+      live: true,
       "Most memory of all request bodies together, in MiB; past it reading pauses, and after 5 s comes 529."),
     SettingDefinition(
       nil, "DYN_HTTP_REQUEST_LINE_LIMIT", .integer(256...65536), fallback: "8192", group: "Limits",
-      "Longest request line, in bytes; past it 414."),
+      live: true, "Longest request line, in bytes; past it 414."),
     SettingDefinition(
       nil, "DYN_HTTP_HEADER_COUNT_LIMIT", .integer(8...1000), fallback: "100", group: "Limits",
-      "Most header fields of a request; past it 431."),
+      live: true, "Most header fields of a request; past it 431."),
     SettingDefinition(
       nil, "DYN_HTTP_HEAD_LIMIT", .integer(1024...1_048_576), fallback: "32768", group: "Limits",
-      "Longest request head, in bytes; past it 431."),
+      live: true, "Longest request head, in bytes; past it 431."),
     SettingDefinition(
       nil, "DYN_HTTP_CONNECTION_LIMIT", .integer(1...1_048_576), unset: "16,384 a loop",
       group: "Limits",
+      live: true,
       "Most client connections, shared out evenly to the loops; past it new ones are closed at once."),
     SettingDefinition(
       nil, "DYN_HTTP_OVERLOAD_STATUS_CODE", .integer(400...599), fallback: "529", group: "Limits",
-      "Status of the answer when all workers are busy or a memory bound is reached."),
+      live: true, "Status of the answer when all workers are busy or a memory bound is reached."),
   ]
 
   static let frontendDeadlines: [SettingDefinition] = [
@@ -50,11 +52,15 @@ extension SettingsTable {
       "After SIGTERM, time in which requests are still served while /ready says no."),
     deadline(
       "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS", "5", "Time that open requests have to finish after that."),
-    deadline("DYN_TRACE_FLUSH_TIMEOUT_SECS", "5", "Time to send the last spans after the last request."),
+    deadline(
+      "DYN_TRACE_FLUSH_TIMEOUT_SECS", "5", live: false, "Time to send the last spans after the last request."),
   ]
 
-  static func deadline(_ environment: String, _ fallback: String?, _ help: String) -> SettingDefinition {
+  static func deadline(
+    _ environment: String, _ fallback: String?, live: Bool = true, _ help: String
+  ) -> SettingDefinition {
     SettingDefinition(
-      nil, environment, .duration(unit: second), fallback: fallback, unset: "none", group: "Deadlines", help)
+      nil, environment, .duration(unit: second), fallback: fallback, unset: "none", group: "Deadlines",
+      live: live, help)
   }
 }

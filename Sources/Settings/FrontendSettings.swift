@@ -15,7 +15,7 @@ extension SettingsTable {
     ],
     definitions: frontendServer + frontendWorkers + frontendRouter + frontendLimits + frontendDeadlines
       + frontendMetrics + tracing + logging,
-    foreign: frontendForeign)
+    foreign: frontendForeign, reloads: true)
 
   private static let frontendServer: [SettingDefinition] = [
     SettingDefinition(
@@ -41,18 +41,19 @@ extension SettingsTable {
       "Accepted for Dynamo's scripts; the limit of open files is always raised to the hard one."),
     SettingDefinition(
       nil, "DYN_ERROR_FORMAT", .choice(["openai", "dynamo"]), fallback: "openai", group: "Server",
-      "Shape of error bodies that the frontend makes: OpenAI's envelope or Dynamo's flat object."),
+      live: true, "Shape of error bodies that the frontend makes: OpenAI's envelope or Dynamo's flat object."),
     SettingDefinition(
       nil, "DYN_HTTP_WORKER_ID_HEADER", .boolean, fallback: "true", group: "Server",
-      "Name the chosen worker in the response header x-dynamo-worker-id."),
+      live: true, "Name the chosen worker in the response header x-dynamo-worker-id."),
     SettingDefinition(
       nil, "DYN_PASS_BODY_VERBATIM", .boolean, fallback: "false", group: "Server",
-      "Never add stream_options.include_usage; token counts of streams then come from chunks."),
+      live: true, "Never add stream_options.include_usage; token counts of streams then come from chunks."),
   ]
 
   private static let frontendWorkers: [SettingDefinition] = [
     SettingDefinition(
       "worker", "DYN_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
+      live: true,
       "Static OpenAI-compatible worker: http://host:port, or dns+http://name:port for one worker an address."),
     SettingDefinition(
       "prefill-worker", "DYN_PREFILL_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
@@ -103,26 +104,28 @@ extension SettingsTable {
       group: "Router", "Workers that must be ready before the frontend first reports ready."),
     SettingDefinition(
       "router-kv-overlap-score-credit", "DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT", weight, fallback: "1.0",
-      group: "Router", "Prefill blocks credited for each block that the worker caches."),
+      group: "Router", live: true, "Prefill blocks credited for each block that the worker caches."),
     SettingDefinition(
       "router-kv-overlap-score-credit-decay", "DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT_DECAY", weight,
       fallback: "0.0", group: "Router",
-      "How fast the credit shrinks on a worker with more prefill work than the least busy one."),
+      live: true, "How fast the credit shrinks on a worker with more prefill work than the least busy one."),
     SettingDefinition(
       "router-prefill-load-scale", "DYN_ROUTER_PREFILL_LOAD_SCALE", weight, fallback: "1.0", group: "Router",
       olderFlags: ["router-kv-overlap-score-weight", "kv-overlap-score-weight"],
       olderEnvironment: [
         "DYN_ROUTER_KV_OVERLAP_SCORE_WEIGHT", "DYN_OVERLAP_SCORE_WEIGHT", "DYN_KV_OVERLAP_SCORE_WEIGHT",
       ],
-      "Weight of prefill work against decode work in the cost."),
+      live: true, "Weight of prefill work against decode work in the cost."),
     SettingDefinition(
       "router-decode-active-request-weight", "DYN_ROUTER_DECODE_ACTIVE_REQUEST_WEIGHT", weight,
-      fallback: "0.0", group: "Router", "Blocks added to the cost for each request in flight on the worker."),
+      fallback: "0.0", group: "Router", live: true,
+      "Blocks added to the cost for each request in flight on the worker."),
     SettingDefinition(
       "router-temperature", "DYN_ROUTER_TEMPERATURE", weight, fallback: "0.0", group: "Router",
-      "0 takes the lowest cost; above it workers are drawn by softmax over the costs."),
+      live: true, "0 takes the lowest cost; above it workers are drawn by softmax over the costs."),
     SettingDefinition(
       "router-hot-prefix-spread", "DYN_ROUTER_HOT_PREFIX_SPREAD", .boolean, fallback: "true", group: "Router",
+      live: true,
       "Add to the cost of a worker whose share of a burst with one prefix is far above the average."),
     SettingDefinition(
       "router-track-active-blocks", "DYN_ROUTER_TRACK_ACTIVE_BLOCKS", .boolean, fallback: "true",
@@ -150,11 +153,11 @@ extension SettingsTable {
       "Most memory of one model's prefix index, in MiB; past it the oldest blocks are forgotten."),
     SettingDefinition(
       "active-decode-blocks-threshold", "DYN_ACTIVE_DECODE_BLOCKS_THRESHOLD", .number(0...1), unset: "off",
-      group: "Router", "Share of a worker's blocks in use from which it counts as busy."),
+      group: "Router", live: true, "Share of a worker's blocks in use from which it counts as busy."),
     SettingDefinition(
       "active-prefill-tokens-threshold", "DYN_ACTIVE_PREFILL_TOKENS_THRESHOLD", .integer(0...Int.max),
       unset: "off", placeholder: "TOKENS", group: "Router",
-      "Prompt tokens waiting on a worker from which it counts as busy."),
+      live: true, "Prompt tokens waiting on a worker from which it counts as busy."),
   ]
 
   /// A factor of the cost formula.

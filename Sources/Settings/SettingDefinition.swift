@@ -45,11 +45,14 @@ package struct SettingDefinition: Sendable {
   package let isSecret: Bool
   /// A bad value is answered with a warning and the default instead of refused, as OpenTelemetry's rules ask.
   package let isLenient: Bool
+  /// A program that reads its file again takes a new value over at once; else it takes effect at the next start.
+  package let isLive: Bool
 
   package init(
     _ flag: String?, _ environment: String, _ kind: SettingKind, fallback: String? = nil,
     unset: String? = nil, placeholder: String? = nil, group: String, olderFlags: [String] = [],
-    olderEnvironment: [String] = [], secret: Bool = false, lenient: Bool = false, _ help: String
+    olderEnvironment: [String] = [], secret: Bool = false, lenient: Bool = false, live: Bool = false,
+    _ help: String
   ) {
     name = flag ?? environment
     self.flag = flag
@@ -64,6 +67,7 @@ package struct SettingDefinition: Sendable {
     self.group = group
     isSecret = secret
     isLenient = lenient
+    isLive = live
   }
 }
 
@@ -132,10 +136,12 @@ package struct SettingsTable: Sendable {
   package let foreign: [ForeignFlag]
   /// What arguments after `--` are for; nil refuses them.
   package let passThroughHelp: String?
+  /// The program reads its configuration file again on SIGHUP.
+  package let reloads: Bool
 
   package init(
     program: String, summary: String, subcommands: [Subcommand] = [], definitions: [SettingDefinition],
-    foreign: [ForeignFlag] = [], passThroughHelp: String? = nil
+    foreign: [ForeignFlag] = [], passThroughHelp: String? = nil, reloads: Bool = false
   ) {
     self.program = program
     self.summary = summary
@@ -143,5 +149,6 @@ package struct SettingsTable: Sendable {
     self.definitions = definitions
     self.foreign = foreign
     self.passThroughHelp = passThroughHelp
+    self.reloads = reloads
   }
 }

@@ -16,7 +16,8 @@ extension SettingsTable {
     text += Self.row(
       "  --config FILE",
       "Read KEY=VALUE lines under the environment's names. "
-        + "Environment \(SettingsParser.configurationVariable).")
+        + "Environment \(SettingsParser.configurationVariable)."
+        + (reloads ? " Read again on SIGHUP; what is marked live changes at once." : ""))
     text += Self.row("  -h, --help", "Print this text.")
     text += Self.row("  --version", "Print the version.")
     text += Self.row("  --dump", "Print all settings as a Markdown table.")
@@ -24,7 +25,7 @@ extension SettingsTable {
     for group in groups {
       text += "\n\(group)\n"
       for definition in definitions where definition.group == group {
-        text += Self.row("  \(definition.usage)", definition.help + " " + definition.facts)
+        text += Self.row("  \(definition.usage)", definition.help + " " + definition.facts(reloads))
       }
     }
     return text
@@ -34,11 +35,14 @@ extension SettingsTable {
   package var markdown: String {
     var text = ""
     for group in groups {
-      text += "### \(group)\n\n| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n"
+      text += "### \(group)\n\n| Flag | Environment | Default |\(reloads ? " SIGHUP |" : "") Meaning |\n"
+      text += "|---|---|---|---|\(reloads ? "---|" : "")\n"
       for definition in definitions where definition.group == group {
         let flag = definition.flag == nil ? "" : "`\(definition.usage)`"
         let fallback = definition.fallback.map { "`\($0)`" } ?? definition.unsetMeaning ?? "unset"
-        let cells = [flag, "`\(definition.environment)`", fallback, definition.help + definition.olderNames]
+        var cells = [flag, "`\(definition.environment)`", fallback]
+        if reloads { cells.append(definition.isLive ? "live" : "") }
+        cells.append(definition.help + definition.olderNames)
         text += "| " + cells.map { $0.escapedForTable }.joined(separator: " | ") + " |\n"
       }
       text += "\n"
@@ -104,8 +108,8 @@ extension SettingDefinition {
     return fallback == "true" ? "--[no-]\(flag)" : "--\(flag)"
   }
 
-  /// The environment's name and the default, as a sentence.
-  fileprivate var facts: String {
+  /// The environment's name and the default, as a sentence; whether it is live where the program `reloads`.
+  fileprivate func facts(_ reloads: Bool) -> String {
     var parts: [String] = []
     if flag != nil { parts.append("environment \(environment)") }
     if case .list = kind, flag != nil { parts.append("repeatable") }
@@ -114,6 +118,7 @@ extension SettingDefinition {
     } else if let unsetMeaning {
       parts.append("default: \(unsetMeaning)")
     }
+    if reloads, isLive { parts.append("live") }
     return parts.isEmpty ? "" : "[\(parts.joined(separator: ", "))]"
   }
 

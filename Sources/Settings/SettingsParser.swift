@@ -20,6 +20,7 @@ package struct SettingsParser {
 
   private init(_ table: SettingsTable) {
     self.table = table
+    values.reloads = table.reloads
     for definition in table.definitions {
       values.order.append(definition.name)
       values.entries[definition.name] = SettingsValues.Entry(

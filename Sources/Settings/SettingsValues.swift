@@ -75,6 +75,8 @@ package struct SettingsValues: Sendable {
   package internal(set) var passThrough: [String] = []
   /// Complete sentences, one a warning, to be logged once at start.
   package internal(set) var warnings: [String] = []
+  /// The program reads its file again, so that some settings are live.
+  var reloads = false
   /// The configuration file that was read.
   package internal(set) var configurationPath: String?
   var entries: [String: Entry] = [:]
@@ -174,6 +176,8 @@ package struct SettingReport: Sendable, Equatable {
   /// The value as text, masked when it is a secret, empty when unset.
   package let value: String
   package let origin: String
+  /// A new value in the file takes effect on SIGHUP.
+  package let isLive: Bool
 }
 
 extension SettingsValues {
@@ -186,18 +190,19 @@ extension SettingsValues {
         name: entry.definition.flag.map { "--\($0)" } ?? entry.definition.environment,
         environment: entry.definition.environment,
         value: entry.definition.isSecret && !text.isEmpty ? "(set, not shown)" : text,
-        origin: entry.value == nil ? "unset" : entry.origin.description)
+        origin: entry.value == nil ? "unset" : entry.origin.description,
+        isLive: reloads && entry.definition.isLive)
     }
   }
 
-  /// ``report`` as aligned text, one setting a line.
+  /// ``report`` as aligned text, one setting a line; live ones say so.
   package var reportText: String {
     let lines = report
     let nameWidth = lines.map(\.name.count).max() ?? 0
     let valueWidth = min(lines.map(\.value.count).max() ?? 0, 40)
     return lines.map { line in
       line.name.padded(to: nameWidth) + "  " + (line.value.isEmpty ? "-" : line.value).padded(to: valueWidth)
-        + "  " + line.origin + "\n"
+        + "  " + line.origin + (line.isLive ? "  (live)" : "") + "\n"
     }.joined()
   }
 }

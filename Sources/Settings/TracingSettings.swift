@@ -64,13 +64,14 @@ extension SettingsTable {
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio",
       ]), unset: "parentbased_always_on", placeholder: "NAME", group: "Tracing", lenient: true,
+      live: true,
       "Which traces are kept: always_on, always_off, traceidratio, or parentbased_ and one of these."),
     SettingDefinition(
       nil, "OTEL_TRACES_SAMPLER_ARG", .number(0...1), unset: "1.0", group: "Tracing", lenient: true,
-      "Share of traces that a ratio sampler keeps."),
+      live: true, "Share of traces that a ratio sampler keeps."),
     SettingDefinition(
       nil, "OTEL_TRACES_SAMPLE_RATIO", .number(0...1), unset: "none", group: "Tracing", lenient: true,
-      "Short for a parent-based ratio sampler."),
+      live: true, "Short for a parent-based ratio sampler."),
     SettingDefinition(
       nil, "DYN_TRACE_KEEP", .string, unset: "none", placeholder: "errors,retries,slow=SECONDS",
       group: "Tracing", "Traces kept although the sampler said no. No effect in this version."),
@@ -81,6 +82,7 @@ extension SettingsTable {
     SettingDefinition(
       nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
       group: "Tracing",
+      live: true,
       "Whose traceparent becomes the parent; from others it becomes a link. No peer can be named as trusted in this version."
     ),
     SettingDefinition(
@@ -91,7 +93,7 @@ extension SettingsTable {
   static let logging: [SettingDefinition] = [
     SettingDefinition(
       nil, "DYN_LOG", .string, fallback: "info", placeholder: "LEVEL,TARGET=LEVEL", group: "Logging",
-      "What is logged: a level, and levels of single targets."),
+      live: true, "What is logged: a level, and levels of single targets."),
     SettingDefinition(
       nil, "DYN_LOGGING_JSONL", .boolean, fallback: "false", group: "Logging", lenient: true,
       "Log one JSON object a line."),

@@ -133,6 +133,12 @@ package struct LogConfiguration: Sendable {
     }
   }
 
+  /// Takes the levels of `other`, and nothing else.
+  mutating func adoptFilter(of other: LogConfiguration) {
+    defaultLevel = other.defaultLevel
+    directives = other.directives
+  }
+
   private static func directive(_ part: String) -> (target: String, level: LogLevel)? {
     guard !part.contains("["), let separator = part.lastIndex(where: { $0 == "=" || $0 == ":" }) else {
       return nil

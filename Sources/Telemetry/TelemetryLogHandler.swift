@@ -2,10 +2,11 @@
 
 package import Base
 package import Logging
+internal import Synchronization
 
 /// Where a process's cold-path lines go: the form, the sink, and the clock that stamps them.
 package final class LogOutput: Sendable {
-  package let configuration: LogConfiguration
+  private let present: Mutex<LogConfiguration>
   package let sink: any LogSink
   private let wallNanoseconds: @Sendable () -> UInt64
 
@@ -13,9 +14,26 @@ package final class LogOutput: Sendable {
   package init(
     configuration: LogConfiguration, sink: any LogSink, wallNanoseconds: @escaping @Sendable () -> UInt64
   ) {
-    self.configuration = configuration
+    present = Mutex(configuration)
     self.sink = sink
     self.wallNanoseconds = wallNanoseconds
+  }
+
+  /// What is logged now, and how it looks.
+  package var configuration: LogConfiguration { present.withLock { $0 } }
+
+  /// Whether lines of `level` about `target` are written now.
+  package func isEnabled(_ level: LogLevel, target: StaticString) -> Bool {
+    present.withLock { $0.isEnabled(level, target: target) }
+  }
+
+  fileprivate func level(ofTarget target: String) -> LogLevel {
+    present.withLock { $0.level(ofTarget: target) }
+  }
+
+  /// Filters by `configuration` from now on; loggers that were made before follow. The form of lines stays.
+  package func adoptFilter(of configuration: LogConfiguration) {
+    present.withLock { $0.adoptFilter(of: configuration) }
   }
 
   /// A logger whose lines carry `target`.
@@ -80,18 +98,19 @@ package final class LogOutput: Sendable {
 package struct TelemetryLogHandler: LogHandler {
   package var metadata: Logger.Metadata = [:]
   package var metadataProvider: Logger.MetadataProvider?
-  package var logLevel: Logger.Level
+  /// The level that the output's filter gives the target, unless somebody chose one for this logger.
+  package var logLevel: Logger.Level {
+    get { chosenLevel ?? TelemetryLogHandler.level(output.level(ofTarget: target)) }
+    set { chosenLevel = newValue }
+  }
+  private var chosenLevel: Logger.Level?
   private let target: String
   private let output: LogOutput
-  private let isOff: Bool
 
   /// Logs `target` at the level that the output's filter gives it.
   package init(target: String, output: LogOutput) {
     self.target = target
     self.output = output
-    let level = output.configuration.level(ofTarget: target)
-    isOff = level == .off
-    logLevel = TelemetryLogHandler.level(level)
   }
 
   package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -100,7 +119,8 @@ package struct TelemetryLogHandler: LogHandler {
   }
 
   package func log(event: LogEvent) {
-    guard !isOff else { return }
+    // swift-log has no level above critical: what is off must be stopped here.
+    guard output.level(ofTarget: target) != .off else { return }
     var merged = metadata
     if let provided = metadataProvider?.get() { merged.merge(provided) { $1 } }
     if let given = event.metadata { merged.merge(given) { $1 } }

@@ -59,8 +59,8 @@ package final class ListenerCounters: Sendable {
 package final class HTTPServer: EventHandler, TimerHandler {
   package let loop: EventLoop
   let application: any ServerApplication
-  let parser: HTTP1HeadParser
-  let limits: ServerLimits
+  private(set) var parser: HTTP1HeadParser
+  private(set) var limits: ServerLimits
   private let loads: LoopLoads
   private let counters: ListenerCounters
   private var listener: (descriptor: Int32, registration: Registration)?
@@ -82,6 +82,12 @@ package final class HTTPServer: EventHandler, TimerHandler {
     self.limits = limits
     self.loads = loads
     self.counters = counters
+    parser = HTTP1HeadParser(limits: limits.http)
+  }
+
+  /// Takes new limits. A deadline that runs already stays; the next one is set by them.
+  package func adopt(_ limits: ServerLimits) {
+    self.limits = limits
     parser = HTTP1HeadParser(limits: limits.http)
   }
 

@@ -36,8 +36,8 @@ package final class UpstreamPool: TimerHandler {
   package typealias Dial = (SocketAddress) throws(SystemError) -> Int32
 
   package let loop: EventLoop
-  let parser: HTTP1HeadParser
-  let limits: ClientLimits
+  private(set) var parser: HTTP1HeadParser
+  private(set) var limits: ClientLimits
   let dial: Dial
   /// Where body pieces of one read are put together; empty between reads.
   var gathered = ByteBuffer()
@@ -51,6 +51,12 @@ package final class UpstreamPool: TimerHandler {
     self.loop = loop
     self.limits = limits
     self.dial = dial
+    parser = HTTP1HeadParser(limits: limits.http)
+  }
+
+  /// Takes new limits. A deadline that runs already stays; the next one is set by them.
+  package func adopt(_ limits: ClientLimits) {
+    self.limits = limits
     parser = HTTP1HeadParser(limits: limits.http)
   }
 

@@ -100,7 +100,7 @@ final class WorkerLoop: ServerApplication, TimerHandler {
 
   /// Lets `write` write one line about `target`, when lines of `level` are wanted.
   func log(_ level: LogLevel, target: StaticString, _ write: (inout LogRecordWriter) -> Void) {
-    guard shared.telemetry.logs.configuration.isEnabled(level, target: target) else { return }
+    guard shared.telemetry.logs.isEnabled(level, target: target) else { return }
     write(&lines)
     lines.flush(to: shared.telemetry.logs.sink)
   }

@@ -3,6 +3,7 @@
 internal import Base
 internal import EventLoop
 internal import Logging
+internal import Routing
 internal import Telemetry
 internal import Transport
 
@@ -30,6 +31,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// The name behind each member; members of a group share one.
   private var names: [UInt64: ResolvedName] = [:]
   private var groups: [ResolvedName] = []
+  /// The static workers that are configured now.
+  private var fixed: [WorkerURL] = []
   private var catalog: ModelCatalog
   private var current = WorkerSet.empty
   private var isDirty = false
@@ -60,6 +63,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   /// Begins; `fixed` and `simulated` are the parsed URLs.
   func start(fixed: [WorkerURL], simulated: [WorkerURL]) {
+    self.fixed = fixed
     for url in fixed { addStatic(url, .fixed) }
     for url in simulated { addStatic(url, .simulated) }
     if scanner != nil { scan() }
@@ -106,6 +110,30 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   // MARK: Static workers
+
+  /// Takes other static workers: those that are no longer named leave, those that are new are asked.
+  func adopt(fixed urls: [WorkerURL]) {
+    for url in fixed where !urls.contains(url) { withdraw(url) }
+    // One that found no room before is tried again.
+    for url in urls where !fixed.contains(url) || (!url.isPerAddress && members[url.id] == nil) {
+      addStatic(url, .fixed)
+    }
+    fixed = urls
+  }
+
+  func adopt(_ weights: RoutingWeights) { catalog.adopt(weights) }
+
+  private func withdraw(_ url: WorkerURL) {
+    let reason = "it is no longer configured"
+    guard url.isPerAddress else {
+      if let member = members[url.id], case .fixed = member.worker.source { remove(member, reason: reason) }
+      return
+    }
+    guard let index = groups.firstIndex(where: { $0.url == url }) else { return }
+    let group = groups.remove(at: index)
+    group.close()
+    for member in order where names[member.id] === group { remove(member, reason: reason) }
+  }
 
   private func addStatic(_ url: WorkerURL, _ source: WorkerSource) {
     if url.isPerAddress {

@@ -15,7 +15,7 @@ struct ModelCatalog {
 
   private let memory: Nanoseconds
   private let modelsMax: Int
-  private let routing: RoutingOptions
+  private var routing: RoutingOptions
   private let lockWait: Histogram?
   private var lines: [Line] = []
   /// Models that found no room.
@@ -82,6 +82,12 @@ struct ModelCatalog {
       served.routing.workersChanged(present)
       lines.append(Line(served: served, lastServed: now))
     }
+  }
+
+  /// Weighs by `weights` from now on: in the models there are, and in those to come.
+  mutating func adopt(_ weights: RoutingWeights) {
+    routing.weights = weights
+    for line in lines { line.served.routing.adopt(weights) }
   }
 
   private func makeRouting(blockSize: Int) -> ModelRouting {

@@ -11,6 +11,7 @@ package import Telemetry
 /// Unchecked: `router` and `estimate` are touched inside `lock` alone. They lie beside the lock and not in it, because
 /// a decision fills an object of the deciding loop, which must not be sent into the lock's region.
 package final class ModelRouting: @unchecked Sendable {
+  /// As the model began with them; the weights among them may have changed since.
   package let options: RoutingOptions
   private let lock = Mutex(())
   private var router: Router
@@ -89,6 +90,11 @@ package final class ModelRouting: @unchecked Sendable {
         if !known.contains(worker.id) { router.allow(worker: worker.id) }
       }
     }
+  }
+
+  /// Weighs candidates by `weights` from the next decision on.
+  package func adopt(_ weights: RoutingWeights) {
+    locked { router.adopt(weights) }
   }
 
   /// Upkeep, every few seconds; true when memory should be given back to the system.

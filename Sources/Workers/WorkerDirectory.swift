@@ -3,6 +3,7 @@
 internal import Base
 package import EventLoop
 package import Logging
+package import Routing
 internal import Synchronization
 package import Telemetry
 
@@ -93,13 +94,32 @@ package final class WorkerDirectory: Sendable {
     board.subscribe(mailbox, adopt)
   }
 
+  /// Takes other static workers and other weights of routing. Throws `.urls` with every URL that cannot be used; then
+  /// nothing changes.
+  package func adopt(urls: [String], weights: RoutingWeights) throws(WorkerDirectoryError) {
+    var faults: [WorkerURLFault] = []
+    let fixed = Self.parse(urls, &faults)
+    guard faults.isEmpty else { throw .urls(faults) }
+    onControl { control in
+      control.adopt(fixed: fixed)
+      control.adopt(weights)
+    }
+  }
+
+  /// Runs `work` on the control thread, which may read small files; dropped when it does not run.
+  package func perform(_ work: @escaping @Sendable () -> Void) { onControl { _ in work() } }
+
   /// A connect to this worker failed: it is not chosen for 1 s, doubling to 30 s until a probe after that succeeds.
   /// May be called from any thread.
   package func connectFailed(_ worker: UInt64) {
+    onControl { $0.requestFailed(worker) }
+  }
+
+  private func onControl(_ work: @escaping @Sendable (DirectoryControl) -> Void) {
     running.withLock { running in
       guard let running else { return }
       let control = running.control
-      running.mailbox.submit { control.open(on: $0).requestFailed(worker) }
+      running.mailbox.submit { work(control.open(on: $0)) }
     }
   }
 

@@ -32,7 +32,7 @@ enum FrontendProcess {
       case "help": return say(SettingsTable.frontend.helpText)
       case "version": return say("dynamo-frontend \(frontendVersion)\n")
       case "doctor": return Doctor.run(settings, settings.effectiveEnvironment(environment))
-      default: return serve(settings, settings.effectiveEnvironment(environment))
+      default: return serve(settings, arguments, environment)
       }
     } catch {
       complain("\(error)")
@@ -40,8 +40,11 @@ enum FrontendProcess {
     }
   }
 
-  private static func serve(_ settings: SettingsValues, _ environment: [String: String]) -> Int32 {
+  private static func serve(
+    _ settings: SettingsValues, _ arguments: [String], _ variables: [String: String]
+  ) -> Int32 {
     do {
+      let environment = settings.effectiveEnvironment(variables)
       Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
       let telemetry = try ServiceTelemetry(
@@ -60,9 +63,14 @@ enum FrontendProcess {
         settings, environment, simulated.urls, telemetry.outputs.log, registry)
       try directory.start()
       defer { directory.stop() }
-      var configuration = FrontendConfiguration(settings, processors: Machine.processorCount)
-      configuration.tracing.hasContext = telemetry.hasTraceContext
-      configuration.tracing.recordsSpans = telemetry.recordsSpans
+      let processors = Machine.processorCount
+      let configure: @Sendable (SettingsValues) -> FrontendConfiguration = { settings in
+        var configuration = FrontendConfiguration(settings, processors: processors)
+        configuration.tracing.hasContext = telemetry.hasTraceContext
+        configuration.tracing.recordsSpans = telemetry.recordsSpans
+        return configuration
+      }
+      let configuration = configure(settings)
       let frontend: Frontend
       do throws(SystemError) {
         frontend = try Frontend(
@@ -73,6 +81,10 @@ enum FrontendProcess {
       } catch {
         throw StartError("cannot listen on \(configuration.host):\(configuration.port): \(error)")
       }
+      let reload = Reload(
+        settings, arguments: arguments, environment: variables, directory: directory,
+        frontend: frontend.control, log: telemetry.outputs.log, configure: configure)
+      frontend.onReload = reload.request
       try frontend.run()
       return 0
     } catch {

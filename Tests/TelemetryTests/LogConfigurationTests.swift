@@ -120,6 +120,27 @@ import Testing
     #expect(sink.text.contains("\"yes\""))
   }
 
+  @Test func loggersFollowANewFilterAndKeepTheirForm() {
+    let (output, sink) = output("warn")
+    let logger = output.logger("t")
+    var chosen = output.logger("t")
+    chosen.logLevel = .error
+    logger.info("no")
+    var configuration = LogConfiguration(format: .readable)
+    configuration.apply(filter: "debug,quiet=off")
+    output.adoptFilter(of: configuration)
+    logger.debug("yes")
+    #expect(sink.text.contains("\"message\":\"yes\""))
+    #expect(output.isEnabled(.debug, target: "t") && !output.isEnabled(.error, target: "quiet"))
+    #expect(logger.logLevel == .debug)
+    chosen.warning("below what was chosen")
+    output.logger("quiet").critical("silenced")
+    configuration.apply(filter: "off")
+    output.adoptFilter(of: configuration)
+    logger.critical("silenced")
+    #expect(!sink.text.contains("no\"") && !sink.text.contains("silenced") && !sink.text.contains("below"))
+  }
+
   @Test func errorsAndProvidedMetadataAppear() {
     let (output, sink) = output()
     var handler = TelemetryLogHandler(target: "t", output: output)

@@ -222,6 +222,25 @@ struct WorkerDirectoryTests {
     _ = try adopter.wait { $0.workers.count == 2 }
   }
 
+  @Test func aNameThatIsNoLongerConfiguredTakesItsWorkersAlong() throws {
+    let worker = try FakeWorker(["/v1/models": models])
+    defer { worker.stop() }
+    let name = "dns+http://engines.test:\(worker.port)"
+    let (directory, adopter) = try directory {
+      $0.urls = [name]
+      $0.resolve = { _, port in
+        ["127.0.0.1", "127.0.0.2"].flatMap { SocketAddress.resolve(host: $0, port: port) }
+      }
+    }
+    try directory.start()
+    defer { directory.stop() }
+    _ = try adopter.wait { $0.models.first?.workers.count == 2 }
+    try directory.adopt(urls: [], weights: RoutingWeights())
+    _ = try adopter.wait { $0.workers.isEmpty && $0.generation > 1 }
+    try directory.adopt(urls: [name], weights: RoutingWeights())
+    _ = try adopter.wait { $0.models.first?.workers.count == 2 }
+  }
+
   @Test func aNameThatNobodyKnowsIsAReason() throws {
     let (directory, adopter) = try directory {
       $0.urls = ["http://nowhere.test:1"]

@@ -1,0 +1,101 @@
+// SIGHUP: the configuration file is read again, and what is live in it takes effect.
+
+import EventLoop
+import Frontend
+import Logging
+import Routing
+import Settings
+import Synchronization
+import Telemetry
+import Workers
+
+/// Reads the configuration file again. A file with faults changes nothing.
+final class Reload: Sendable {
+  private let arguments: [String]
+  private let environment: [String: String]
+  private let directory: WorkerDirectory
+  private let frontend: FrontendControl
+  private let log: LogOutput
+  private let logger: Logger
+  private let configure: @Sendable (SettingsValues) -> FrontendConfiguration
+  /// The settings in force.
+  private let settings: Mutex<SettingsValues>
+
+  /// - Parameters:
+  ///   - settings: what the process started with, read from `arguments` and `environment`.
+  ///   - configure: makes the frontend's configuration from settings, as at start.
+  init(
+    _ settings: SettingsValues, arguments: [String], environment: [String: String],
+    directory: WorkerDirectory, frontend: FrontendControl, log: LogOutput,
+    configure: @escaping @Sendable (SettingsValues) -> FrontendConfiguration
+  ) {
+    self.arguments = arguments
+    self.environment = environment
+    self.directory = directory
+    self.frontend = frontend
+    self.log = log
+    logger = log.logger("\(LogTarget.frontend)")
+    self.configure = configure
+    self.settings = Mutex(settings)
+  }
+
+  /// Has the control thread do it: a loop must not wait for a disk. Readings follow one another there.
+  func request() {
+    directory.perform { self.run() }
+  }
+
+  private func run() {
+    let old = settings.withLock { $0 }
+    guard let path = old.configurationPath else {
+      logger.warning("SIGHUP: there is no configuration file to read again; --config or DYN_CONFIG names one")
+      return
+    }
+    let new: SettingsValues
+    do throws(SettingsError) {
+      new = try SettingsParser.parse(
+        .frontend, arguments: arguments, environment: environment, readFile: readSmallFile)
+    } catch {
+      refuse(path, error.faults.map(\.description))
+      return
+    }
+    let settings = old.adoptingLive(new)
+    do throws(WorkerDirectoryError) {
+      try directory.adopt(
+        urls: settings.list("worker"), weights: RoutingOptions(settings, blockSize: 16).weights)
+    } catch {
+      refuse(path, ["\(new.origin("worker")): \(error)"])
+      return
+    }
+    let filter = LogConfiguration(environment: settings.effectiveEnvironment(environment))
+    log.adoptFilter(of: filter)
+    frontend.adopt(configure(settings))
+    self.settings.withLock { $0 = settings }
+    report(
+      path, old.changes(to: new),
+      warnings: new.warnings.filter { !old.warnings.contains($0) } + filter.warnings)
+  }
+
+  private func refuse(_ path: String, _ faults: [String]) {
+    for fault in faults {
+      logger.error(
+        "configuration is not taken over: the file has faults",
+        metadata: ["file": "\(path)", "fault": "\(fault)"])
+    }
+  }
+
+  private func report(_ path: String, _ changes: [SettingChange], warnings: [String]) {
+    for warning in warnings { logger.warning("\(warning)") }
+    for change in changes where !change.isLive {
+      logger.warning(
+        "a setting changed that takes effect at the next start",
+        metadata: [
+          "setting": "\(change.environment)", "now": "\(change.old)", "next": "\(change.new)",
+          "origin": "\(change.origin)",
+        ])
+    }
+    let live = changes.filter(\.isLive).map(\.environment)
+    logger.info(
+      "configuration is read again",
+      metadata: ["file": "\(path)", "changed": "\(live.isEmpty ? "nothing" : live.joined(separator: ", "))"])
+  }
+}
