@@ -82,8 +82,6 @@ package protocol ServerApplication: AnyObject {
   ) -> any ServerExchangeHandler
   /// Bytes that never became a request, or a body that broke, are refused: writes the answer's body and counts it.
   func refused(_ refusal: Refusal, body: inout ByteBuffer)
-  /// A connection was closed; `requests` is how many it carried.
-  func connectionClosed(requests: Int)
 }
 
 /// Why a request to a worker did not end well.

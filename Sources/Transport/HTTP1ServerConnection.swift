@@ -2,7 +2,7 @@
 
 internal import Base
 package import EventLoop
-package import HTTP
+internal import HTTP
 
 /// Drives a server connection: bytes to exchanges and back. One deadline timer serves all its phases.
 ///
@@ -11,8 +11,8 @@ package import HTTP
 ///    │                   └──answered early──▶ lingering ──▶ closed
 ///    └──refused──▶ lingering
 /// ```
-package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, ServerExchange {
-  private enum Phase {
+package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
+  enum Phase {
     /// Waits for or reads a request head. Next: body, responding, lingering, closed.
     case head
     /// Reads a request body. Next: responding, lingering, closed.
@@ -25,28 +25,21 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   package let loop: EventLoop
-  private let socket: StreamSocket
-  private let server: HTTPServer
-  private var phase = Phase.head
+  let socket: StreamSocket
+  let server: HTTPServer
+  var phase = Phase.head
   private var handler: (any ServerExchangeHandler)?
   private var decoder = HTTP1BodyDecoder(.none)
-  private var chunks = ChunkedWriter()
+  var response = HTTP1ResponseWriter()
 
   private var scanned = 0
   private var headBegan: Nanoseconds = 0
-  private var requestCount = 0
 
-  private var keepAlive = true
-  private var headOnly = false
-  private var minorVersion: UInt8 = 1
-  private var responseBegun = false
-  private var responseFinished = false
-  private var chunked = false
-  private var lengthLeft: Int?
-  private var bodyPaused = false
+  var keepAlive = true
+  var bodyPaused = false
 
   private let timer = Timer()
-  private var deadline: Nanoseconds?
+  var deadline: Nanoseconds?
 
   init(_ descriptor: Int32, server: HTTPServer) throws(SystemError) {
     self.server = server
@@ -104,14 +97,12 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   private var scannedNothingYet = true
 
   private func begin(_ head: RequestHead) {
-    requestCount += 1
     scannedNothingYet = true
     deadline = nil
-    minorVersion = head.minorVersion
     keepAlive = head.keepAlive && !server.isDraining
+    let headOnly: Bool
     if case .head = head.method { headOnly = true } else { headOnly = false }
-    responseBegun = false
-    responseFinished = false
+    response.reset(minorVersion: head.minorVersion, headOnly: headOnly)
     bodyPaused = false
     let began = headBegan
     headBegan = 0
@@ -139,7 +130,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     self.handler = handler
     if !hasBody {
       handler.receivedEnd()
-    } else if expectsContinue, !responseBegun {
+    } else if expectsContinue, !response.hasBegun {
       socket.wantsOutput()
       socket.output.append("HTTP/1.1 100 Continue\r\n\r\n" as StaticString)
       socket.wantsFlush()
@@ -152,7 +143,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     while case .body = phase, !bodyPaused || decoder.isComplete {
       switch decoder.next(bytes, consumed: &consumed) {
       case .bytes(let body):
-        if !responseFinished { handler?.received(body: body) }
+        if !response.hasFinished { handler?.received(body: body) }
       case .needMore:
         expect(within: server.limits.bodyGapTimeout)
         return consumed
@@ -171,7 +162,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     phase = .responding
     deadline = nil
     socket.pauseReading()
-    if responseFinished {
+    if response.hasFinished {
       if socket.output.isEmpty { complete() }
     } else {
       handler?.receivedEnd()
@@ -181,7 +172,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   /// A body whose framing is broken: the answer is 400 where none has begun, and the connection cannot be kept.
   private func badBody(_ refusal: Refusal, _ how: EndOfStream) {
     keepAlive = false
-    guard !responseBegun else {
+    guard !response.hasBegun else {
       end(how)
       return
     }
@@ -198,12 +189,10 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     server.application.refused(refusal, body: &body)
     var fields = ByteBuffer(capacity: 64)
     fields.append("content-type: application/json\r\n" as StaticString)
-    responseBegun = false
-    headOnly = false
-    minorVersion = 1
+    response.reset(minorVersion: 1, headOnly: false)
     writeHead(status: refusal.status, fields: fields.readable, body: .length(body.count))
-    socket.output.append(body.readable)
-    responseFinished = true
+    response.append(body.readable, to: &socket.output)
+    response.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0), to: &socket.output)
     linger()
   }
 
@@ -236,7 +225,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
       // The answer may still be on its way out: it goes first.
       if socket.output.isEmpty { close() } else { closesAfterFlush = true }
     case .body:
-      if responseFinished {
+      if response.hasFinished {
         keepAlive = false
         closesAfterFlush = true
         if socket.output.isEmpty { complete() }
@@ -244,7 +233,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
         end(.cancelled)
       }
     case .responding:
-      if responseFinished {
+      if response.hasFinished {
         // Everything was said: let the kernel take it, then close.
         keepAlive = false
       } else {
@@ -258,16 +247,16 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   package func willFlush() {
-    if chunked { chunks.close(&socket.output) }
+    response.closeChunk(in: &socket.output)
   }
 
   package func flushed() {
     switch phase {
     case .responding:
       deadline = nil
-      if responseFinished { complete() }
+      if response.hasFinished { complete() }
     case .body:
-      if responseFinished { complete() }
+      if response.hasFinished { complete() }
     case .lingering:
       if closesAfterFlush {
         close()
@@ -293,7 +282,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
 
   // MARK: Deadlines
 
-  private func expect(within length: Nanoseconds) { expect(at: loop.now + length) }
+  func expect(within length: Nanoseconds) { expect(at: loop.now + length) }
 
   private func expect(at deadline: Nanoseconds) {
     self.deadline = deadline
@@ -312,7 +301,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     case .head:
       if headBegan == 0 { close() } else { refuse(.headTimeout) }
     case .body:
-      if socket.output.isEmpty, !responseBegun {
+      if socket.output.isEmpty, !response.hasBegun {
         badBody(.bodyTimeout, .timedOut)
       } else {
         end(.timedOut)
@@ -326,109 +315,9 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     }
   }
 
-  // MARK: ServerExchange
-
-  package var outputIsFull: Bool { socket.checkFull() }
-
-  package var peerDescription: String { socket.peerDescription }
-
-  package func closeAfterResponse() { keepAlive = false }
-
-  package func pauseBody() {
-    guard case .body = phase else { return }
-    bodyPaused = true
-    socket.pauseReading()
-    deadline = nil
-  }
-
-  package func resumeBody() {
-    guard case .body = phase, bodyPaused else { return }
-    bodyPaused = false
-    socket.resumeReading()
-    expect(within: server.limits.bodyGapTimeout)
-  }
-
-  package func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {
-    guard isOpen, !responseBegun else { return }
-    // The rest of an unread body would be taken for the next request.
-    if case .body = phase { keepAlive = false }
-    if server.isDraining { keepAlive = false }
-    writeHead(status: status, fields: fields, body: body)
-    socket.wantsFlush()
-  }
-
-  private func writeHead(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {
-    responseBegun = true
-    chunked = false
-    lengthLeft = nil
-    socket.wantsOutput()
-    var closes = !keepAlive
-    socket.output.beginResponse(status: status)
-    socket.output.append(fields)
-    switch body {
-    case .none:
-      break
-    case .length(let length):
-      lengthLeft = length
-      socket.output.header("content-length", length)
-    case .stream:
-      if minorVersion >= 1 {
-        chunked = true
-        chunks = ChunkedWriter()
-        socket.output.append("transfer-encoding: chunked\r\n" as StaticString)
-      } else {
-        // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-        keepAlive = false
-        closes = true
-      }
-    }
-    server.appendDate(to: &socket.output)
-    if closes {
-      socket.output.append("connection: close\r\n" as StaticString)
-    } else if minorVersion == 0 {
-      socket.output.append("connection: keep-alive\r\n" as StaticString)
-    }
-    socket.output.endHead()
-  }
-
-  package func send(_ bytes: UnsafeRawBufferPointer) {
-    guard isOpen, responseBegun, !responseFinished, !headOnly, bytes.count > 0 else { return }
-    socket.wantsOutput()
-    if chunked {
-      // The chunk stays open until the flush: what a tick brings shares one.
-      chunks.append(bytes, to: &socket.output)
-    } else {
-      if let left = lengthLeft {
-        let count = min(left, bytes.count)
-        lengthLeft = left - count
-        socket.output.append(bytes.slice(0..<count))
-      } else {
-        socket.output.append(bytes)
-      }
-    }
-    socket.wantsFlush()
-  }
-
-  package func finish(trailers: UnsafeRawBufferPointer) {
-    guard isOpen, responseBegun, !responseFinished else { return }
-    if let left = lengthLeft, left > 0, !headOnly {
-      // Fewer bytes than promised: only a cut connection tells the caller.
-      end(.failed(.truncated))
-      return
-    }
-    responseFinished = true
-    if chunked, !headOnly {
-      socket.wantsOutput()
-      chunks.finish(&socket.output, trailers: trailers)
-    }
-    socket.wantsFlush()
-  }
-
-  package func abort(_ end: EndOfStream) { self.end(end) }
-
   // MARK: Ends
 
-  private var isOpen: Bool {
+  var isOpen: Bool {
     if case .closed = phase { return false }
     return true
   }
@@ -456,7 +345,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
   }
 
   /// Ends the exchange under way, if any, as `how`, and the connection with it.
-  private func end(_ how: EndOfStream) {
+  func end(_ how: EndOfStream) {
     let handler = handler
     self.handler = nil
     if handler != nil { server.requestEnded() }
@@ -478,6 +367,6 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler, Se
     phase = .closed
     loop.cancel(timer)
     socket.close()
-    server.connectionClosed(self, requests: requestCount)
+    server.connectionClosed(self)
   }
 }

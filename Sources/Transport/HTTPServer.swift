@@ -170,6 +170,9 @@ package final class HTTPServer: EventHandler, TimerHandler {
     loop.deregister(listener.registration, stillOpen: listener.descriptor)
     loop.cancel(retryTimer)
     self.listener = nil
+    // This server is one of them: nothing is handed over any more.
+    peers = []
+    mailboxes = []
   }
 
   /// Stops keeping connections: idle ones close now, others after their response.
@@ -196,10 +199,9 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   func requestEnded() { loads.requests(loop.index, -1) }
 
-  func connectionClosed(_ connection: HTTP1ServerConnection, requests: Int) {
+  func connectionClosed(_ connection: HTTP1ServerConnection) {
     guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
     loads.connections(loop.index, -1)
-    application.connectionClosed(requests: requests)
   }
 
   /// Appends the `date` field; the clock is read and the text made once a second (RFC 9110 section 6.6.1).

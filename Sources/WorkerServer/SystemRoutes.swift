@@ -192,6 +192,4 @@ final class SystemApplication: ServerApplication {
   func refused(_ refusal: Refusal, body: inout ByteBuffer) {
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)").write(into: &body)
   }
-
-  func connectionClosed(requests: Int) {}
 }

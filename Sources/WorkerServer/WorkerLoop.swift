@@ -70,8 +70,6 @@ final class WorkerLoop: ServerApplication, TimerHandler {
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)").write(into: &body)
   }
 
-  func connectionClosed(requests: Int) {}
-
   private static func inferenceEndpoint(_ head: RequestHead) -> Endpoint? {
     guard case .post = head.method else { return nil }
     if head.path.equals(Endpoint.chatCompletions.path) { return .chatCompletions }

@@ -123,7 +123,7 @@ struct ServerConnectionTests {
     rig.send("GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     #expect(rig.output().contains("connection: close\r\n"))
     #expect(rig.isClosed)
-    #expect(rig.application.closedConnections == 1)
+    #expect(rig.server.connectionCount == 0)
   }
 
   @Test func a100ContinueInvitesTheBodyOnce() throws {
