@@ -1,6 +1,7 @@
 // The bounded queue between the loops and the exporter thread, and the books of what left it.
 
 import Base
+import Protobuf
 import Synchronization
 package import Telemetry
 
@@ -30,7 +31,7 @@ package final class ExportQueue: Sendable {
     case nothing
     /// The queue was empty or became due: the exporter must look.
     case wake
-    /// The batch was dropped.
+    /// Nothing of the batch had room.
     case full
   }
 
@@ -59,19 +60,20 @@ package final class ExportQueue: Sendable {
   /// True when a message is due by its number of spans.
   var isDue: Bool { state.withLock { $0.level.spans >= limits.spansDue } }
 
-  /// Appends a batch or drops it; never waits for more than other short critical sections.
-  func put(_ batch: SpanBatch) -> Put {
+  /// Appends what has room of a batch and drops the rest; never waits for more than other short critical sections.
+  func put(_ whole: SpanBatch) -> Put {
     state.withLock { state in
       if state.isClosed {
-        ledger.recordDropped(batch.spanCount, .shutdown)
+        ledger.recordDropped(whole.spanCount, .shutdown)
         return .nothing
       }
-      if state.level.spans + batch.spanCount > limits.spansMax
-        || state.level.bytes + batch.bytes.count > limits.bytesMax
-      {
-        ledger.recordDropped(batch.spanCount, .queueFull)
+      let room = Level(
+        spans: limits.spansMax - state.level.spans, bytes: limits.bytesMax - state.level.bytes)
+      guard let batch = whole.leading(within: room) else {
+        ledger.recordDropped(whole.spanCount, .queueFull)
         return .full
       }
+      ledger.recordDropped(whole.spanCount - batch.spanCount, .queueFull)
       let before = state.level.spans
       state.batches.append(batch)
       state.level.spans += batch.spanCount
@@ -135,5 +137,22 @@ package final class ExportQueue: Sendable {
       state.isAbandoned = true
       return count
     }
+  }
+}
+
+extension SpanBatch {
+  /// The first spans of the batch, as many as `room` holds; nil when it holds none.
+  fileprivate func leading(within room: ExportQueue.Level) -> SpanBatch? {
+    if spanCount <= room.spans, bytes.count <= room.bytes { return self }
+    var count = 0
+    var end = 0
+    bytes.withUnsafeBytes { bytes in
+      var reader = ProtobufReader(bytes)
+      while count < room.spans, (try? reader.next()) != nil, reader.position <= room.bytes {
+        end = reader.position
+        count += 1
+      }
+    }
+    return count > 0 ? SpanBatch(bytes: Array(bytes[..<end]), spanCount: count) : nil
   }
 }

@@ -28,14 +28,18 @@ package final class ServiceTelemetry: Sendable {
     let log = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
     let ledger = SpanLedger()
     registry.register(ledger)
+    registry.registerProcess(service: defaultName, version: version)
     registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
     let settings = try ExporterConfiguration.from(environment: environment, version: version)
     let logger = log.logger("\(LogTarget.exporter)")
     for warning in configuration.warnings + settings.warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
+    var publisherLimits = SpanPublisher.Limits()
     if let export = settings.configuration {
       let resource = TelemetryResource(
         environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+      // A batch that is larger than the queue could never go in whole.
+      publisherLimits.batchSpansMax = min(publisherLimits.batchSpansMax, export.queue.spansMax)
       let started = SpanExporter(configuration: export, resource: resource, ledger: ledger, logger: logger)
       try started.start()
       started.register(on: registry)
@@ -47,7 +51,8 @@ package final class ServiceTelemetry: Sendable {
         metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])
     }
     self.exporter = exporter
-    outputs = TelemetryOutputs(spanSink: exporter, ledger: ledger, log: log)
+    outputs = TelemetryOutputs(
+      spanSink: exporter, ledger: ledger, log: log, publisherLimits: publisherLimits)
     if case .jsonl = configuration.format {
       hasTraceContext = true
     } else {

@@ -51,7 +51,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     bodyWaiters = BodyWaiters(loop: loop, countMax: configuration.bodyWaitersMax)
     pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
     unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
-    publisher = outputs.spanSink.map { SpanPublisher(sink: $0, ledger: outputs.ledger) }
+    publisher = outputs.spanSink.map {
+      SpanPublisher(sink: $0, ledger: outputs.ledger, limits: outputs.publisherLimits)
+    }
     log = outputs.log
     lines = LogRecordWriter(outputs.log.configuration)
     logsRequests = outputs.log.isEnabled(.info, target: LogTarget.http)
@@ -106,8 +108,6 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)")
       .write(into: &body, format: configuration.errorFormat)
   }
-
-  func connectionClosed(requests: Int) {}
 
   // MARK: The preprocess pool
 

@@ -6,10 +6,16 @@ package struct TelemetryOutputs: Sendable {
   package let spanSink: (any SpanSink)?
   package let ledger: SpanLedger
   package let log: LogOutput
+  /// Bounds of the batches that ``spanSink`` is given.
+  package let publisherLimits: SpanPublisher.Limits
 
-  package init(spanSink: (any SpanSink)?, ledger: SpanLedger, log: LogOutput) {
+  package init(
+    spanSink: (any SpanSink)?, ledger: SpanLedger, log: LogOutput,
+    publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
+  ) {
     self.spanSink = spanSink
     self.ledger = ledger
     self.log = log
+    self.publisherLimits = publisherLimits
   }
 }

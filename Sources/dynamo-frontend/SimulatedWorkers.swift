@@ -36,7 +36,8 @@ final class SimulatedWorkers {
       instanceID: "simulated-\(Machine.randomSeed() % 1_000_000)")
     let outputs = WorkerTelemetry(
       spanSink: telemetry.outputs.spanSink, ledger: telemetry.outputs.ledger, registry: registry,
-      logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext)
+      logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext,
+      publisherLimits: telemetry.outputs.publisherLimits)
     var started: [WorkerServer] = []
     for _ in 0..<count {
       let worker = WorkerServer(configuration: configuration, telemetry: outputs)

@@ -65,7 +65,8 @@ enum WorkerProcess {
       configuration: configuration,
       telemetry: WorkerTelemetry(
         spanSink: service.outputs.spanSink, ledger: service.outputs.ledger, registry: registry,
-        logs: service.outputs.log, tracesContext: service.hasTraceContext))
+        logs: service.outputs.log, tracesContext: service.hasTraceContext,
+        publisherLimits: service.outputs.publisherLimits))
     try worker.start()
     try waitForEnd(of: worker, logger)
     worker.join()

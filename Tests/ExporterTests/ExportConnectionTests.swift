@@ -272,6 +272,32 @@ struct ExportBoundTests {
     rig.expectBalanced()
   }
 
+  @Test func aBatchThatIsLargerThanTheQueueFillsIt() throws {
+    let rig = try Rig { $0.queue.spansMax = 100 }
+    rig.publish(150)
+    #expect(rig.queue.level.spans == 100)
+    #expect(rig.ledger.dropped(.queueFull) == 50)
+    rig.publish(10)
+    #expect(rig.ledger.dropped(.queueFull) == 60)
+    rig.driver.flush(within: second)
+    try rig.settle()
+    #expect(rig.ledger.sent == 100)
+    rig.expectBalanced()
+  }
+
+  @Test func aBatchIsCutWhereTheQueuesBytesEnd() throws {
+    let rig = try Rig { $0.queue.bytesMax = 2_500 }
+    rig.publish(10, spanBytes: 1_000)
+    #expect(rig.queue.level.spans == 2)
+    #expect(rig.queue.level.bytes <= 2_500)
+    rig.publish(1, spanBytes: 5_000)
+    #expect(rig.ledger.dropped(.queueFull) == 9)
+    rig.driver.flush(within: second)
+    try rig.settle()
+    #expect(rig.ledger.sent == 2)
+    rig.expectBalanced()
+  }
+
   @Test func queueIsBoundedInBytes() throws {
     let rig = try Rig { configuration in
       configuration.queue.bytesMax = 100_000
