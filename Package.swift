@@ -17,6 +17,13 @@ let language: [SwiftSetting] = [
 let warningsAreErrors = Context.environment["DYNAMO_WARNINGS_AS_ERRORS"] == "1"
 let strict = language + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
+// Scripts/test.sh sets this for its run under ThreadSanitizer (Tests/MutexAnnotations says why).
+let annotatesMutex = Context.environment["DYNAMO_THREAD_SANITIZER"] == "1"
+let mutexAnnotations: [Target] =
+  annotatesMutex ? [.target(name: "MutexAnnotations", path: "Tests/MutexAnnotations")] : []
+let supportOfTests: [Target.Dependency] =
+  ["EventLoop", "Base"] + (annotatesMutex ? ["MutexAnnotations"] : [])
+
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 
@@ -105,7 +112,7 @@ let package = Package(
 
     // Tests
     .target(
-      name: "TestSupport", dependencies: ["EventLoop", "Base"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: supportOfTests, path: "Tests/TestSupport",
       swiftSettings: strict),
     tests("Base", []),
     tests("JSON", ["Base"]),
@@ -131,5 +138,5 @@ let package = Package(
       ]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
-  ]
+  ] + mutexAnnotations
 )

@@ -35,13 +35,14 @@ stage_fuzz() {
   Scripts/fuzz.sh "$fuzz_seconds"
 }
 stage_tsan() {
-  swift build --build-tests --sanitize=thread --scratch-path .build-tsan
-  TSAN_OPTIONS=halt_on_error=1 swift test --skip-build --sanitize=thread --scratch-path .build-tsan --disable-xctest
+  export DYNAMO_THREAD_SANITIZER=1
+  swift build --build-tests --sanitize=thread --scratch-path .build/tsan
+  TSAN_OPTIONS=halt_on_error=1 swift test --skip-build --sanitize=thread --scratch-path .build/tsan --disable-xctest
 }
 stage_asan() {
   # The tests are all Swift Testing; the runner of XCTest leaks, which this sanitizer would report.
-  swift build --build-tests --sanitize=address --scratch-path .build-asan
-  swift test --skip-build --sanitize=address --scratch-path .build-asan --disable-xctest
+  swift build --build-tests --sanitize=address --scratch-path .build/asan
+  swift test --skip-build --sanitize=address --scratch-path .build/asan --disable-xctest
 }
 
 # name:limit in seconds

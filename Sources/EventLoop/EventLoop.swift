@@ -166,9 +166,21 @@ package final class EventLoop {
   /// Calls `item` once when all events of this wake-up were delivered.
   package func atEndOfTick(_ item: any TickHandler) { tick.append(item) }
 
-  /// Runs until ``stop()``.
+  /// Runs until ``stop()``, then closes.
   package func run() {
     while !stopping { turn() }
+    close()
+  }
+
+  /// Lets go of every handler, timer and piece of mail, most of which hold this loop as it holds them. Whoever turns a
+  /// loop by hand calls it at the end. Nothing is told to anybody; descriptors stay with their owners.
+  package func close() {
+    // The slots stay, so that a registration that outlives this is still known as one that has passed.
+    for slot in handlers.indices { handlers[slot] = nil }
+    timers.removeAll()
+    tick = []
+    tickSpare = []
+    mailbox.close()
   }
 
   /// Ends ``run()`` after the current wake-up. From another thread: `mailbox.submit { $0.stop() }`.

@@ -10,17 +10,18 @@ package final class Mailbox: Sendable {
   package typealias Work = @Sendable (EventLoop) -> Void
 
   private let descriptor: Int32
-  private let queue = Mutex<[Work]>([])
+  /// What waits; nil once the loop has ended.
+  private let queue = Mutex<[Work]?>([])
 
   init(descriptor: Int32) { self.descriptor = descriptor }
 
-  deinit { _ = close(descriptor) }
+  deinit { _ = Glibc.close(descriptor) }
 
-  /// Runs `work` on the loop at its next wake-up; in order of submission.
+  /// Runs `work` on the loop at its next wake-up; in order of submission. Once the loop has ended it is thrown away.
   package func submit(_ work: @escaping Work) {
     let wasEmpty = queue.withLock { queue in
-      queue.append(work)
-      return queue.count == 1
+      queue?.append(work)
+      return queue?.count == 1
     }
     // A loop that already has mail has been signalled.
     if wasEmpty { signal() }
@@ -31,10 +32,17 @@ package final class Mailbox: Sendable {
     _ = read(descriptor, &count, 8)
     let work = queue.withLock { queue in
       let work = queue
-      queue = []
+      if queue != nil { queue = [] }
       return work
     }
-    for item in work { item(loop) }
+    for item in work ?? [] { item(loop) }
+  }
+
+  /// Throws away what waits and what will come: the loop has ended.
+  func close() {
+    // Outside the lock: what the work holds may submit as it goes.
+    let work = queue.withLock { $0.take() }
+    withExtendedLifetime(work) {}
   }
 
   private func signal() {

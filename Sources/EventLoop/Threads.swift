@@ -4,10 +4,12 @@ package import Base
 internal import CSystem
 internal import Glibc
 
-/// A joinable POSIX thread that runs one closure.
+/// A POSIX thread that runs one closure. One that nobody joins runs on by itself, and leaves nothing behind.
 package final class Thread: @unchecked Sendable {
-  // Unchecked: `handle` is written before the object is shared and read by join alone.
+  // Unchecked: `handle` is written before the object is shared; `mustDetach` by init and by the one join, and both are
+  // read by deinit, which follows the last use.
   private var handle = pthread_t()
+  private var mustDetach = false
 
   private final class Start {
     let name: String
@@ -34,10 +36,19 @@ package final class Thread: @unchecked Sendable {
       start.release()
       throw SystemError("pthread_create", code)
     }
+    mustDetach = true
   }
 
-  /// Waits until the thread's closure returned.
-  package func join() { pthread_join(handle, nil) }
+  deinit {
+    // The stack of a thread that is neither joined nor detached is never given back.
+    if mustDetach { pthread_detach(handle) }
+  }
+
+  /// Waits until the thread's closure returned. To be called once.
+  package func join() {
+    mustDetach = false
+    pthread_join(handle, nil)
+  }
 }
 
 /// Delivers signals as events of one loop (signalfd(2)).

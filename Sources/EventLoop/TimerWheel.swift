@@ -53,6 +53,14 @@ final class TimerWheel {
     timer.handler = nil
   }
 
+  /// Disarms every timer.
+  func removeAll() {
+    for slot in heads.indices {
+      // One by one: a list that is let go of at its head would be freed by recursion.
+      while let timer = heads[slot] { cancel(timer) }
+    }
+  }
+
   /// The earliest instant at which ``advance(to:)`` may have work; nil when nothing is armed. Never later than a deadline
   /// rounded up to a tick.
   var nextDeadline: Nanoseconds? {

@@ -103,7 +103,7 @@ extension PrefixIndex {
       free(node.run)
       nodes.base[Int(index)].length = 0
       nodes.release(index)
-      if node.parent >= 0 { nodes.base[Int(node.parent)].children -= 1 }
+      if node.parent >= 0 { nodes.record(node.parent).pointee.children -= 1 }
       index = node.parent
     }
   }

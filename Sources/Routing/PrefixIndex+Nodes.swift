@@ -22,7 +22,7 @@ extension PrefixIndex {
   private mutating func makeNode(_ blocks: UnsafePointer<UInt64>, _ count: Int, parent: Int32) -> Int32 {
     let index = nodes.allocate()
     nodes.base[Int(index)] = Node(run: copy(blocks, count), length: Int32(count), parent: parent)
-    if parent >= 0 { nodes.base[Int(parent)].children += 1 }
+    if parent >= 0 { nodes.record(parent).pointee.children += 1 }
     map.set(blocks[0], index)
     return index
   }
@@ -94,8 +94,8 @@ extension PrefixIndex {
       unlinkEntry(index)
     } else {
       entry.pointee.isListed = true
-      workers.base[Int(entry.pointee.slot)].cachedBlocks += Int(nodes.base[Int(node)].length)
-      nodes.base[Int(node)].listed += 1
+      workers.record(entry.pointee.slot).pointee.cachedBlocks += Int(nodes.base[Int(node)].length)
+      nodes.record(node).pointee.listed += 1
     }
     entry.pointee.touched = time
     linkEntry(index, after: workers.base[Int(entry.pointee.slot)].newest)
@@ -109,8 +109,8 @@ extension PrefixIndex {
     let node = entry.pointee.node
     unlinkEntry(index)
     entry.pointee.isListed = false
-    workers.base[Int(entry.pointee.slot)].cachedBlocks -= Int(nodes.base[Int(node)].length)
-    nodes.base[Int(node)].listed -= 1
+    workers.record(entry.pointee.slot).pointee.cachedBlocks -= Int(nodes.base[Int(node)].length)
+    nodes.record(node).pointee.listed -= 1
     if nodes.base[Int(node)].listed == 0 { unlinkNode(node) }
   }
 

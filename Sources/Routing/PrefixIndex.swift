@@ -199,7 +199,7 @@ struct PrefixIndex: ~Copyable {
         let entry = entries.base + Int(index)
         entry.pointee.references -= 1
         if entry.pointee.references == 0 {
-          workers.base[Int(slot)].activeBlocks -= Int(nodes.base[Int(node)].length)
+          workers.record(slot).pointee.activeBlocks -= Int(nodes.base[Int(node)].length)
           if !entry.pointee.isListed { remove(entry: index) }
         }
       }
@@ -247,7 +247,7 @@ struct PrefixIndex: ~Copyable {
     entry.pointee.references += 1
     if entry.pointee.references == 1 {
       let length = nodes.base[Int(entry.pointee.node)].length
-      workers.base[Int(entry.pointee.slot)].activeBlocks += Int(length)
+      workers.record(entry.pointee.slot).pointee.activeBlocks += Int(length)
     }
   }
 }

@@ -208,7 +208,7 @@ import Testing
     let other = Recorder()
     let sequence = try engine.submit(SimulatedEngine.prompt(8), to: slow) { $0.outputTokensMax = 6 }
     try engine.submit(SimulatedEngine.prompt(8, name: 80), to: other) { $0.outputTokensMax = 6 }
-    slow.onToken = { if slow.pieces.count == 2 { engine.pause(sequence) } }
+    slow.onToken = { [unowned slow] in if slow.pieces.count == 2 { engine.pause(sequence) } }
     engine.drain()
     #expect(other.isFinished)
     #expect(slow.pieces.count == 2)

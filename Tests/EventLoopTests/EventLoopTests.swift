@@ -28,6 +28,7 @@ struct EventLoopTests {
   @Test func anEventOfAClosedDescriptorIsIgnored() throws {
     let kernel = FakeKernel()
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    defer { loop.close() }
     let first = Handler()
     let second = Handler()
     let a = try loop.register(10, first)
@@ -46,6 +47,7 @@ struct EventLoopTests {
   @Test func aReusedSlotDoesNotGetItsPredecessorsEvents() throws {
     let kernel = FakeKernel()
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    defer { loop.close() }
     let old = Handler()
     let new = Handler()
     let registration = try loop.register(10, old)
@@ -61,10 +63,11 @@ struct EventLoopTests {
   @Test func theEndOfTickRunsAfterAllEventsAndMayQueueMore() throws {
     let kernel = FakeKernel()
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    defer { loop.close() }
     let handler = Handler()
     _ = try loop.register(10, handler)
-    handler.onReady = { loop.atEndOfTick(handler) }
-    handler.onTick = { if handler.ticks == 1 { loop.atEndOfTick(handler) } }
+    handler.onReady = { [unowned handler] in loop.atEndOfTick(handler) }
+    handler.onTick = { [unowned handler] in if handler.ticks == 1 { loop.atEndOfTick(handler) } }
     kernel.queue([(10, .readable)])
     loop.turn(patience: 0)
     #expect(handler.ticks == 2)
@@ -83,6 +86,40 @@ struct EventLoopTests {
     #expect(order.withLock { $0 } == Array(0..<100))
   }
 
+  @Test func anEndedLoopLetsGoOfAllThatWasHandedToIt() throws {
+    final class Owner: TimerHandler {
+      func timerFired(_ timer: Timer) {}
+    }
+    let loop = try EventLoop(index: 0, system: FakeKernel(), seed: 1)
+    var handler: Handler? = Handler()
+    var owner: Owner? = Owner()
+    var letter: Owner? = Owner()
+    weak let heldHandler = handler
+    weak let heldOwner = owner
+    weak let heldLetter = letter
+    var registration: Registration?
+    let near = Timer()
+    if let handler, let owner, let letter {
+      registration = try loop.register(10, handler)
+      loop.atEndOfTick(handler)
+      loop.arm(near, at: loop.now + millisecond, owner)
+      loop.arm(Timer(), at: loop.now + 3600 * second, owner)
+      let bound = LoopBound(letter, of: loop)
+      loop.mailbox.submit { _ = bound.open(on: $0) }
+    }
+    handler = nil
+    owner = nil
+    letter = nil
+    #expect(heldHandler != nil && heldOwner != nil && heldLetter != nil)
+    loop.close()
+    #expect(heldHandler == nil && heldOwner == nil && heldLetter == nil)
+    #expect(!near.isArmed)
+    // What comes late does nothing.
+    if let registration { loop.deregister(registration) }
+    loop.mailbox.submit { _ in Issue.record("the loop has ended") }
+    loop.turn(patience: 0)
+  }
+
   @Test func timersFireWithTheClockOfTheLoop() throws {
     final class Owner: TimerHandler {
       var fired = 0
@@ -90,6 +127,7 @@ struct EventLoopTests {
     }
     let kernel = FakeKernel()
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    defer { loop.close() }
     let owner = Owner()
     let timer = Timer()
     loop.arm(timer, at: kernel.time + 50 * millisecond, owner)

@@ -24,6 +24,20 @@ private final class Pipe {
     closeWriting()
   }
 
+  /// Fills the pipe, so that the next write waits for a reader; returns the number of bytes it took.
+  func fill() -> Int {
+    let flags = fcntl(writing, F_GETFL)
+    _ = fcntl(writing, F_SETFL, flags | O_NONBLOCK)
+    defer { _ = fcntl(writing, F_SETFL, flags) }
+    let page = [UInt8](repeating: UInt8(ascii: "f"), count: 4_096)
+    var total = 0
+    while true {
+      let written = Glibc.write(writing, page, page.count)
+      guard written > 0 else { return total }
+      total += written
+    }
+  }
+
   func closeWriting() {
     if writing >= 0 { close(writing) }
     writing = -1
@@ -74,13 +88,15 @@ private let report: @Sendable (Int) -> [UInt8] = { Array("lost \($0)\n".utf8) }
 
   @Test func aStalledReaderBlocksNobodyAndTheLossIsCountedAndReported() throws {
     let pipe = Pipe()
+    let filled = pipe.fill()
     let writer = try LogWriter(descriptor: pipe.writing, limits: limits(1_000), report: report)
     let line = String(repeating: "x", count: 99) + "\n"
-    // The pipe takes 64 KiB and the buffer 1,000 bytes; all else must be dropped without waiting.
+    // The pipe takes nothing and the buffer 1,000 bytes, twice; all else must be dropped without waiting.
     for _ in 0..<5_000 { write(line, to: writer) }
     let dropped = writer.droppedLines
-    #expect(dropped > 0)
+    #expect(dropped >= 5_000 - 20)
     #expect(writer.flush(within: 20 * millisecond) == false)
+    #expect(pipe.read(filled).utf8.count == filled)
     let text = pipe.read((5_000 - dropped) * 100)
     #expect(text.utf8.count >= (5_000 - dropped) * 100)
     write("after\n", to: writer)

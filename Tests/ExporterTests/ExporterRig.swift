@@ -145,6 +145,11 @@ final class Rig {
     self.finished = finished
   }
 
+  deinit {
+    driver.dropConnection()
+    loop.close()
+  }
+
   private final class Box { var value = false }
   private let finished: Box
   var isFinished: Bool { finished.value }

@@ -69,6 +69,14 @@ final class FrontendRig {
     adopt(generation: 1)
   }
 
+  deinit {
+    // What is with the pool comes home first: the loop keeps its request until then.
+    while runPool() {}
+    server.cutAll()
+    service.pool.closeIdle()
+    loop.close()
+  }
+
   /// Gives the loop a snapshot with the model on two workers; `blockSize` 0 leaves the model out.
   func adopt(generation: Int, blockSize: Int = 16) {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)

@@ -35,7 +35,7 @@ private final class ClientRig {
   let loop: EventLoop
   let pool: UpstreamPool
   let upstream: Upstream
-  private(set) var dialled: [Int32] = []
+  private var connections: [HTTP1ClientConnection] = []
 
   init(limits: ClientLimits = ClientLimits()) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
@@ -43,6 +43,12 @@ private final class ClientRig {
     pool = UpstreamPool(loop: loop, limits: limits, dial: { _ in counter.next() })
     upstream = Upstream(
       id: 7, addresses: SocketAddress.resolve(host: "127.0.0.1", port: 9), authority: "127.0.0.1:9")
+  }
+
+  deinit {
+    pool.closeIdle()
+    for connection in connections { connection.cancel() }
+    loop.close()
   }
 
   private final class Counter {
@@ -63,6 +69,7 @@ private final class ClientRig {
     let connection = pool.send(to: upstream, method: .post, fresh: fresh, handler: answer) { output in
       output.append("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" as StaticString)
     }
+    connections.append(connection)
     turn()
     return (answer, connection)
   }
@@ -187,6 +194,7 @@ struct ClientConnectionTests {
     rig.connected(first)
     answer.onBody = { connection.pause() }
     rig.reply(first, small)
+    answer.onBody = nil
     #expect(answer.isComplete)
     let (second, again) = rig.send()
     #expect(again === connection)

@@ -58,7 +58,6 @@ final class RecordedExchange: ServerExchangeHandler {
 final class ScriptedApplication: ServerApplication {
   var exchanges: [RecordedExchange] = []
   var refusals: [Int] = []
-  var closedConnections = 0
   /// Runs as the head arrives.
   var onHead: ((RecordedExchange) -> Void)?
   /// Runs when the request is complete.
@@ -78,8 +77,6 @@ final class ScriptedApplication: ServerApplication {
     refusals.append(refusal.status)
     body.append("{}" as StaticString)
   }
-
-  func connectionClosed(requests: Int) { closedConnections += 1 }
 }
 
 /// A loop, a server and one caller's socket, all played.
@@ -100,6 +97,13 @@ final class ServerRig {
     kernel.pendingAccepts[Self.listener] = [caller]
     kernel.queue([(Self.listener, .readable)])
     turn()
+  }
+
+  deinit {
+    server.cutAll()
+    // Exchanges and the server hold each other through the application.
+    application.exchanges = []
+    loop.close()
   }
 
   func turn() { loop.turn(patience: 0) }

@@ -123,11 +123,12 @@ import Transport
     })
     let (_, first) = rig.begin(body: rig.chat())
     rig.run(milliseconds: 2)
-    _ = rig.begin(body: rig.chat(text: "second"))
+    let (_, second) = rig.begin(body: rig.chat(text: "second"))
     let (third, _) = rig.begin(body: rig.chat(text: "third"))
     #expect(third.status == 529)
     #expect(third.fields.contains("retry-after: 1"))
     first.ended(.cancelled)
+    second.ended(.cancelled)
   }
 
   @Test func anySplitOfTheBodyGivesTheSameAnswer() throws {

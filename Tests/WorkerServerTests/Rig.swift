@@ -191,6 +191,11 @@ final class Rig {
     worker.backend = SimulatedBackend(simulated, on: worker)
   }
 
+  deinit {
+    worker.finish()
+    loop.close()
+  }
+
   /// Begins a request; `body` is delivered in pieces of `pieceBytes`.
   func begin(
     _ method: String = "POST", _ path: String = "/v1/chat/completions", _ headers: [String] = [],

@@ -93,7 +93,10 @@ final class ControlRig {
     turn()
   }
 
-  deinit { control.close() }
+  deinit {
+    control.close()
+    loop.close()
+  }
 
   var sets: [WorkerSet] { published.sets }
   var latest: WorkerSet { published.sets.last ?? .empty }
