@@ -132,6 +132,23 @@ def check_source(path: Path, witnesses: set[str]) -> None:
             function = None
 
 
+def check_metrics(sources: list[Path]) -> None:
+    """Each declared metric family is used by some code, and docs/metrics.md lists exactly the declared ones."""
+    names = ROOT / "Sources/Telemetry/MetricNames.swift"
+    text = names.read_text()
+    declared = re.findall(r'static let (\w+) = MetricDescription\(\s*"(\w+)"', text)
+    uses = "".join(path.read_text() for path in sources if path != names)
+    # Those that the file itself registers come behind the declarations.
+    uses += text.partition("extension MetricRegistry")[2]
+    for constant, family in declared:
+        if not re.search(rf"\.{constant}\b", uses):
+            problems.append(f"{names.relative_to(ROOT)}: {constant} ({family}) is declared, and nothing feeds it")
+    listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
+    for family in sorted(listed ^ {family for _, family in declared}):
+        where = "is not declared" if family in listed else "is missing"
+        problems.append(f"docs/metrics.md: {family} {where}")
+
+
 def check_foreign() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -156,6 +173,7 @@ def main() -> int:
     witnesses = protocol_requirements(sources)
     for path in sources:
         check_source(path, witnesses)
+    check_metrics(sources)
     check_foreign()
     for note in notes:
         print(f"note: {note}")

@@ -114,6 +114,10 @@ package final class SpanExporter: SpanSink {
       }
     }
     registry.observe(.exportResends, .counter) { Double(status.snapshot.spansResent) }
+    registry.observe(.exportConnected, .gauge) { status.snapshot.isConnected ? 1 : 0 }
+    let queue = queue
+    registry.observe(.exportQueueSpans, .gauge) { Double(queue.level.spans) }
+    registry.observe(.exportQueueBytes, .gauge) { Double(queue.level.bytes) }
   }
 }
 

@@ -55,6 +55,7 @@ extension InferenceExchange {
 
   /// Moves the request's gauges from the unknown model to the one it named.
   private func adoptMetrics(_ known: ModelMetrics) {
+    metrics.answered()
     metrics.left()
     metrics = known
     metrics.entered()

@@ -123,7 +123,9 @@ extension InferenceExchange {
     guard Set(tried).count < Self.workersTriedMax, let model,
       latest(model).workers.contains(where: { !tried.contains($0.id) })
     else { return false }
-    return selectWorker(excluding: tried, orRefuse: false)
+    guard selectWorker(excluding: tried, orRefuse: false) else { return false }
+    metrics.moved()
+    return true
   }
 }
 

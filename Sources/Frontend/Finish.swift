@@ -149,6 +149,7 @@ extension InferenceExchange {
     metrics.measured(
       duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
+    metrics.staged(times, ended: loop.now, isRetried: attempts.count > 1)
     metrics.left()
   }
 

@@ -81,6 +81,12 @@ package final class Frontend {
     shared.registry.observe(.bodyMemory, .gauge) { Double(shared.bodyMemoryInUse) }
     shared.registry.observe(.preprocessWaiting, .gauge) { Double(shared.pool.waitingCount) }
     shared.registry.observe(.preprocessRefusals, .counter) { Double(shared.pool.refusedCount) }
+    shared.registry.observe(.refusedConnections, .counter) {
+      Double(shared.listenerCounters.refusedByLimit.load(ordering: .relaxed))
+    }
+    shared.registry.observe(.acceptErrors, .counter) {
+      Double(shared.listenerCounters.acceptErrors.load(ordering: .relaxed))
+    }
   }
 
   /// Serves on the calling thread and `threads - 1` others until a signal ends it. SIGTERM and SIGINT drain; a second

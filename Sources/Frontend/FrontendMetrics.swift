@@ -13,6 +13,10 @@ package final class FrontendMetrics: Sendable {
   let exclusions: Counter
   let bodyMemoryWaits: Counter
   let bodyMemoryRefusals: Counter
+  /// Requests whose prompt is with the pool.
+  let preprocessing: Gauge
+  /// Requests that a worker has and has not answered.
+  let dispatched: Gauge
 
   init(_ registry: MetricRegistry) {
     self.registry = registry
@@ -22,6 +26,10 @@ package final class FrontendMetrics: Sendable {
     exclusions = registry.counter(.workerExclusions)
     bodyMemoryWaits = registry.counter(.bodyMemoryWaits)
     bodyMemoryRefusals = registry.counter(.bodyMemoryRefusals)
+    preprocessing = registry.gauge(.stageRequests, labels: [("stage", "preprocess"), ("phase", "")])
+    // Workers here do both phases of a request.
+    dispatched = registry.gauge(
+      .stageRequests, labels: [("stage", "dispatch"), ("phase", "aggregated")])
   }
 
   /// A connection answered by itself, before there was a request.
@@ -54,6 +62,7 @@ final class ModelMetrics {
   private var traffic: [Traffic?] = [nil, nil, nil, nil]
   private let active: Gauge
   private let inflight: Gauge
+  private let queued: Gauge
   private let duration: Histogram
   private let timeToFirstToken: Histogram
   private let interTokenLatency: LocalHistogram
@@ -61,6 +70,10 @@ final class ModelMetrics {
   private let outputTokens: Histogram
   private let cachedTokens: Histogram
   private let outputTotal: Counter
+  private let hitRate: LocalHistogram
+  private let preprocessing: LocalHistogram
+  private let routing: LocalHistogram
+  private let dispatching: LocalHistogram
 
   init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets) {
     self.registry = registry
@@ -68,6 +81,7 @@ final class ModelMetrics {
     let labels = [("model", model)]
     active = registry.gauge(.activeRequests, labels: labels)
     inflight = registry.gauge(.inflightRequests, labels: labels)
+    queued = registry.gauge(.queuedRequests, labels: labels)
     duration = registry.histogram(.requestDuration, buckets: buckets.requestDuration, labels: labels)
     timeToFirstToken = registry.histogram(
       .timeToFirstToken, buckets: buckets.timeToFirstToken, labels: labels)
@@ -77,13 +91,24 @@ final class ModelMetrics {
     outputTokens = registry.histogram(.outputSequenceTokens, buckets: buckets.outputTokens, labels: labels)
     cachedTokens = registry.histogram(.cachedTokens, buckets: buckets.inputTokens, labels: labels)
     outputTotal = registry.counter(.outputTokens, labels: labels)
+    hitRate = LocalHistogram(registry.histogram(.routerKVHitRate, buckets: .ratio))
+    func stage(_ name: String) -> LocalHistogram {
+      LocalHistogram(registry.histogram(.stageDuration, buckets: .stageSeconds, labels: [("stage", name)]))
+    }
+    preprocessing = stage("preprocess")
+    routing = stage("route")
+    dispatching = stage("dispatch")
   }
 
-  /// A request for this model is in hand.
+  /// A request for this model is in hand, and waits for the first byte of its answer.
   func entered() {
     active.add(1)
     inflight.add(1)
+    queued.add(1)
   }
+
+  /// Its answer begins, or it ends without one; before ``left()``.
+  func answered() { queued.add(-1) }
 
   /// It no longer is.
   func left() {
@@ -117,6 +142,41 @@ final class ModelMetrics {
     ).add()
   }
 
+  /// No worker had room for a request.
+  func rejected(_ endpoint: Endpoint) {
+    registry.counter(
+      .modelRejections, labels: [("model", model), ("endpoint", "\(endpoint.label)")]
+    ).add()
+  }
+
+  /// A worker was chosen that is expected to have `overlap` of the prompt's `count` blocks; without blocks there is
+  /// nothing to expect.
+  func placed(overlap: Int, of count: Int) {
+    if count > 0 { hitRate.observe(Double(overlap) / Double(count)) }
+  }
+
+  /// A request went to another worker before its answer began; the only kind of migration here.
+  func moved() {
+    registry.counter(
+      .modelMigrations, labels: [("model", model), ("migration_type", "new_request")]
+    ).add()
+  }
+
+  /// How long a request that has ended was in each stage that it came to.
+  func staged(_ times: RequestTimes, ended: Nanoseconds, isRetried: Bool) {
+    guard times.preprocessed > 0 else { return }
+    // With each selection the times begin anew: those that are left are of the last one.
+    if !isRetried { observe(preprocessing, from: times.bodyRead, to: times.preprocessed) }
+    guard times.selected > 0 else { return }
+    observe(routing, from: times.preprocessed, to: times.selected)
+    observe(dispatching, from: times.selected, to: times.firstToken > 0 ? times.firstToken : ended)
+  }
+
+  private func observe(_ histogram: LocalHistogram, from: Nanoseconds, to: Nanoseconds) {
+    // The loop's clock stands still within a wake-up, so that an end by it may lie before a start by the system's.
+    histogram.observe(Double(to - min(from, to)) / 1e9)
+  }
+
   func measured(duration length: Nanoseconds, input: Int?, output: Int?, cached: Int?) {
     duration.observe(Double(length) / 1e9)
     if let input { inputTokens.observe(Double(input)) }
@@ -128,7 +188,13 @@ final class ModelMetrics {
   }
 
   /// Shows what this loop gathered on `/metrics`.
-  func flush() { interTokenLatency.flush() }
+  func flush() {
+    interTokenLatency.flush()
+    hitRate.flush()
+    preprocessing.flush()
+    routing.flush()
+    dispatching.flush()
+  }
 
   private func cells(_ endpoint: Endpoint, _ stream: Bool) -> Traffic {
     let index = Int(endpoint.rawValue) * 2 + (stream ? 1 : 0)

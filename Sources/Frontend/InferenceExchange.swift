@@ -5,6 +5,7 @@ internal import Base
 internal import EventLoop
 internal import HTTP
 internal import OpenAI
+internal import Routing
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -29,6 +30,14 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     /// The response is complete on our side. Next: ended.
     case answered
     case ended
+
+    /// True until the answer begins.
+    var awaitsAnswer: Bool {
+      switch self {
+      case .reading, .preprocessing, .dispatched: true
+      case .relaying, .answered, .ended: false
+      }
+    }
   }
 
   let service: FrontendLoop
@@ -39,7 +48,9 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
   let passBodyVerbatim: Bool
   var times: RequestTimes
-  var phase = Phase.reading
+  var phase = Phase.reading {
+    didSet { phaseChanged(from: oldValue) }
+  }
 
   /// End-to-end fields of the caller, as lines for the worker.
   var forwardedFields = ByteBuffer()
@@ -98,6 +109,30 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
       : nil
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics
+  }
+
+  /// Keeps the gauges of stages, and of requests that wait for an answer.
+  private func phaseChanged(from old: Phase) {
+    let gauges = service.shared.metrics
+    switch old {
+    case .preprocessing: gauges.preprocessing.add(-1)
+    case .dispatched: gauges.dispatched.add(-1)
+    case .reading, .relaying, .answered, .ended: break
+    }
+    switch phase {
+    case .preprocessing: gauges.preprocessing.add(1)
+    case .dispatched: gauges.dispatched.add(1)
+    case .reading: break
+    case .relaying, .answered, .ended: if old.awaitsAnswer { metrics.answered() }
+    }
+  }
+
+  /// What the router keeps of this request for the worker's metrics.
+  var servedRequest: ServedRequest {
+    ServedRequest(
+      promptTokens: usage?.promptTokens ?? 0,
+      timeToFirstToken: times.firstToken > 0 ? times.firstToken - times.began : 0,
+      interTokenLatency: averageInterTokenLatency ?? 0)
   }
 
   /// The attempt under way or the last one.

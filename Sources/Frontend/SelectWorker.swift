@@ -37,10 +37,14 @@ extension InferenceExchange {
           decision.booking, served: false, now: loop.now, bytes: 0, promptTokens: nil, cachedTokens: nil)
         return selectWorker(excluding: failed + [decision.worker], orRefuse: refuses)
       }
+      metrics.placed(overlap: decision.overlapBlocks, of: prompt.blockCount)
       dispatch(to: worker, booking: decision.booking, fresh: false)
       return true
     case .allBusy:
-      if refuses { refuse(.overloaded(status: service.configuration.overloadStatus)) }
+      if refuses {
+        metrics.rejected(endpoint)
+        refuse(.overloaded(status: service.configuration.overloadStatus))
+      }
     case .noWorkers, .allRefused:
       if refuses { refuse(.noWorkers(model: model.name)) }
     }
@@ -76,7 +80,7 @@ extension InferenceExchange {
     let served = attempt.status >= 200 && attempt.status < 300
     model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
-      promptTokens: usage?.promptTokens, cachedTokens: usage?.cachedTokens)
+      promptTokens: usage?.promptTokens, cachedTokens: usage?.cachedTokens, request: servedRequest)
   }
 
   // MARK: The decision explained

@@ -12,6 +12,7 @@ extension Router {
     _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
   ) -> RoutingOutcome {
     tidy(now: now, budget: 4)
+    selections += 1
     decision.reset(promptBlocks: request.chain.count)
     let slots = index.workers.used
     guard slots > 0 else { return .noWorkers }

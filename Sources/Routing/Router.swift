@@ -18,6 +18,8 @@ package struct Router: ~Copyable {
   private var highestBytes = 0
   private var expiredBookings = 0
   private var correctedWorkers = 0
+  /// Times that a worker was asked for, and found.
+  var selections = 0
   var decisions = 0
 
   package init(options: RoutingOptions = RoutingOptions()) {
@@ -111,7 +113,7 @@ package struct Router: ~Copyable {
   /// The worker has given the request's first token: its prompt no longer waits.
   package mutating func firstToken(_ booking: Booking) {
     guard let record = load.find(booking) else { return }
-    index.workers.base[Int(record.pointee.slot)].prefillTokens -= record.pointee.prefillTokens
+    index.workers.record(record.pointee.slot).pointee.prefillTokens -= record.pointee.prefillTokens
     record.pointee.prefillTokens = 0
     record.pointee.hasFirstToken = true
   }
@@ -123,10 +125,13 @@ package struct Router: ~Copyable {
   ///     that the request made are taken back.
   ///   - promptTokens, cachedTokens: what the engine reported. Far fewer cached tokens than predicted mean that the
   ///     engine has evicted these blocks, and with them whatever was used before them: those predictions are voided.
+  ///   - request: how it went, for metrics; kept when there was a first token.
   package mutating func free(
-    _ booking: Booking, served: Bool, now: Nanoseconds, promptTokens: Int? = nil, cachedTokens: Int? = nil
+    _ booking: Booking, served: Bool, now: Nanoseconds, promptTokens: Int? = nil, cachedTokens: Int? = nil,
+    request: ServedRequest = ServedRequest()
   ) {
     guard let record = load.remove(booking) else { return }
+    if request.timeToFirstToken > 0 { index.workers.base[Int(record.slot)].latest = request }
     end(record, keepsPredictions: served || record.hasFirstToken)
     if served, let cachedTokens {
       learn(from: record, promptTokens: promptTokens, cachedTokens: cachedTokens)
@@ -219,6 +224,8 @@ package struct Router: ~Copyable {
 
 /// Counters and sizes of one router.
 package struct RoutingStatistics: Sendable, Equatable {
+  /// Times that a worker was asked for, and how many of them one was found.
+  package let selections: Int
   package let decisions: Int
   package let bookings: Int
   package let expiredBookings: Int
@@ -234,7 +241,8 @@ package struct RoutingStatistics: Sendable, Equatable {
 extension Router {
   package var statistics: RoutingStatistics {
     RoutingStatistics(
-      decisions: decisions, bookings: load.records.count, expiredBookings: expiredBookings,
+      selections: selections, decisions: decisions, bookings: load.records.count,
+      expiredBookings: expiredBookings,
       corrections: correctedWorkers, indexBytes: index.bytes, indexNodes: index.nodes.count,
       evictedNodes: index.evictedNodes, refusedChains: index.refusedChains)
   }
@@ -256,6 +264,6 @@ extension Router {
     WorkerLoad(
       worker: worker.id, activeRequests: worker.activeRequests,
       activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cachedBlocks: worker.cachedBlocks)
+      cachedBlocks: worker.cachedBlocks, latest: worker.latest)
   }
 }

@@ -1,6 +1,6 @@
 // What the router knows of one worker: its limits, its load, its part of the index.
 
-import Base
+package import Base
 
 /// One worker's record, addressed by its slot.
 struct WorkerState: BitwiseCopyable {
@@ -23,6 +23,9 @@ struct WorkerState: BitwiseCopyable {
   var activeBlocks = 0
   /// Blocks of requests in flight that the index had no room for, or that are not shared by choice.
   var untrackedBlocks = 0
+
+  /// The last request that came to a first token here.
+  var latest = ServedRequest()
 
   // Index
   var oldest: Int32 = -1
@@ -75,6 +78,21 @@ package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
   }
 }
 
+/// How a request went, as metrics show the latest one of each worker. 0 stands for what is not known.
+package struct ServedRequest: Sendable, Equatable, BitwiseCopyable {
+  /// Prompt tokens, by the engine's count.
+  package var promptTokens: Int
+  package var timeToFirstToken: Nanoseconds
+  /// Mean time between tokens.
+  package var interTokenLatency: Nanoseconds
+
+  package init(promptTokens: Int = 0, timeToFirstToken: Nanoseconds = 0, interTokenLatency: Nanoseconds = 0) {
+    self.promptTokens = promptTokens
+    self.timeToFirstToken = timeToFirstToken
+    self.interTokenLatency = interTokenLatency
+  }
+}
+
 /// One worker's load as metrics show it.
 package struct WorkerLoad: Sendable, Equatable {
   package let worker: UInt64
@@ -84,4 +102,5 @@ package struct WorkerLoad: Sendable, Equatable {
   package let prefillTokens: Int
   /// Blocks that the worker is predicted to cache.
   package let cachedBlocks: Int
+  package let latest: ServedRequest
 }

@@ -1,4 +1,5 @@
 // Every metric family, once: name and help. Names are Dynamo's where it has them (reference/dynamo.md section 4).
+// docs/metrics.md lists them, and Scripts/check.sh sees to it that each is listed and has a source.
 
 /// The frontend's families. Labels are named beside each.
 extension MetricDescription {
@@ -17,7 +18,7 @@ extension MetricDescription {
   /// model
   package static let queuedRequests = MetricDescription(
     "dynamo_frontend_queued_requests", "Inference requests that wait for their first response byte.")
-  /// stage, phase
+  /// stage (preprocess, dispatch), phase; Dynamo's stage route is over before anything else runs
   package static let stageRequests = MetricDescription(
     "dynamo_frontend_stage_requests", "Inference requests by the stage they are in.")
   /// stage
@@ -55,7 +56,8 @@ extension MetricDescription {
     "dynamo_frontend_model_rejection_total", "Requests refused because no worker had room.")
   /// model, migration_type
   package static let modelMigrations = MetricDescription(
-    "dynamo_frontend_model_migration_total", "Requests that moved to another worker.")
+    "dynamo_frontend_model_migration_total",
+    "Requests that moved to another worker before their answer began.")
   /// worker_id, dp_rank, worker_type
   package static let workerActiveDecodeBlocks = MetricDescription(
     "dynamo_frontend_worker_active_decode_blocks", "Distinct cache blocks of a worker's live requests.")
@@ -70,7 +72,8 @@ extension MetricDescription {
     "dynamo_frontend_worker_last_input_sequence_tokens", "Prompt tokens of the latest request.")
   /// worker_id, dp_rank, worker_type
   package static let workerLastInterTokenLatency = MetricDescription(
-    "dynamo_frontend_worker_last_inter_token_latency_seconds", "Latest time between two tokens.")
+    "dynamo_frontend_worker_last_inter_token_latency_seconds",
+    "Mean time between tokens of the latest request.")
   /// model
   package static let modelKVCacheBlockSize = MetricDescription(
     "dynamo_frontend_model_kv_cache_block_size", "Tokens in one cache block of the model's workers.")
@@ -111,12 +114,18 @@ extension MetricDescription {
     "dynamo_frontend_preprocess_refusals_total",
     "Requests with long prompts that were refused because too many waited.")
   /// no labels
+  package static let refusedConnections = MetricDescription(
+    "dynamo_frontend_refused_connections_total", "Client connections that were closed at once: too many.")
+  /// no labels
+  package static let acceptErrors = MetricDescription(
+    "dynamo_frontend_accept_errors_total", "Client connections that the system could not give.")
+  /// no labels
   package static let requestIDsReplaced = MetricDescription(
     "dynamo_frontend_request_ids_replaced_total", "Callers' x-request-id values that were unusable.")
-  /// model
+  /// no labels
   package static let requestRetries = MetricDescription(
     "dynamo_frontend_request_retries_total", "Attempts after the first one.")
-  /// worker_id, reason
+  /// no labels
   package static let workerExclusions = MetricDescription(
     "dynamo_frontend_worker_exclusions_total", "Times that a worker was set aside.")
   /// worker_id
@@ -129,8 +138,8 @@ extension MetricDescription {
   package static let routingIndexBytes = MetricDescription(
     "dynamo_frontend_routing_index_bytes", "Memory of the prefix index.")
   /// no labels
-  package static let routingIndexBlocks = MetricDescription(
-    "dynamo_frontend_routing_index_blocks", "Blocks in the prefix index.")
+  package static let routingIndexNodes = MetricDescription(
+    "dynamo_frontend_routing_index_nodes", "Runs of blocks in the prefix index.")
   /// family
   package static let seriesOverflow = MetricDescription(
     "dynamo_metrics_series_overflow_total", "Look-ups past a family's bound on series.")
@@ -188,6 +197,12 @@ extension MetricDescription {
     "dynamo_trace_spans_dropped_total", "Spans that were lost, by reason.")
   package static let spansPending = MetricDescription(
     "dynamo_trace_spans_pending", "Spans on their way to the receiver.")
+  package static let exportQueueSpans = MetricDescription(
+    "dynamo_trace_export_queue_spans", "Spans that wait in the exporter's queue.")
+  package static let exportQueueBytes = MetricDescription(
+    "dynamo_trace_export_queue_bytes", "Bytes that wait in the exporter's queue.")
+  package static let exportConnected = MetricDescription(
+    "dynamo_trace_export_connected", "1 while the connection to the receiver is open.")
   package static let exportRequests = MetricDescription(
     "dynamo_trace_export_requests_total", "Export calls, by their gRPC status.")
   package static let exportResends = MetricDescription(
@@ -202,8 +217,9 @@ extension MetricDescription {
     "process_resident_memory_bytes", "Resident memory of the process.")
   package static let processOpenFDs = MetricDescription(
     "process_open_fds", "Open file descriptors of the process.")
+  /// service, version
   package static let buildInfo = MetricDescription(
-    "dynamo_build_info", "Always 1; the version is the label.")
+    "dynamo_build_info", "Always 1; what runs stands in the labels.")
 }
 
 extension MetricRegistry {

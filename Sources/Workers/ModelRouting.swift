@@ -46,11 +46,13 @@ package final class ModelRouting: @unchecked Sendable {
 
   /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
   package func free(
-    _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?
+    _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?,
+    request: ServedRequest = ServedRequest()
   ) {
     locked {
       router.free(
-        booking, served: served, now: now, promptTokens: promptTokens, cachedTokens: cachedTokens)
+        booking, served: served, now: now, promptTokens: promptTokens, cachedTokens: cachedTokens,
+        request: request)
       if let promptTokens { estimate.observe(bytes: bytes, promptTokens: promptTokens) }
     }
   }

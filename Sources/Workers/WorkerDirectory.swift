@@ -140,11 +140,55 @@ package final class WorkerDirectory: Sendable {
         }
       }
     }
+    registerRouting(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelKVCacheBlockSize) { $0.workers.first?.blockSize }
     perModel(.modelTotalKVBlocks) { model in
       model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.totalBlocks }
     }
+  }
+
+  /// What the routers of all models know, asked for at a scrape.
+  private func registerRouting(on registry: MetricRegistry) {
+    let board = board
+    func total(
+      _ metric: MetricDescription, _ kind: MetricKind,
+      _ value: @escaping @Sendable (RoutingStatistics) -> Int
+    ) {
+      // The router's families are the KV router's: without it they stay 0, as Dynamo's do.
+      registry.observe(metric, kind) {
+        let models = board.current.models.filter { $0.routing.options.mode == .kv }
+        return Double(models.reduce(0) { $0 + value($1.routing.statistics) })
+      }
+    }
+    total(.routerRequestsStarted, .counter) { $0.selections }
+    total(.routerRequests, .counter) { $0.decisions }
+    total(.routingIndexBytes, .gauge) { $0.indexBytes }
+    total(.routingIndexNodes, .gauge) { $0.indexNodes }
+    /// `combine` makes one figure of those of the several models that a worker may serve; 0 is left out unless `shows0`.
+    func perWorker(
+      _ metric: MetricDescription, shows0: Bool, _ combine: @escaping @Sendable (Double, Double) -> Double,
+      _ value: @escaping @Sendable (WorkerLoad) -> Double
+    ) {
+      registry.collect(metric, .gauge) { samples in
+        var values: [UInt64: Double] = [:]
+        for model in board.current.models {
+          for load in model.routing.loads {
+            values[load.worker] = combine(values[load.worker, default: 0], value(load))
+          }
+        }
+        for (worker, value) in values.sorted(by: { $0.key < $1.key }) where shows0 || value > 0 {
+          // Workers here have one rank and do both phases, which Dynamo counts as decode.
+          samples.add(
+            value, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", "decode")])
+        }
+      }
+    }
+    perWorker(.workerActiveDecodeBlocks, shows0: true, +) { Double($0.activeBlocks) }
+    perWorker(.workerActivePrefillTokens, shows0: true, +) { Double($0.prefillTokens) }
+    perWorker(.workerLastTimeToFirstToken, shows0: false, max) { Double($0.latest.timeToFirstToken) / 1e9 }
+    perWorker(.workerLastInterTokenLatency, shows0: false, max) { Double($0.latest.interTokenLatency) / 1e9 }
+    perWorker(.workerLastInputTokens, shows0: false, max) { Double($0.latest.promptTokens) }
   }
 }
 

@@ -1,10 +1,16 @@
 """The Prometheus page: valid for promtool, Dynamo's names, figures that follow the requests."""
 
+import json
 import shutil
 import subprocess
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from support.processes import MODEL, ROOT, chat, eventually
+from support.raw import Connection, post
+from support.upstream import STREAM_HEAD, normal, token
 
 PATH = "/v1/chat/completions"
 PROMTOOL = shutil.which("promtool") or (str(ROOT / ".tools/promtool") if (ROOT / ".tools/promtool").exists() else None)
@@ -87,20 +93,117 @@ def test_buckets_are_dynamos(frontend):
 
 
 def test_inflight_requests_show_while_they_run(stack, upstream):
-    import threading
-
-    from support.raw import Connection, post
-    from support.upstream import normal
-
     release = threading.Event()
     upstream.behaviour = lambda peer, seen: (release.wait(20), normal(peer, seen))
     frontend = stack.frontend("--worker", upstream.url)
-    import json
-
     with Connection(frontend.port) as connection:
         connection.send(post(PATH, json.dumps(chat()).encode()))
         upstream.wait_requests()
-        assert frontend.metrics().sum("dynamo_frontend_active_requests", model=MODEL) == 1
+        metrics = frontend.metrics()
+        for gauge in ("active_requests", "inflight_requests", "queued_requests"):
+            assert metrics.sum(f"dynamo_frontend_{gauge}", model=MODEL) == 1, gauge
+        assert metrics.sum("dynamo_frontend_stage_requests", stage="dispatch", phase="aggregated") == 1
+        assert metrics.sum("dynamo_frontend_worker_active_prefill_tokens") > 0
         release.set()
         assert connection.response().status == 200
     eventually("none is open", lambda: frontend.metrics().sum("dynamo_frontend_active_requests") == 0)
+    metrics = frontend.metrics()
+    for gauge in ("inflight_requests", "queued_requests", "stage_requests", "worker_active_prefill_tokens", "worker_active_decode_blocks"):
+        assert metrics.has(f"dynamo_frontend_{gauge}") and metrics.sum(f"dynamo_frontend_{gauge}") == 0, gauge
+
+
+def test_a_stream_is_queued_until_its_first_byte_only(stack, upstream):
+    release = threading.Event()
+
+    def slow(peer, seen):
+        peer.send(STREAM_HEAD)
+        peer.event(token(0, "one"))
+        release.wait(20)
+        peer.event(token(1, finish="stop"))
+        peer.event("[DONE]")
+        peer.send(b"0\r\n\r\n")
+
+    upstream.behaviour = slow
+    frontend = stack.frontend("--worker", upstream.url)
+    with Connection(frontend.port) as connection:
+        connection.send(post(PATH, json.dumps(chat(stream=True)).encode()))
+        connection.until(b"one")
+        metrics = frontend.metrics()
+        assert metrics.sum("dynamo_frontend_active_requests", model=MODEL) == 1
+        assert metrics.sum("dynamo_frontend_queued_requests") == 0
+        assert metrics.sum("dynamo_frontend_stage_requests") == 0
+        release.set()
+        connection.until(b"[DONE]")
+
+
+def test_workers_and_stages_show_what_the_latest_request_was_like(frontend):
+    prompt = "a long prompt of many words " * 40
+    for _ in range(3):
+        assert frontend.post(PATH, chat(prompt, stream=True, max_tokens=8))[0] == 200
+
+    def complete():
+        metrics = frontend.metrics()
+        return metrics.sum("dynamo_frontend_stage_duration_seconds_count", stage="dispatch") == 3 and metrics
+
+    metrics = eventually("all stages were flushed", complete)
+    for stage in ("preprocess", "route"):
+        assert metrics.sum("dynamo_frontend_stage_duration_seconds_count", stage=stage) == 3, stage
+    labels = {"dp_rank": "0", "worker_type": "decode"}
+    ids = metrics.labels("dynamo_frontend_worker_up", "worker_id")
+    for name in ("worker_active_decode_blocks", "worker_active_prefill_tokens"):
+        assert metrics.labels(f"dynamo_frontend_{name}", "worker_id") == ids, name
+    for name in ("time_to_first_token_seconds", "input_sequence_tokens", "inter_token_latency_seconds"):
+        family = f"dynamo_frontend_worker_last_{name}"
+        assert metrics.labels(family, "worker_id") <= ids
+        assert metrics.sum(family, **labels) > 0, name
+    assert metrics.sum("dynamo_frontend_worker_last_input_sequence_tokens") > 40
+    assert metrics.sum("dynamo_frontend_routing_index_bytes") > 0 and metrics.sum("dynamo_frontend_routing_index_nodes") > 0
+    assert metrics.sum("dynamo_component_router_requests_started_total") == 3
+    assert metrics.sum("dynamo_component_router_requests_total") == 3
+    assert metrics.sum("dynamo_component_router_kv_hit_rate_count") == 3
+    assert 0 < metrics.sum("dynamo_component_router_kv_hit_rate_sum") <= 2, "the second and third found the first's blocks"
+
+
+def test_the_process_and_the_exporters_queue_are_shown(frontend):
+    assert frontend.post(PATH, chat())[0] == 200
+    metrics = eventually(
+        "a span was sent", lambda: (m := frontend.metrics()).sum("dynamo_trace_spans_sent_total") > 0 and m
+    )
+    assert metrics.sum("dynamo_trace_export_connected") == 1
+    assert metrics.has("dynamo_trace_export_queue_spans") and metrics.has("dynamo_trace_export_queue_bytes")
+    assert metrics.sum("dynamo_build_info", service="dynamo-frontend") == 1
+    assert abs(metrics.sum("process_start_time_seconds") - time.time()) < 60
+    assert metrics.sum("process_cpu_seconds_total") > 0
+    resident = int(Path(f"/proc/{frontend.child.pid}/statm").read_text().split()[1]) * 4096
+    assert 0.5 < metrics.sum("process_resident_memory_bytes") / resident < 2
+    if metrics.has("process_open_fds"):  # Linux 6.2 and later
+        assert abs(metrics.sum("process_open_fds") - len(list(Path(f"/proc/{frontend.child.pid}/fd").iterdir()))) <= 3
+    for counter in ("refused_connections_total", "accept_errors_total"):
+        assert metrics.has(f"dynamo_frontend_{counter}") and metrics.sum(f"dynamo_frontend_{counter}") == 0
+
+
+def test_a_request_that_no_worker_has_room_for_is_a_rejection(stack, upstream):
+    release = threading.Event()
+    upstream.behaviour = lambda peer, seen: (release.wait(20), normal(peer, seen))
+    frontend = stack.frontend("--worker", upstream.url, "--active-prefill-tokens-threshold", "1")
+    with Connection(frontend.port) as connection:
+        connection.send(post(PATH, json.dumps(chat()).encode()))
+        upstream.wait_requests()
+        assert frontend.post(PATH, chat())[0] == 529
+        release.set()
+        assert connection.response().status == 200
+    name = "dynamo_frontend_model_rejection_total"
+    assert frontend.metrics().sum(name, model=MODEL, endpoint="chat_completions") == 1
+    assert frontend.metrics().sum(name) == 1
+
+
+def test_a_request_that_another_worker_takes_over_is_a_migration(stack, upstream):
+    other = stack.upstream()
+    other.behaviour = lambda peer, seen: peer.answer(503, {"error": {"message": "no"}})
+    frontend = stack.frontend("--worker", upstream.url, "--worker", other.url, "--router-mode", "round-robin")
+    eventually("both are ready", lambda: frontend.metrics().sum("dynamo_frontend_worker_up") == 2)
+    assert not frontend.metrics().has("dynamo_frontend_model_migration_total")
+    for _ in range(2):
+        assert frontend.post(PATH, chat())[0] == 200
+    assert frontend.metrics().sum("dynamo_frontend_model_migration_total", model=MODEL, migration_type="new_request") == 1
+    assert frontend.metrics().sum("dynamo_component_router_requests_total") == 0, "that is the KV router's"
