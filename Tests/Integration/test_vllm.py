@@ -1,0 +1,116 @@
+"""A real vLLM on the CPU as a static worker. Runs with `Scripts/test.sh vllm`, which installs it and sets DYNAMO_VLLM."""
+
+import json
+import os
+
+import pytest
+from support import tiny_model
+from support.processes import Server, chat, eventually, events, free_port
+
+VLLM = os.environ.get("DYNAMO_VLLM")
+pytestmark = [
+    pytest.mark.skipif(not VLLM, reason="DYNAMO_VLLM names no vllm program: Scripts/test.sh vllm installs one"),
+    pytest.mark.timeout(300),
+]
+PATH = "/v1/chat/completions"
+MODEL = "tiny"
+BLOCK = 32  # the smallest that vLLM's CPU attention takes
+
+
+@pytest.fixture(scope="module")
+def engine(shared_stack, receiver):
+    folder = shared_stack.folder / "model"
+    tiny_model.write(folder)
+    port = free_port()
+    # One thread: its spin barriers are slow where cores are busy.
+    env = shared_stack.env(
+        {
+            "HF_HUB_OFFLINE": 1,
+            "TRANSFORMERS_OFFLINE": 1,
+            "VLLM_NO_USAGE_STATS": 1,
+            "DO_NOT_TRACK": 1,
+            "VLLM_CPU_KVCACHE_SPACE": 1,
+            "OMP_NUM_THREADS": 1,
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OTEL_SERVICE_NAME": "vllm",
+        }
+    )
+    argv = [VLLM, "serve", str(folder), "--served-model-name", MODEL, "--load-format", "dummy", "--max-model-len", "4096"]
+    argv += ["--enforce-eager", "--block-size", str(BLOCK), "--enable-prefix-caching", "--num-gpu-blocks-override", "2000"]
+    argv += ["--max-num-seqs", "8", "--host", "127.0.0.1", "--port", str(port), "--enable-request-id-headers"]
+    argv += ["--enable-prompt-tokens-details", "--otlp-traces-endpoint", receiver.endpoint]
+    server = Server(argv, env, shared_stack.folder / "vllm.log", port)
+    shared_stack.started.append(server)
+    server.wait_for("/health", timeout=240)
+    return server
+
+
+@pytest.fixture(scope="module")
+def receiver(shared_stack):
+    return shared_stack.receiver()
+
+
+@pytest.fixture(scope="module")
+def frontend(shared_stack, engine, receiver):
+    return shared_stack.frontend("--worker", engine.url, receiver=receiver)
+
+
+def ask(prompt: str, **more) -> dict:
+    return chat(prompt, model=MODEL, max_completion_tokens=8, ignore_eos=True, **more)
+
+
+def test_its_model_and_block_size_are_learnt(frontend):
+    assert json.loads(frontend.get("/v1/models")[2])["data"][0]["id"] == MODEL
+    instance = json.loads(frontend.get("/health")[2])["instances"][0]
+    assert instance["state"] == "ready" and instance["models"] == [MODEL]
+    assert instance["block_size"] == BLOCK and instance["total_blocks"] == 2000
+
+
+def test_an_answer_and_its_usage(frontend):
+    status, fields, answer = frontend.post(PATH, ask("Hello"), {"x-request-id": "vllm-unary"})
+    assert status == 200 and fields["x-request-id"] == "vllm-unary"
+    answer = json.loads(answer)
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 8
+
+
+def test_a_stream_and_its_trace(frontend, receiver):
+    status, _, answer = frontend.post(PATH, ask("Hello", stream=True), {"x-request-id": "vllm-stream"})
+    assert status == 200 and events(answer)[-1] == "[DONE]"
+    assert b'"usage"' not in answer, "the caller did not ask for it"
+    trace = receiver.trace("vllm-stream", "kv_router.route_request")
+    attributes = trace.one("http-request").attributes
+    assert attributes["output_tokens"] == 8 and attributes["tokens.source"] == "usage"
+    assert attributes["request.outcome"] == "success"
+
+    def engine_span():
+        mine = trace.one("http-request").trace_id
+        return [span for span in receiver.spans if span.name == "llm_request" and span.trace_id == mine]
+
+    span = eventually("vLLM's span is in the same trace", engine_span, timeout=30)[0]
+    assert span.attributes["gen_ai.usage.completion_tokens"] == 8
+
+
+def test_a_prompt_that_comes_again_is_found_in_its_cache(frontend):
+    prompt = "a prompt of several blocks, " * 10
+    first = json.loads(frontend.post(PATH, ask(prompt))[2])["usage"]
+    again = json.loads(frontend.post(PATH, ask(prompt))[2])["usage"]
+    assert (first.get("prompt_tokens_details") or {}).get("cached_tokens", 0) == 0
+    cached = again["prompt_tokens_details"]["cached_tokens"]
+    assert cached % BLOCK == 0 and again["prompt_tokens"] - cached <= 2 * BLOCK
+    name = "dynamo_component_router_kv_hit_rate_count"
+    eventually("the router expected it", lambda: frontend.metrics().sum(name) >= 2)
+
+
+def test_too_long_a_prompt_is_its_own_400(frontend):
+    status, _, answer = frontend.post(PATH, ask("x" * 5000))
+    assert status == 400
+    assert "maximum context length" in json.loads(answer)["error"]["message"]
+
+
+def test_eight_streams_at_once_all_end(frontend):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: frontend.post(PATH, ask(f"number {n}", stream=True)), range(8)))
+    assert all(status == 200 and events(body)[-1] == "[DONE]" for status, _, body in answers)
