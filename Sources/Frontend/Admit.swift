@@ -68,7 +68,7 @@ extension InferenceExchange {
       return
     }
     body.append(bytes)
-    _ = countBody()
+    countBody()
   }
 
   func receivedEnd() {

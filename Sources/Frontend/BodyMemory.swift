@@ -10,12 +10,12 @@ extension InferenceExchange {
   /// Bytes by which a body takes of the memory that all bodies share.
   static let bodyStep = 64 * 1024
 
-  /// Makes the bytes that just came count. False when the request was refused because too many wait already.
-  func countBody() -> Bool {
-    if body.count <= bodyMemory || isWaitingForMemory { return true }
+  /// Makes the bytes that just came count, or waits until they can.
+  func countBody() {
+    if body.count <= bodyMemory || isWaitingForMemory { return }
     // Who comes while others wait gets in line: else a stream of small bodies would keep a large one out for ever.
-    if service.bodyWaiters.isEmpty, takeMemory() { return true }
-    return waitForMemory()
+    if service.bodyWaiters.isEmpty, takeMemory() { return }
+    waitForMemory()
   }
 
   /// Takes as much as the body needs beyond what it has; false when there is not so much left.
@@ -26,17 +26,16 @@ extension InferenceExchange {
     return true
   }
 
-  private func waitForMemory() -> Bool {
+  private func waitForMemory() {
     guard service.bodyWaiters.join(self) else {
       refuseForMemory()
-      return false
+      return
     }
     isWaitingForMemory = true
     let configuration = service.configuration
     memoryDeadline = loop.now + min(configuration.bodyWait, configuration.server.bodyGapTimeout)
     service.shared.metrics.bodyMemoryWaits.add()
     exchange.pauseBody()
-    return true
   }
 
   /// Tries again for a request that waits; true when it no longer does.

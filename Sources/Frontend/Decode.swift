@@ -46,7 +46,7 @@ extension InferenceExchange {
     }
     // What the pool prepared is of no use where the model's rules have changed meanwhile.
     let rules = PromptRules(model.routing.options)
-    if preprocessor?.rules != rules, isLong(request, rules) {
+    if isLong(request, rules), preprocessor?.rules != rules {
       preprocessInPool(request)
     } else {
       selectWorker(excluding: [])

@@ -17,8 +17,8 @@ struct PromptRules: Sendable, Equatable {
     blockSize = options.blockSize
   }
 
-  /// How long a prompt of that many bytes keeps a thread busy, at most: removing white space and hashing do 2 bytes a
-  /// nanosecond or better.
+  /// How long a prompt of that many bytes is taken to keep a thread busy: white space removed and blocks hashed at 2
+  /// bytes a nanosecond.
   func cost(ofBytes count: Int) -> Nanoseconds { hashes ? Nanoseconds(count) / 2 : 0 }
 }
 
