@@ -76,6 +76,20 @@ package struct ByteBuffer: ~Copyable {
     tail = 0
   }
 
+  /// Takes what waits out, with its memory, and leaves an empty buffer that owns none.
+  package mutating func take() -> ByteBuffer {
+    var taken = ByteBuffer()
+    swap(&self, &taken)
+    return taken
+  }
+
+  /// Gives memory behind the tail back when less than half of it is used.
+  package mutating func trim() {
+    guard let base, tail > 0, tail < capacity / 2, let smaller = realloc(base, tail) else { return }
+    self.base = smaller
+    capacity = tail
+  }
+
   /// True when the buffer owns memory, even if nothing waits in it.
   @inlinable package var hasMemory: Bool { base != nil }
 
@@ -169,11 +183,8 @@ extension ByteBuffer {
   package mutating func append(decimal value: UInt) { append(decimal: UInt64(value)) }
 
   /// Appends `value` as 16 lowercase hexadecimal digits.
-  @inlinable
   package mutating func append(hex value: UInt64) {
-    let room = reserve(16)
-    room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)
-    room.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value)), toByteOffset: 8, as: UInt64.self)
+    Hex.write(value, to: reserve(16))
     tail += 16
   }
 

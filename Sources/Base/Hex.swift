@@ -1,5 +1,7 @@
 // Hexadecimal digits to and from numbers.
 
+internal import CBytes
+
 /// Hexadecimal conversion over bytes.
 @usableFromInline
 package enum Hex {
@@ -9,17 +11,9 @@ package enum Hex {
     nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10
   }
 
-  /// Eight lowercase digits of `value` in memory order: the digit of the highest four bits at the lowest address.
-  ///
-  /// Four bits are spread over each byte and turned to ASCII all at once; a loop costs ten times as much.
-  @inlinable
-  package static func digits(_ value: UInt32) -> UInt64 {
-    var word = UInt64(value)
-    word = word >> 16 | (word & 0xffff) << 32
-    word = (word & 0x0000_ff00_0000_ff00) >> 8 | (word & 0x0000_00ff_0000_00ff) << 16
-    word = (word & 0x00f0_00f0_00f0_00f0) >> 4 | (word & 0x000f_000f_000f_000f) << 8
-    let letters = ((word &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
-    return (word | 0x3030_3030_3030_3030 &+ letters &* 0x27).littleEndian
+  /// Writes the 16 lowercase digits of `value` at `room`, the highest first.
+  package static func write(_ value: UInt64, to room: UnsafeMutableRawPointer) {
+    cbytes_hex(value, room.assumingMemoryBound(to: UInt8.self))
   }
 
   /// The number that eight lowercase digits in memory order mean; nil when any byte is no lowercase digit.

@@ -83,22 +83,20 @@ package struct UUID: Sendable, Equatable {
 extension UUID {
   /// Writes the 36 characters of the usual lowercase form at `room`.
   package func write(to room: UnsafeMutableRawPointer) {
-    // 8-4-4-4-12 digits: the two words in runs of eight digits, split where a dash stands.
-    let a = Hex.digits(UInt32(truncatingIfNeeded: high >> 32))
-    let b = UInt64(littleEndian: Hex.digits(UInt32(truncatingIfNeeded: high)))
-    let c = UInt64(littleEndian: Hex.digits(UInt32(truncatingIfNeeded: low >> 32)))
-    let d = Hex.digits(UInt32(truncatingIfNeeded: low))
+    // 8-4-4-4-12 digits: 16 of each half in a row, then the groups move apart for the dashes between them.
+    Hex.write(low, to: room + 20)
+    let fourth = room.loadUnaligned(fromByteOffset: 20, as: UInt32.self)
+    Hex.write(high, to: room)
+    let second = room.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
+    let third = room.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
+    room.storeBytes(of: second, toByteOffset: 9, as: UInt32.self)
+    room.storeBytes(of: third, toByteOffset: 14, as: UInt32.self)
+    room.storeBytes(of: fourth, toByteOffset: 19, as: UInt32.self)
     let dash = UInt8(ascii: "-")
-    room.storeBytes(of: a, as: UInt64.self)
     room.storeBytes(of: dash, toByteOffset: 8, as: UInt8.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: b).littleEndian, toByteOffset: 9, as: UInt32.self)
     room.storeBytes(of: dash, toByteOffset: 13, as: UInt8.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: b >> 32).littleEndian, toByteOffset: 14, as: UInt32.self)
     room.storeBytes(of: dash, toByteOffset: 18, as: UInt8.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: c).littleEndian, toByteOffset: 19, as: UInt32.self)
     room.storeBytes(of: dash, toByteOffset: 23, as: UInt8.self)
-    room.storeBytes(of: UInt32(truncatingIfNeeded: c >> 32).littleEndian, toByteOffset: 24, as: UInt32.self)
-    room.storeBytes(of: d, toByteOffset: 28, as: UInt64.self)
   }
 }
 

@@ -66,10 +66,9 @@ struct SpanSlice {
 /// The bounds of one message.
 package struct ExportMessageLimits: Sendable {
   /// Spans in a message.
-  package var spansMax = 2_048
-  /// Bytes of span entries at which a message is full; one batch that is larger still goes alone. Below the size from
-  /// which malloc maps fresh pages for each block: clearing those cost more than the sending.
-  package var bytesAimed = 112 << 10
+  package var spansMax = 4_096
+  /// Bytes of span entries at which a message is full; one batch that is larger still goes alone.
+  package var bytesAimed = 1 << 20
   /// Bytes of span entries that a message may hold at all: receivers refuse messages over 4 MiB.
   package var bytesMax = 4 << 20 - 64 << 10
 
@@ -88,14 +87,9 @@ final class ExportMessage {
   init(_ slices: [SpanSlice], resource: TelemetryResource) {
     let spanBytes = slices.reduce(0) { $0 + $1.bytes.count }
     spanCount = slices.reduce(0) { $0 + $1.spanCount }
-    var buffer = ByteBuffer(
-      capacity: GRPCFrame.prefixBytes + resource.exportRequestBytes(spanBytes: spanBytes))
-    let mark = GRPCFrame.begin(in: &buffer)
-    resource.appendExportRequestHead(spanBytes: spanBytes, to: &buffer)
-    for slice in slices {
-      slice.batch.bytes.withUnsafeBytes { buffer.append($0.slice(slice.bytes)) }
-    }
-    GRPCFrame.end(mark, in: &buffer)
-    body = HTTP2Body(buffer)
+    var head = ByteBuffer(capacity: 512)
+    GRPCFrame.appendPrefix(messageBytes: resource.exportRequestBytes(spanBytes: spanBytes), to: &head)
+    resource.appendExportRequestHead(spanBytes: spanBytes, to: &head)
+    body = HTTP2Body(head, pieces: slices.map { HTTP2Body.Piece($0.batch.bytes, $0.bytes) })
   }
 }

@@ -15,7 +15,7 @@ package final class ExportQueue: Sendable {
     /// Bytes that may wait; more are dropped as `queue_full`.
     package var bytesMax = 16 << 20
     /// Waiting spans at which a message is due without waiting for the delay.
-    package var spansDue = 512
+    package var spansDue = 2_048
 
     package init() {}
   }
@@ -145,14 +145,16 @@ extension SpanBatch {
   fileprivate func leading(within room: ExportQueue.Level) -> SpanBatch? {
     if spanCount <= room.spans, bytes.count <= room.bytes { return self }
     var count = 0
-    var end = 0
+    var kept = ByteBuffer()
     bytes.withUnsafeBytes { bytes in
       var reader = ProtobufReader(bytes)
+      var end = 0
       while count < room.spans, (try? reader.next()) != nil, reader.position <= room.bytes {
         end = reader.position
         count += 1
       }
+      kept.append(bytes.slice(0..<end))
     }
-    return count > 0 ? SpanBatch(bytes: Array(bytes[..<end]), spanCount: count) : nil
+    return count > 0 ? SpanBatch(bytes: FrozenBytes(kept), spanCount: count) : nil
   }
 }

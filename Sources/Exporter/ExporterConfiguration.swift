@@ -27,7 +27,8 @@ package struct ExporterConfiguration: Sendable {
     method = GRPCMethod(
       authority: "localhost:4317", path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
       userAgent: "OTel-OTLP-Exporter-Swift/\(version)")
-    http2.outputBytes = 256 << 10
+    // With one more frame still below the size from which malloc maps fresh pages.
+    http2.outputBytes = 104 << 10
   }
 }
 

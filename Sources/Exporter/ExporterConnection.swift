@@ -28,6 +28,7 @@ final class ExporterConnection: EventHandler {
   private let loop: EventLoop
   private let descriptor: Int32
   private let session: HTTP2ClientSession
+  private let outputBytes: Int
   // Strong while the connection is open and cleared at its end, so no cycle stays.
   private var delegate: (any ExporterConnectionDelegate)?
   private var registration: Registration?
@@ -44,6 +45,7 @@ final class ExporterConnection: EventHandler {
     self.loop = loop
     self.descriptor = descriptor
     self.delegate = delegate
+    outputBytes = limits.outputBytes
     do {
       session = try HTTP2ClientSession(limits: limits)
       registration = try loop.register(descriptor, self)
@@ -62,6 +64,7 @@ final class ExporterConnection: EventHandler {
   /// Starts a call; its end is told to the delegate.
   func call(head: HTTP2Fields, body: HTTP2Body) throws(HTTP2Error) {
     _ = try session.request(head, body: body)
+    _ = out.reserve(min(body.count + 1_024, outputBytes + 16_384))
     flush()
   }
 

@@ -10,7 +10,6 @@ internal import Transport
 extension InferenceExchange {
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
-    metrics.entered()
     if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
     if service.shared.isRefusingWork {
       refuse(.draining())

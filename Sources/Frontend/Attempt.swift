@@ -13,7 +13,7 @@ internal import Workers
 final class Attempt: ClientExchangeHandler {
   /// Counts from 1.
   let number: Int
-  let worker: Worker
+  let worker: ReadyWorker
   /// Its place in the router's books.
   private(set) var booking: Booking
   let span: SpanContext?
@@ -31,7 +31,7 @@ final class Attempt: ClientExchangeHandler {
   var heldBody = ByteBuffer()
   private let exchange: InferenceExchange
 
-  init(number: Int, worker: Worker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
+  init(number: Int, worker: ReadyWorker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
     self.number = number
     self.worker = worker
     self.booking = booking

@@ -53,10 +53,8 @@ extension InferenceExchange {
     }
   }
 
-  /// Moves the request's gauges from the unknown model to the one it named.
+  /// From here on the request counts as one of the model it named.
   private func adoptMetrics(_ known: ModelMetrics) {
-    metrics.answered()
-    metrics.left()
     metrics = known
     metrics.entered()
     metrics.started(endpoint, stream: isStreaming)

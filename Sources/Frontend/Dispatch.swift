@@ -14,7 +14,7 @@ extension InferenceExchange {
   static let workersTriedMax = 2
 
   /// Sends the request to `worker`, where it is booked; on a new connection when `fresh`.
-  func dispatch(to worker: Worker, booking: Booking, fresh: Bool) {
+  func dispatch(to worker: ReadyWorker, booking: Booking, fresh: Bool) {
     phase = .dispatched
     // What an earlier attempt's head said is not this one's.
     status = 0
@@ -22,17 +22,16 @@ extension InferenceExchange {
     lengthOfAnswer = nil
     responseFields.removeAll()
     let span = trace.map { $0.request.child(using: &service.loop.random) }
+    if let attempt { earlierAttempts.append(attempt) }
     let attempt = Attempt(
-      number: attempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
-    attempts.append(attempt)
+      number: earlierAttempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
+    self.attempt = attempt
     if attempt.number > 1 { service.shared.metrics.retries.add() }
     attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt)
     {
       compose(attempt, into: &$0)
     }
-    if isStreaming, let delay = service.configuration.commentAfter {
-      loop.arm(silence, at: loop.now + delay, self)
-    }
+    if isStreaming, let delay = service.configuration.commentAfter { expectSilence(until: loop.now + delay) }
   }
 
   private func compose(_ attempt: Attempt, into output: inout ByteBuffer) {
@@ -50,13 +49,13 @@ extension InferenceExchange {
     output.append("\r\nrequest-id: " as StaticString)
     output.append(identity.requestID)
     output.append("\r\n" as StaticString)
-    if let trace, let span = attempt.span {
+    if let span = attempt.span {
       output.append("traceparent: " as StaticString)
       output.append(traceparent: span)
       output.append("\r\n" as StaticString)
-      if !trace.traceState.isEmpty {
+      if !traceState.isEmpty {
         output.append("tracestate: " as StaticString)
-        trace.traceState.withUnsafeBytes { output.append($0) }
+        traceState.withUnsafeBytes { output.append($0) }
         output.append("\r\n" as StaticString)
       }
     }
@@ -110,7 +109,7 @@ extension InferenceExchange {
   }
 
   /// A worker could not be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
-  private func excludeWorker(_ worker: Worker) {
+  private func excludeWorker(_ worker: ReadyWorker) {
     service.shared.metrics.exclusions.add()
     service.pool.forget(worker.id)
     model?.routing.connectFailed(worker.id, now: loop.now, refusedUntil: loop.now + Self.exclusionTime)
@@ -119,7 +118,7 @@ extension InferenceExchange {
 
   /// Asks a worker that was not asked yet; false when there is none that may be chosen or enough were asked.
   func retryElsewhere() -> Bool {
-    let tried = attempts.map(\.worker.id)
+    let tried = allAttempts.map(\.worker.id)
     guard Set(tried).count < Self.workersTriedMax, let model,
       latest(model).workers.contains(where: { !tried.contains($0.id) })
     else { return false }

@@ -14,6 +14,7 @@ final class ErrorExchange: ServerExchangeHandler {
   private let error: APIError
   private let identity: RequestIdentity
   private let trace: RequestTrace?
+  private let traceState: [UInt8]
   private let began: Nanoseconds
   private let parsed: Nanoseconds
   private let wall: UInt64
@@ -34,6 +35,7 @@ final class ErrorExchange: ServerExchangeHandler {
     trace =
       tracing.hasContext
       ? RequestTrace(head.fields, configuration: tracing, random: &service.loop.random) : nil
+    traceState = trace?.remoteParent ?? 0 == 0 ? [] : RequestTrace.state(head.fields)
     parsed = service.loop.now
     wall = service.loop.system.wallNanoseconds()
     method = head.method
@@ -91,29 +93,29 @@ final class ErrorExchange: ServerExchangeHandler {
 
   /// The root is named by the method alone: the path is a stranger's and would make names without end.
   private func recordSpans(_ trace: RequestTrace, end: UInt64) {
-    var spans = SpanWriter()
-    trace.traceState.withUnsafeBytes { state in
-      spans.begin(
-        name: method.name, context: trace.root, parent: trace.remoteParent,
-        parentIsRemote: trace.remoteParent != 0, kind: .server, start: wall &- (parsed - began),
-        traceState: state)
-      writeAttributes(&spans)
-      spans.attribute(AttributeName.httpRequestMethod, method.name)
-      path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
-      spans.attribute(AttributeName.urlScheme, "http")
-      spans.end(at: end)
-      spans.begin(
-        name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, kind: .internal,
-        start: wall,
-        traceState: state)
-      writeAttributes(&spans)
-      spans.attribute(AttributeName.method, method.name)
-      path.withUnsafeBytes { spans.attribute(AttributeName.uri, $0) }
-      spans.attribute(AttributeName.version, "HTTP/1.1")
-      spans.attribute(AttributeName.requestOutcome, RequestOutcome.rejected.text)
-      spans.end(at: end)
+    service.publishSpans { spans in
+      traceState.withUnsafeBytes { state in
+        spans.begin(
+          name: method.name, context: trace.root, parent: trace.remoteParent,
+          parentIsRemote: trace.remoteParent != 0, kind: .server, start: wall &- (parsed - began),
+          traceState: state)
+        writeAttributes(&spans)
+        spans.attribute(AttributeName.httpRequestMethod, method.name)
+        path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
+        spans.attribute(AttributeName.urlScheme, "http")
+        spans.end(at: end)
+        spans.begin(
+          name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, kind: .internal,
+          start: wall,
+          traceState: state)
+        writeAttributes(&spans)
+        spans.attribute(AttributeName.method, method.name)
+        path.withUnsafeBytes { spans.attribute(AttributeName.uri, $0) }
+        spans.attribute(AttributeName.version, "HTTP/1.1")
+        spans.attribute(AttributeName.requestOutcome, RequestOutcome.rejected.text)
+        spans.end(at: end)
+      }
     }
-    service.publish(&spans)
   }
 
   private func writeAttributes(_ spans: inout SpanWriter) {

@@ -33,7 +33,7 @@ extension InferenceExchange {
   func answer(_ error: APIError, outcome: RequestOutcome) {
     guard !isAnswered else { return }
     phase = .answered
-    loop.cancel(silence)
+    cancelSilence()
     self.outcome = outcome
     errorCode = error.code
     status = error.status
@@ -84,16 +84,16 @@ extension InferenceExchange {
   /// Everything that hangs on the end of a request, once.
   func finish(_ end: EndOfStream) {
     phase = .ended
-    loop.cancel(silence)
+    cancelSilence()
     takeStreamSummary()
     settleOutcome(end)
     releaseBody()
     recordMetrics()
     if let trace, isRecorded { recordSpans(trace) }
     recordLine()
-    service.requestEnded()
     // Attempts point back at the request: the circle ends here.
-    attempts = []
+    attempt = nil
+    earlierAttempts = []
   }
 
   /// What a stream told of itself: usage and why it ended.
@@ -149,8 +149,8 @@ extension InferenceExchange {
     metrics.measured(
       duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
-    metrics.staged(times, ended: loop.now, isRetried: attempts.count > 1)
-    metrics.left()
+    metrics.staged(times, ended: loop.now, isRetried: !earlierAttempts.isEmpty)
+    if model != nil { metrics.left() }
   }
 
   /// Dynamo's classes of `error_type` (reference/dynamo.md section 4.2).
@@ -178,7 +178,7 @@ extension InferenceExchange {
       record.requestType = isStreaming ? "stream" : "unary"
       record.status = status
       record.outcome = outcome ?? .error
-      record.attempts = attempts.count
+      record.attempts = attemptCount
       record.workerID = attempt?.worker.id
       record.elapsed = loop.now - times.began
       if times.firstToken > 0 { record.timeToFirstToken = times.firstToken - times.began }

@@ -20,6 +20,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private(set) var workers = WorkerSet.empty
   private(set) var modelMetrics: [ModelMetrics] = []
   let unknownModelMetrics: ModelMetrics
+  let stages: StageGauges
   private let buckets: MetricBuckets
   private let publisher: SpanPublisher?
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
@@ -35,7 +36,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private var logsRequests: Bool
   private var linesQueued = false
   private var text = ByteBuffer(capacity: 64)
-  private let housekeeping = Timer()
+  private let publishTimer = Timer()
 
   init(
     loop: EventLoop, configuration: FrontendConfiguration, shared: FrontendShared, reports: any WorkerReports,
@@ -50,6 +51,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     self.buckets = buckets
     bodyWaiters = BodyWaiters(loop: loop, countMax: configuration.bodyWaitersMax)
     pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
+    stages = StageGauges(shared.registry)
     unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
     publisher = outputs.spanSink.map {
       SpanPublisher(sink: $0, ledger: outputs.ledger, limits: outputs.publisherLimits)
@@ -136,10 +138,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   // MARK: What requests hand over
 
-  /// Takes the spans of a finished request, all of them at once.
-  func publish(_ spans: inout SpanWriter) {
-    publisher?.collect(&spans, now: loop.now)
-    keepHouse()
+  /// Lets `write` write the spans of a finished request, all of them at once.
+  func publishSpans(_ write: (inout SpanWriter) -> Void) {
+    publisher?.collect(now: loop.now, write)
+    awaitPublishing()
   }
 
   /// Lends the text of a UUID.
@@ -168,22 +170,19 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     lines.flush(to: log.sink)
   }
 
-  /// A request ended; what it observed shows up with the next housekeeping.
-  func requestEnded() { keepHouse() }
-
-  private func keepHouse() {
-    if !housekeeping.isArmed { loop.arm(housekeeping, at: loop.now + 200 * millisecond, self) }
+  private func awaitPublishing() {
+    if let deadline = publisher?.deadline, !publishTimer.isArmed {
+      loop.arm(publishTimer, at: deadline, self)
+    }
   }
 
   func timerFired(_ timer: Timer) {
-    for metrics in modelMetrics { metrics.flush() }
     publisher?.tick(now: loop.now)
-    if publisher?.deadline != nil { keepHouse() }
+    awaitPublishing()
   }
 
   /// Hands over everything that waits; the loop is about to end.
   func flush() {
-    for metrics in modelMetrics { metrics.flush() }
     publisher?.publish()
     lines.flush(to: log.sink)
     pool.closeIdle()

@@ -13,10 +13,6 @@ package final class FrontendMetrics: Sendable {
   let exclusions: Counter
   let bodyMemoryWaits: Counter
   let bodyMemoryRefusals: Counter
-  /// Requests whose prompt is with the pool.
-  let preprocessing: Gauge
-  /// Requests that a worker has and has not answered.
-  let dispatched: Gauge
 
   init(_ registry: MetricRegistry) {
     self.registry = registry
@@ -26,10 +22,6 @@ package final class FrontendMetrics: Sendable {
     exclusions = registry.counter(.workerExclusions)
     bodyMemoryWaits = registry.counter(.bodyMemoryWaits)
     bodyMemoryRefusals = registry.counter(.bodyMemoryRefusals)
-    preprocessing = registry.gauge(.stageRequests, labels: [("stage", "preprocess"), ("phase", "")])
-    // Workers here do both phases of a request.
-    dispatched = registry.gauge(
-      .stageRequests, labels: [("stage", "dispatch"), ("phase", "aggregated")])
   }
 
   /// A connection answered by itself, before there was a request.
@@ -38,38 +30,60 @@ package final class FrontendMetrics: Sendable {
   }
 }
 
+/// How many of one loop's requests are in each stage.
+struct StageGauges {
+  /// Requests whose prompt is with the pool.
+  let preprocessing: LocalGauge
+  /// Requests that a worker has and has not answered.
+  let dispatched: LocalGauge
+
+  init(_ registry: MetricRegistry) {
+    func gauge(_ stage: String, _ phase: String) -> LocalGauge {
+      LocalGauge(registry.gauge(.stageRequests, labels: [("stage", stage), ("phase", phase)]))
+    }
+    preprocessing = gauge("preprocess", "")
+    // Workers here do both phases of a request.
+    dispatched = gauge("dispatch", "aggregated")
+  }
+}
+
 /// Cells of one model on one loop. Strangers' model names never become labels: they share `unknown_model`.
 final class ModelMetrics {
   static let unknownModel = "unknown_model"
 
   /// Cells of one endpoint and request type.
-  private struct Traffic {
-    let started: Counter
-    let succeeded: Counter
-    let cancelled: Counter
+  private final class Traffic {
+    let started: LocalCounter
+    let succeeded: LocalCounter
+    let cancelled: LocalCounter
 
     init(_ registry: MetricRegistry, _ model: String, _ endpoint: Endpoint, _ type: String) {
       let common = [("model", model), ("endpoint", "\(endpoint.label)"), ("request_type", type)]
-      started = registry.counter(.requestsStarted, labels: common)
-      succeeded = registry.counter(.requests, labels: common + [("status", "success"), ("error_type", "")])
-      cancelled = registry.counter(.modelCancellations, labels: common)
+      started = LocalCounter(registry.counter(.requestsStarted, labels: common))
+      succeeded = LocalCounter(
+        registry.counter(.requests, labels: common + [("status", "success"), ("error_type", "")]))
+      cancelled = LocalCounter(registry.counter(.modelCancellations, labels: common))
     }
   }
 
   let model: String
+  /// The model's name as spans carry it.
+  let nameAttribute: EncodedAttributes
+  /// The same by OpenTelemetry's name.
+  let requestModelAttribute: EncodedAttributes
   private let registry: MetricRegistry
   /// Indexed by endpoint and type; made when first needed, so that /metrics shows what there was.
   private var traffic: [Traffic?] = [nil, nil, nil, nil]
-  private let active: Gauge
-  private let inflight: Gauge
-  private let queued: Gauge
-  private let duration: Histogram
-  private let timeToFirstToken: Histogram
+  private let active: LocalGauge
+  private let inflight: LocalGauge
+  private let queued: LocalGauge
+  private let duration: LocalHistogram
+  private let timeToFirstToken: LocalHistogram
   private let interTokenLatency: LocalHistogram
-  private let inputTokens: Histogram
-  private let outputTokens: Histogram
-  private let cachedTokens: Histogram
-  private let outputTotal: Counter
+  private let inputTokens: LocalHistogram
+  private let outputTokens: LocalHistogram
+  private let cachedTokens: LocalHistogram
+  private let outputTotal: LocalCounter
   private let hitRate: LocalHistogram
   private let preprocessing: LocalHistogram
   private let routing: LocalHistogram
@@ -78,19 +92,22 @@ final class ModelMetrics {
   init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets) {
     self.registry = registry
     self.model = model
+    nameAttribute = EncodedAttributes { $0.attribute(AttributeName.model, model) }
+    requestModelAttribute = EncodedAttributes { $0.attribute(AttributeName.genAIRequestModel, model) }
     let labels = [("model", model)]
-    active = registry.gauge(.activeRequests, labels: labels)
-    inflight = registry.gauge(.inflightRequests, labels: labels)
-    queued = registry.gauge(.queuedRequests, labels: labels)
-    duration = registry.histogram(.requestDuration, buckets: buckets.requestDuration, labels: labels)
-    timeToFirstToken = registry.histogram(
-      .timeToFirstToken, buckets: buckets.timeToFirstToken, labels: labels)
-    interTokenLatency = LocalHistogram(
-      registry.histogram(.interTokenLatency, buckets: buckets.interTokenLatency, labels: labels))
-    inputTokens = registry.histogram(.inputSequenceTokens, buckets: buckets.inputTokens, labels: labels)
-    outputTokens = registry.histogram(.outputSequenceTokens, buckets: buckets.outputTokens, labels: labels)
-    cachedTokens = registry.histogram(.cachedTokens, buckets: buckets.inputTokens, labels: labels)
-    outputTotal = registry.counter(.outputTokens, labels: labels)
+    active = LocalGauge(registry.gauge(.activeRequests, labels: labels))
+    inflight = LocalGauge(registry.gauge(.inflightRequests, labels: labels))
+    queued = LocalGauge(registry.gauge(.queuedRequests, labels: labels))
+    func histogram(_ metric: MetricDescription, _ buckets: HistogramBuckets) -> LocalHistogram {
+      LocalHistogram(registry.histogram(metric, buckets: buckets, labels: labels))
+    }
+    duration = histogram(.requestDuration, buckets.requestDuration)
+    timeToFirstToken = histogram(.timeToFirstToken, buckets.timeToFirstToken)
+    interTokenLatency = histogram(.interTokenLatency, buckets.interTokenLatency)
+    inputTokens = histogram(.inputSequenceTokens, buckets.inputTokens)
+    outputTokens = histogram(.outputSequenceTokens, buckets.outputTokens)
+    cachedTokens = histogram(.cachedTokens, buckets.inputTokens)
+    outputTotal = LocalCounter(registry.counter(.outputTokens, labels: labels))
     hitRate = LocalHistogram(registry.histogram(.routerKVHitRate, buckets: .ratio))
     func stage(_ name: String) -> LocalHistogram {
       LocalHistogram(registry.histogram(.stageDuration, buckets: .stageSeconds, labels: [("stage", name)]))
@@ -185,15 +202,6 @@ final class ModelMetrics {
       outputTokens.observe(Double(output))
       outputTotal.add(output)
     }
-  }
-
-  /// Shows what this loop gathered on `/metrics`.
-  func flush() {
-    interTokenLatency.flush()
-    hitRate.flush()
-    preprocessing.flush()
-    routing.flush()
-    dispatching.flush()
   }
 
   private func cells(_ endpoint: Endpoint, _ stream: Bool) -> Traffic {

@@ -47,6 +47,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let trace: RequestTrace?
   /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
   let passBodyVerbatim: Bool
+  /// The caller's `tracestate`, validated; empty when there is none.
+  let traceState: [UInt8]
   var times: RequestTimes
   var phase = Phase.reading {
     didSet { phaseChanged(from: oldValue) }
@@ -73,7 +75,10 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// Spans of this request that have ended; they leave together at its end.
   var spans = SpanWriter()
 
-  var attempts: [Attempt] = []
+  /// The attempt under way or the last one.
+  var attempt: Attempt?
+  /// Those before it; empty for almost every request.
+  var earlierAttempts: [Attempt] = []
   var relay = StreamRelay()
   /// The response's end-to-end fields until the head is sent.
   var responseFields = ByteBuffer()
@@ -92,7 +97,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var outcome: RequestOutcome?
   var errorCode: String?
   var responseBytes = 0
-  let silence = Timer()
+  /// Armed on streams only.
+  var silence: Timer?
 
   init(
     service: FrontendLoop, exchange: any ServerExchange, endpoint: Endpoint, head: RequestHead,
@@ -103,27 +109,27 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.endpoint = endpoint
     passBodyVerbatim = service.configuration.passBodyVerbatim
     identity = RequestIdentity(head.fields, random: &service.loop.random)
+    let tracing = service.configuration.tracing
     trace =
-      service.configuration.tracing.hasContext
-      ? RequestTrace(head.fields, configuration: service.configuration.tracing, random: &service.loop.random)
-      : nil
+      tracing.hasContext
+      ? RequestTrace(head.fields, configuration: tracing, random: &service.loop.random) : nil
+    traceState = trace?.remoteParent ?? 0 == 0 ? [] : RequestTrace.state(head.fields)
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics
   }
 
   /// Keeps the gauges of stages, and of requests that wait for an answer.
   private func phaseChanged(from old: Phase) {
-    let gauges = service.shared.metrics
     switch old {
-    case .preprocessing: gauges.preprocessing.add(-1)
-    case .dispatched: gauges.dispatched.add(-1)
+    case .preprocessing: service.stages.preprocessing.add(-1)
+    case .dispatched: service.stages.dispatched.add(-1)
     case .reading, .relaying, .answered, .ended: break
     }
     switch phase {
-    case .preprocessing: gauges.preprocessing.add(1)
-    case .dispatched: gauges.dispatched.add(1)
+    case .preprocessing: service.stages.preprocessing.add(1)
+    case .dispatched: service.stages.dispatched.add(1)
     case .reading: break
-    case .relaying, .answered, .ended: if old.awaitsAnswer { metrics.answered() }
+    case .relaying, .answered, .ended: if old.awaitsAnswer, model != nil { metrics.answered() }
     }
   }
 
@@ -135,8 +141,10 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
       interTokenLatency: averageInterTokenLatency ?? 0)
   }
 
-  /// The attempt under way or the last one.
-  var attempt: Attempt? { attempts.last }
+  /// All attempts in order; for the few requests that had several.
+  var allAttempts: [Attempt] { earlierAttempts + (attempt.map { [$0] } ?? []) }
+
+  var attemptCount: Int { earlierAttempts.count + (attempt == nil ? 0 : 1) }
 
   var loop: EventLoop { service.loop }
 

@@ -77,7 +77,7 @@ extension InferenceExchange {
   private func commit() {
     phase = .relaying
     // A stream may fall silent again; the timer finds out by itself.
-    if !isEventStream { loop.cancel(silence) }
+    if !isEventStream { cancelSilence() }
     appendIdentityFields(to: &responseFields)
     let fields = responseFields.readable
     if status == 204 || status == 304 {
@@ -240,6 +240,17 @@ extension InferenceExchange {
     times.lastToken = now
   }
 
+  /// Looks at `deadline` whether the stream fell silent.
+  func expectSilence(until deadline: Nanoseconds) {
+    let timer = silence ?? Timer()
+    silence = timer
+    loop.arm(timer, at: deadline, self)
+  }
+
+  func cancelSilence() {
+    if let silence { loop.cancel(silence) }
+  }
+
   /// A stream fell silent: proxies between here and the caller must not take it for dead.
   func timerFired(_ timer: Timer) {
     guard let delay = service.configuration.commentAfter else { return }
@@ -249,7 +260,7 @@ extension InferenceExchange {
     case .relaying where isEventStream && !relay.isBlind && lastEvent + delay <= loop.now:
       break
     case .dispatched, .relaying:
-      loop.arm(silence, at: max(lastEvent, loop.now) + delay, self)
+      expectSilence(until: max(lastEvent, loop.now) + delay)
       return
     case .reading, .preprocessing, .answered, .ended:
       return
@@ -257,6 +268,6 @@ extension InferenceExchange {
     let comment: StaticString = ": waiting\n\n"
     exchange.send(UnsafeRawBufferPointer(start: comment.utf8Start, count: comment.utf8CodeUnitCount))
     lastEvent = loop.now
-    loop.arm(silence, at: loop.now + delay, self)
+    expectSilence(until: loop.now + delay)
   }
 }

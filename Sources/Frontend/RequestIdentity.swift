@@ -39,8 +39,6 @@ struct RequestTrace {
   let request: SpanContext
   /// The caller's span; 0 when this trace begins here.
   let remoteParent: UInt64
-  /// The caller's `tracestate`, validated; empty when there is none.
-  let traceState: [UInt8]
   /// The caller's span where it is not trusted to be the parent: linked instead.
   let linked: SpanContext?
 
@@ -55,18 +53,17 @@ struct RequestTrace {
       let sampled = sampler.samples(parent.traceID, parent: parent.isSampled)
       root = parent.child(using: &random).sampled(sampled)
       remoteParent = parent.spanID
-      traceState = Self.traceState(fields)
     } else {
       let own = SpanContext(rootUsing: &random)
       root = own.sampled(sampler.samples(own.traceID, parent: nil))
       remoteParent = 0
-      traceState = []
     }
     request = root.child(using: &random)
   }
 
-  /// Several `tracestate` fields join in order (W3C Trace Context level 2, section 3.3.1).
-  private static func traceState(_ fields: HeaderFields) -> [UInt8] {
+  /// The caller's `tracestate`, validated; empty when there is none. Several fields join in order (W3C Trace Context
+  /// level 2, section 3.3.1). It belongs to a `traceparent` that was taken: kept apart, so that a trace is plain numbers.
+  static func state(_ fields: HeaderFields) -> [UInt8] {
     guard fields.contains(.tracestate) else { return [] }
     var state = TraceState()
     for index in 0..<fields.count {

@@ -7,66 +7,74 @@ internal import Telemetry
 internal import Workers
 
 extension InferenceExchange {
-  /// Writes them behind the ones that ended before and hands all to this loop's batch, so that they stay together.
+  /// Writes them behind the ones that ended before into this loop's batch, so that they stay together.
   func recordSpans(_ trace: RequestTrace) {
     let end = times.wallTime(loop.now)
-    trace.traceState.withUnsafeBytes { state in
-      writeRoot(trace, &spans, end, state)
-      writeRequest(trace, &spans, end, state)
-      for attempt in attempts { writeAttempt(attempt, trace, &spans, end, state) }
+    service.publishSpans { batch in
+      batch.append(spans)
+      traceState.withUnsafeBytes { state in
+        let ids = writeRoot(trace, &batch, end, state)
+        writeRequest(trace, ids, &batch, end, state)
+        for attempt in earlierAttempts { writeAttempt(attempt, trace, ids, &batch, end, state) }
+        if let attempt { writeAttempt(attempt, trace, ids, &batch, end, state) }
+      }
     }
-    service.publish(&spans)
+    spans.release()
+  }
+
+  /// Where the ids of the request lie in the batch: they are the same on several spans.
+  private struct IdentityRuns {
+    /// `request_id`.
+    let own: SpanWriter.AttributeRun
+    /// All of them, and the model.
+    let all: SpanWriter.AttributeRun
   }
 
   private func writeRoot(
     _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer
-  ) {
+  ) -> IdentityRuns {
     spans.begin(
       name: endpoint.spanName, context: trace.root, parent: trace.remoteParent,
       parentIsRemote: trace.remoteParent != 0, kind: .server, start: times.wallTime(times.began),
       traceState: state)
-    writeIdentity(&spans)
+    let start = spans.runStart
+    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
+    let own = spans.run(since: start)
+    identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
+    if model != nil { spans.attributes(metrics.nameAttribute) }
+    let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
-    spans.attribute(AttributeName.httpRequestMethod, "POST")
-    spans.attribute(AttributeName.httpRoute, endpoint.path)
-    spans.attribute(AttributeName.urlPath, endpoint.path)
-    spans.attribute(AttributeName.urlScheme, "http")
-    spans.attribute(AttributeName.networkProtocolVersion, "1.1")
+    spans.attributes(endpoint.rootAttributes)
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     writeStatus(&spans, end)
+    return ids
   }
 
   private func writeRequest(
-    _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer
+    _ trace: RequestTrace, _ ids: IdentityRuns, _ spans: inout SpanWriter, _ end: UInt64,
+    _ state: UnsafeRawBufferPointer
   ) {
     spans.begin(
       name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, parentIsRemote: false,
       kind: .internal, start: times.wall, traceState: state)
-    writeIdentity(&spans)
+    spans.attributes(repeating: ids.all)
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
-    spans.attribute(AttributeName.method, "POST")
-    spans.attribute(AttributeName.uri, endpoint.path)
-    spans.attribute(AttributeName.version, "HTTP/1.1")
+    spans.attributes(endpoint.requestAttributes)
     writeCounts(&spans)
     if let outcome { spans.attribute(AttributeName.requestOutcome, outcome.text) }
     if times.firstToken > 0 {
       spans.event(name: SpanEventName.firstToken, at: times.wallTime(times.firstToken))
     }
-    if attempts.count > 1 { spans.event(name: SpanEventName.retry, at: times.wallTime(attempts[1].began)) }
+    if !earlierAttempts.isEmpty {
+      spans.event(name: SpanEventName.retry, at: times.wallTime(allAttempts[1].began))
+    }
     if case .cancelled = outcome { spans.event(name: SpanEventName.cancelled, at: end) }
     writeStatus(&spans, end)
   }
 
-  private func writeIdentity(_ spans: inout SpanWriter) {
-    identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
-    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
-    if model != nil { spans.attribute(AttributeName.model, metrics.model) }
-  }
-
   private func writeCounts(_ spans: inout SpanWriter) {
     if let request {
-      spans.attribute(AttributeName.genAIOperationName, endpoint.operationName)
-      if model != nil { spans.attribute(AttributeName.genAIRequestModel, metrics.model) }
+      if model != nil { spans.attributes(metrics.requestModelAttribute) }
       spans.attribute(AttributeName.genAIRequestStream, request.stream)
       if let limit = request.maxTokens { spans.attribute(AttributeName.genAIRequestMaxTokens, limit) }
     }
@@ -93,10 +101,7 @@ extension InferenceExchange {
       spans.attribute(AttributeName.maximumITLMilliseconds, Double(longestGap) / 1e6)
     }
     if let reason = finishReason.name { spans.attribute(AttributeName.finishReason, reason) }
-    if let attempt, attempt.status > 0 {
-      spans.attribute(AttributeName.prefillWorkerID, id: attempt.worker.id)
-      spans.attribute(AttributeName.decodeWorkerID, id: attempt.worker.id)
-    }
+    if let attempt, attempt.status > 0 { spans.attributes(attempt.worker.servedAttributes) }
   }
 
   /// Ends a span of ours: an error when we failed, none when the caller left or was wrong.
@@ -111,23 +116,20 @@ extension InferenceExchange {
   }
 
   private func writeAttempt(
-    _ attempt: Attempt, _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64,
+    _ attempt: Attempt, _ trace: RequestTrace, _ ids: IdentityRuns, _ spans: inout SpanWriter, _ end: UInt64,
     _ state: UnsafeRawBufferPointer
   ) {
     guard let context = attempt.span else { return }
     spans.begin(
       name: service.routeSpanName, context: context, parent: trace.request.spanID, parentIsRemote: false,
       kind: .client, start: times.wallTime(attempt.began), traceState: state)
-    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
-    spans.attribute(AttributeName.workerID, id: attempt.worker.id)
-    spans.attribute(AttributeName.dpRank, 0)
-    spans.attribute(AttributeName.phase, "Aggregated")
+    spans.attributes(repeating: ids.own)
+    spans.attributes(attempt.worker.attemptAttributes)
     spans.attribute(AttributeName.requestAttempt, attempt.number)
-    spans.attribute(AttributeName.serverAddress, attempt.worker.url)
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
       spans.attribute(AttributeName.isRetry, true)
-      if let earlier = attempts[attempt.number - 2].span { spans.link(to: earlier) }
+      if let earlier = earlierAttempts[attempt.number - 2].span { spans.link(to: earlier) }
     }
     let outcome = attempt.outcome ?? .error
     spans.attribute(AttributeName.requestOutcome, outcome.text)
@@ -150,11 +152,43 @@ extension Endpoint {
     }
   }
 
-  /// `gen_ai.operation.name`.
-  var operationName: StaticString {
+  /// What the root span of every request to this endpoint says.
+  var rootAttributes: EncodedAttributes {
     switch self {
-    case .chatCompletions: "chat"
-    case .completions: "text_completion"
+    case .chatCompletions: Self.chatRoot
+    case .completions: Self.completionsRoot
+    }
+  }
+
+  /// What `http-request` says of every request to this endpoint.
+  var requestAttributes: EncodedAttributes {
+    switch self {
+    case .chatCompletions: Self.chatRequest
+    case .completions: Self.completionsRequest
+    }
+  }
+
+  private static let chatRoot = encodedRoot(.chatCompletions)
+  private static let completionsRoot = encodedRoot(.completions)
+  private static let chatRequest = encodedRequest(.chatCompletions, operation: "chat")
+  private static let completionsRequest = encodedRequest(.completions, operation: "text_completion")
+
+  private static func encodedRoot(_ endpoint: Endpoint) -> EncodedAttributes {
+    EncodedAttributes { span in
+      span.attribute(AttributeName.httpRequestMethod, "POST")
+      span.attribute(AttributeName.httpRoute, endpoint.path)
+      span.attribute(AttributeName.urlPath, endpoint.path)
+      span.attribute(AttributeName.urlScheme, "http")
+      span.attribute(AttributeName.networkProtocolVersion, "1.1")
+    }
+  }
+
+  private static func encodedRequest(_ endpoint: Endpoint, operation: StaticString) -> EncodedAttributes {
+    EncodedAttributes { span in
+      span.attribute(AttributeName.method, "POST")
+      span.attribute(AttributeName.uri, endpoint.path)
+      span.attribute(AttributeName.version, "HTTP/1.1")
+      span.attribute(AttributeName.genAIOperationName, operation)
     }
   }
 }

@@ -26,7 +26,7 @@ extension InferenceExchange {
     for worker in failed { request.excluded.append((worker, .tried)) }
     let decision = service.decision
     let result = model.routing.select(
-      request, now: loop.now, random: &service.loop.random, into: decision)
+      request, bytes: prompt.bytes, now: loop.now, random: &service.loop.random, into: decision)
     times.selected = loop.system.monotonicNanoseconds()
     recordDecision(decision, model)
     switch result {
@@ -88,7 +88,9 @@ extension InferenceExchange {
   /// Writes the span of what was done to the prompt before a worker could be chosen.
   private func recordPreprocess() {
     guard let trace, isRecorded else { return }
-    trace.traceState.withUnsafeBytes { state in
+    // Room for this span and the decision's, which wait for the request's end.
+    spans.reserve(1_024)
+    traceState.withUnsafeBytes { state in
       spans.begin(
         name: SpanName.preprocess, context: trace.request.child(using: &service.loop.random),
         parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.bodyRead),
@@ -101,18 +103,15 @@ extension InferenceExchange {
   /// Writes the decision's span, which ends now, into the request's slice.
   private func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
     guard let trace, isRecorded else { return }
-    let options = model.routing.options
-    trace.traceState.withUnsafeBytes { state in
+    traceState.withUnsafeBytes { state in
       spans.begin(
         name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
         parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.preprocessed),
-        traceState: state
-      )
+        traceState: state)
     }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
-    spans.attribute(AttributeName.routerMode, options.mode.name)
-    spans.attribute(AttributeName.islTokens, model.routing.estimatedTokens(bytes: prompt.bytes))
-    spans.attribute(AttributeName.blockSize, options.blockSize)
+    spans.attributes(model.routing.spanAttributes)
+    spans.attribute(AttributeName.islTokens, decision.estimatedTokens)
     spans.attribute(AttributeName.blockCount, prompt.blockCount)
     if decision.worker != 0 {
       spans.attribute(AttributeName.workerID, id: decision.worker)
@@ -122,14 +121,28 @@ extension InferenceExchange {
       if decision.spreadShare > 0 { spans.attribute(AttributeName.hotPrefixShare, decision.spreadShare) }
       spans.attribute(AttributeName.cacheSource, "predicted")
     }
-    spans.attribute(AttributeName.candidateWorkers, decision.workers)
-    spans.attribute(AttributeName.candidateOverlapBlocks, decision.overlaps)
-    spans.attribute(AttributeName.candidateDecodeBlocks, decision.activeBlocks)
-    spans.attribute(AttributeName.candidatePrefillTokens, decision.prefillTokens)
-    spans.attribute(AttributeName.candidateCosts, decision.costs)
-    if decision.refusals.contains(where: { !$0.isEmpty }) {
-      spans.attribute(AttributeName.candidateRefusals, decision.refusals)
-    }
+    writeCandidates(decision)
     spans.end(at: times.wallTime(times.selected))
+  }
+
+  /// The candidates as parallel arrays, so that a query can pick one column.
+  private func writeCandidates(_ decision: RoutingDecision) {
+    let count = decision.candidates.count
+    spans.attribute(AttributeName.candidateWorkers, count: count) {
+      Int(truncatingIfNeeded: decision.candidates[$0].worker)
+    }
+    spans.attribute(AttributeName.candidateOverlapBlocks, count: count) {
+      decision.candidates[$0].overlapBlocks
+    }
+    spans.attribute(AttributeName.candidateDecodeBlocks, count: count) {
+      decision.candidates[$0].activeBlocks
+    }
+    spans.attribute(AttributeName.candidatePrefillTokens, count: count) {
+      decision.candidates[$0].prefillTokens
+    }
+    spans.attribute(AttributeName.candidateCosts, count: count, fractions: { decision.candidates[$0].cost })
+    if decision.listsRefusal {
+      spans.attribute(AttributeName.candidateRefusals, decision.candidates.map(\.refusal.label))
+    }
   }
 }

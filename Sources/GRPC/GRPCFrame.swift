@@ -16,6 +16,14 @@ package enum GRPCFrame {
     return mark
   }
 
+  /// Appends the prefix of an uncompressed message of `messageBytes`.
+  package static func appendPrefix(messageBytes: Int, to buffer: inout ByteBuffer) {
+    buffer.append(0 as UInt8)
+    let room = buffer.reserve(4)
+    room.storeBytes(of: UInt32(clamping: messageBytes).bigEndian, as: UInt32.self)
+    buffer.commit(4)
+  }
+
   /// Writes the length of what was appended since ``begin(in:)`` gave `mark`.
   package static func end(_ mark: Int, in buffer: inout ByteBuffer) {
     let count = UInt32(clamping: buffer.count - mark - prefixBytes)

@@ -36,6 +36,13 @@ func installHTTP2Callbacks(_ callbacks: OpaquePointer) {
     streams(user)?.closed(streamID, code: code)
     return 0
   }
+  nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, frame, start, count, _, user in
+    guard let frame, let start, let streams = streams(user) else {
+      return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
+    }
+    let head = UnsafeRawBufferPointer(start: start, count: 9)
+    return streams.sendData(frame.pointee.hd.stream_id, head: head, count: count).rawValue
+  }
   nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, _, user in
     // A request that cannot leave any more (the peer is going away) was not processed by anyone.
     guard let frame, frame.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return 0 }
@@ -62,14 +69,15 @@ private func receivedFrame(_ frame: nghttp2_frame, _ streams: HTTP2Streams) {
   }
 }
 
-/// The data provider's callback: hands the library the next part of a body.
+/// The data provider's callback: tells the library how much of a body comes next. The bytes themselves go from the body
+/// straight into the output (NGHTTP2_DATA_FLAG_NO_COPY) when the library has framed them.
 func readHTTP2Body(
   _ session: OpaquePointer?, _ streamID: Int32, _ room: UnsafeMutablePointer<UInt8>?, _ count: Int,
   _ flags: UnsafeMutablePointer<UInt32>?, _ source: UnsafeMutablePointer<nghttp2_data_source>?,
   _ user: UnsafeMutableRawPointer?
 ) -> Int {
-  guard let room, let flags, let streams = streams(user) else {
+  guard let flags, let streams = streams(user) else {
     return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
   }
-  return streams.read(streamID, into: room, count: count, flags: &flags.pointee)
+  return streams.announce(streamID, count: count, flags: &flags.pointee)
 }

@@ -85,13 +85,47 @@ package struct HTTP2GoAway: Sendable, Equatable {
   package let debug: String
 }
 
-/// Bytes that a stream sends as its body. Must not change while a stream sends them; may be refilled and
-/// used again once that stream has ended.
+/// What a stream sends as its body: bytes of its own, then pieces of bytes that others own too, which are copied only
+/// into the output. May be sent again once its stream has ended.
 package final class HTTP2Body {
-  package var bytes: ByteBuffer
+  /// A part of finished bytes.
+  package struct Piece {
+    package let bytes: FrozenBytes
+    package let range: Range<Int>
 
-  /// Takes over `bytes`.
-  package init(_ bytes: consuming ByteBuffer = ByteBuffer()) { self.bytes = bytes }
+    package init(_ bytes: FrozenBytes, _ range: Range<Int>) {
+      self.bytes = bytes
+      self.range = range
+    }
+  }
+
+  private let head: ByteBuffer
+  private let pieces: [Piece]
+  /// Length of the whole body.
+  package let count: Int
+
+  /// Takes over `head` and keeps `pieces`.
+  package init(_ head: consuming ByteBuffer = ByteBuffer(), pieces: [Piece] = []) {
+    count = pieces.reduce(head.count) { $0 + $1.range.count }
+    self.head = head
+    self.pieces = pieces
+  }
+
+  /// Appends the bytes of `range` to `output`.
+  func append(_ range: Range<Int>, to output: inout ByteBuffer) {
+    var start = 0
+    func take(_ bytes: UnsafeRawBufferPointer, _ output: inout ByteBuffer) {
+      let wanted = range.clamped(to: start..<start + bytes.count)
+      if !wanted.isEmpty {
+        output.append(bytes.slice(wanted.lowerBound - start..<wanted.upperBound - start))
+      }
+      start += bytes.count
+    }
+    take(head.readable, &output)
+    for piece in pieces where start < range.upperBound {
+      piece.bytes.withUnsafeBytes { take($0.slice(piece.range), &output) }
+    }
+  }
 }
 
 /// One stream: what was received, what is being sent, and its end.

@@ -85,11 +85,14 @@ final class HTTP2Session {
 
   /// Appends what is to be sent, frame by frame, until nothing is left or `out` holds the limit's amount.
   func output(into out: inout ByteBuffer) throws(HTTP2Error) {
-    while out.count < streams.limits.outputBytes {
+    // The callback for DATA frames writes behind what the library returns itself.
+    swap(&out, &streams.output)
+    defer { swap(&out, &streams.output) }
+    while streams.output.count < streams.limits.outputBytes {
       var data: UnsafePointer<UInt8>?
       let count = nghttp2_session_mem_send(handle, &data)
       if count < 0 { throw .library(call: "nghttp2_session_mem_send", code: Int32(clamping: count)) }
-      if count > 0 { out.append(UnsafeRawBufferPointer(start: data, count: count)) }
+      if count > 0 { streams.output.append(UnsafeRawBufferPointer(start: data, count: count)) }
       // Trailers must be submitted after their last DATA frame, or they would overtake it.
       let trailersAreDue = !streams.trailersDue.isEmpty
       while let streamID = streams.trailersDue.popLast() { try submitTrailers(streamID) }

@@ -17,6 +17,8 @@ final class HTTP2Streams {
   var overLimit: [Int32] = []
   /// Streams whose body went out and whose trailers are to be submitted.
   var trailersDue: [Int32] = []
+  /// Frames on their way out, while the session gathers them.
+  var output = ByteBuffer()
   var goAway: HTTP2GoAway?
   var receivedSettings = false
   var bufferedBytes = 0
@@ -110,29 +112,32 @@ final class HTTP2Streams {
       lastStreamID: lastStreamID, code: code, debug: debug.slice(0..<min(debug.count, 128)).text)
   }
 
-  /// Copies the next part of a body; the flags tell the library when it was the last.
-  func read(
-    _ streamID: Int32, into room: UnsafeMutablePointer<UInt8>, count: Int, flags: inout UInt32
-  ) -> Int {
+  /// Tells how many bytes of a body the next frame takes; the flags tell the library when they are the last.
+  func announce(_ streamID: Int32, count: Int, flags: inout UInt32) -> Int {
     guard let exchange = open[streamID] else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
-    var copied = 0
-    var isLast = true
-    if let body = exchange.outgoing {
-      let rest = body.bytes.readable.slice(exchange.outgoingOffset..<body.bytes.count)
-      copied = min(count, rest.count)
-      if copied > 0, let source = rest.baseAddress {
-        UnsafeMutableRawPointer(room).copyMemory(from: source, byteCount: copied)
-      }
-      exchange.outgoingOffset += copied
-      isLast = copied == rest.count
-    }
+    let rest = exchange.outgoing.map { $0.count - exchange.outgoingOffset } ?? 0
+    let taken = min(count, rest)
+    if taken > 0 { flags |= UInt32(NGHTTP2_DATA_FLAG_NO_COPY.rawValue) }
     // The end rides on the last DATA frame, or on the trailers when there are some.
-    guard isLast else { return copied }
+    guard taken == rest else { return taken }
     flags |= UInt32(NGHTTP2_DATA_FLAG_EOF.rawValue)
     if exchange.outgoingTrailers != nil {
       flags |= UInt32(NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue)
       trailersDue.append(streamID)
     }
-    return copied
+    return taken
+  }
+
+  /// Writes a DATA frame of `count` bytes that were announced; nothing is ever padded. When enough is gathered the
+  /// library is told to come again with the same frame.
+  func sendData(_ streamID: Int32, head: UnsafeRawBufferPointer, count: Int) -> nghttp2_error {
+    guard output.count < limits.outputBytes else { return NGHTTP2_ERR_WOULDBLOCK }
+    guard let exchange = open[streamID], let body = exchange.outgoing else {
+      return NGHTTP2_ERR_CALLBACK_FAILURE
+    }
+    output.append(head)
+    body.append(exchange.outgoingOffset..<exchange.outgoingOffset + count, to: &output)
+    exchange.outgoingOffset += count
+    return nghttp2_error(0)
   }
 }

@@ -61,6 +61,13 @@ package struct ProtobufCursor {
     put(UInt8(truncatingIfNeeded: value))
   }
 
+  /// Writes `value`, less than 2^14, as a varint of two bytes, which readers take as any other.
+  @inlinable
+  package mutating func put(varint14 value: Int) {
+    put(UInt8(truncatingIfNeeded: value) | 0x80)
+    put(UInt8(truncatingIfNeeded: value >> 7))
+  }
+
   /// Writes eight bytes, least significant first.
   @inlinable
   package mutating func put(fixed64 value: UInt64) {

@@ -240,12 +240,12 @@ extension Router {
 
   private func list(_ slot: Int, cost: Double, _ reason: RefusalReason, _ decision: RoutingDecision) {
     let worker = index.workers.base[slot]
-    decision.workers.append(Int(truncatingIfNeeded: worker.id))
-    decision.overlaps.append(Int(scratch.cached[slot]))
-    decision.activeBlocks.append(worker.activeBlocks + worker.untrackedBlocks)
-    decision.prefillTokens.append(worker.prefillTokens)
-    decision.costs.append(cost)
-    decision.refusals.append(reason.label)
+    decision.candidates.append(
+      RoutingCandidate(
+        worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
+        activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+        cost: cost, refusal: reason))
+    if case .none = reason {} else { decision.listsRefusal = true }
   }
 }
 

@@ -32,6 +32,18 @@ package enum RoutingOutcome: Sendable {
   case allBusy
 }
 
+/// One worker as a decision saw it.
+package struct RoutingCandidate: Sendable, Equatable {
+  package let worker: UInt64
+  /// Leading blocks that it is predicted to cache.
+  package let overlapBlocks: Int
+  package let activeBlocks: Int
+  package let prefillTokens: Int
+  /// -1 for a refused one.
+  package let cost: Double
+  package let refusal: RefusalReason
+}
+
 /// A decision and its explanation. One object a loop, filled anew by each selection, so that deciding allocates nothing.
 package final class RoutingDecision {
   /// The most candidates that are listed.
@@ -40,6 +52,8 @@ package final class RoutingDecision {
   package internal(set) var worker: UInt64 = 0
   package internal(set) var booking = Booking.none
   package internal(set) var promptBlocks = 0
+  /// Tokens that the prompt probably has; set by whoever keeps the estimate.
+  package var estimatedTokens = 0
   /// Leading blocks that the chosen worker is predicted to cache.
   package internal(set) var overlapBlocks = 0
   /// The largest overlap among the workers that could be chosen.
@@ -50,22 +64,12 @@ package final class RoutingDecision {
   /// Share of the hot-prefix term in the chosen worker's cost, from 0 to 1.
   package internal(set) var spreadShare = 0.0
 
-  // The best candidates, cheapest first and refused ones last, as parallel arrays. The cost of a refused one is -1.
-  package internal(set) var workers: [Int] = []
-  package internal(set) var overlaps: [Int] = []
-  package internal(set) var activeBlocks: [Int] = []
-  package internal(set) var prefillTokens: [Int] = []
-  package internal(set) var costs: [Double] = []
-  package internal(set) var refusals: [String] = []
+  /// The best candidates, cheapest first and refused ones last.
+  package internal(set) var candidates: [RoutingCandidate] = []
+  /// True when a refused worker is listed.
+  package internal(set) var listsRefusal = false
 
-  package init() {
-    workers.reserveCapacity(Self.candidatesMax)
-    overlaps.reserveCapacity(Self.candidatesMax)
-    activeBlocks.reserveCapacity(Self.candidatesMax)
-    prefillTokens.reserveCapacity(Self.candidatesMax)
-    costs.reserveCapacity(Self.candidatesMax)
-    refusals.reserveCapacity(Self.candidatesMax)
-  }
+  package init() { candidates.reserveCapacity(Self.candidatesMax) }
 
   func reset(promptBlocks: Int) {
     worker = 0
@@ -76,12 +80,7 @@ package final class RoutingDecision {
     cost = 0
     margin = nil
     spreadShare = 0
-    guard !workers.isEmpty else { return }
-    workers.removeAll(keepingCapacity: true)
-    overlaps.removeAll(keepingCapacity: true)
-    activeBlocks.removeAll(keepingCapacity: true)
-    prefillTokens.removeAll(keepingCapacity: true)
-    costs.removeAll(keepingCapacity: true)
-    refusals.removeAll(keepingCapacity: true)
+    listsRefusal = false
+    if !candidates.isEmpty { candidates.removeAll(keepingCapacity: true) }
   }
 }

@@ -176,9 +176,7 @@ private struct LogCursor {
 
   @inline(__always)
   mutating func put(hex value: UInt64) {
-    pointer.storeBytes(of: Hex.digits(UInt32(truncatingIfNeeded: value >> 32)), as: UInt64.self)
-    pointer.storeBytes(
-      of: Hex.digits(UInt32(truncatingIfNeeded: value)), toByteOffset: 8, as: UInt64.self)
+    Hex.write(value, to: pointer)
     pointer += 16
   }
 

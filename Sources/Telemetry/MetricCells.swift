@@ -5,6 +5,7 @@ internal import Synchronization
 /// A number that only grows.
 package final class Counter: Sendable {
   private let count = Atomic<UInt64>(0)
+  let shares = Shares<Tally>()
 
   init() {}
 
@@ -14,12 +15,15 @@ package final class Counter: Sendable {
   }
 
   /// The number so far.
-  package var value: Int { Int(truncatingIfNeeded: count.load(ordering: .relaxed)) }
+  package var value: Int {
+    Int(truncatingIfNeeded: count.load(ordering: .relaxed)) &+ shares.sum { $0.value }
+  }
 }
 
 /// A number that goes up and down.
 package final class Gauge: Sendable {
   private let bits = Atomic<UInt64>(0)
+  let shares = Shares<Tally>()
 
   init() {}
 
@@ -33,7 +37,9 @@ package final class Gauge: Sendable {
   package func add(_ amount: Int) { bits.addDouble(Double(amount)) }
 
   /// The value now.
-  package var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
+  package var value: Double {
+    Double(bitPattern: bits.load(ordering: .relaxed)) + Double(shares.sum { $0.value })
+  }
 }
 
 /// Counts observations in buckets with fixed upper bounds.
@@ -43,9 +49,10 @@ package final class Gauge: Sendable {
 package final class Histogram: @unchecked Sendable {
   /// Number of finite upper bounds; there is one more bucket, for what lies above them all.
   package let boundCount: Int
-  fileprivate let bounds: UnsafeMutablePointer<Double>
+  private let bounds: UnsafeMutablePointer<Double>
   private let counts: UnsafeMutablePointer<Atomic<UInt64>>
   private let sumBits = Atomic<UInt64>(0)
+  let shares = Shares<HistogramShare>()
 
   init(_ buckets: HistogramBuckets) {
     boundCount = buckets.bounds.count
@@ -73,14 +80,14 @@ package final class Histogram: @unchecked Sendable {
 
   /// Observations in bucket `index` alone.
   package func bucketCount(_ index: Int) -> Int {
-    Int(truncatingIfNeeded: counts[index].load(ordering: .relaxed))
+    Int(truncatingIfNeeded: counts[index].load(ordering: .relaxed) &+ shares.sum { $0.count(index) })
   }
 
   /// The sum of all observed values.
-  package var sum: Double { Double(bitPattern: sumBits.load(ordering: .relaxed)) }
+  package var sum: Double { Double(bitPattern: sumBits.load(ordering: .relaxed)) + shares.sum { $0.sum } }
 
   /// The first bucket whose bound is not below `value`.
-  fileprivate func bucket(of value: Double) -> Int {
+  func bucket(of value: Double) -> Int {
     var low = 0
     var high = boundCount
     while low < high {
@@ -90,46 +97,10 @@ package final class Histogram: @unchecked Sendable {
     return low
   }
 
-  fileprivate func absorb(_ tally: UnsafeMutablePointer<UInt64>, sum: Double) {
-    for index in 0...boundCount where tally[index] > 0 {
-      counts[index].wrappingAdd(tally[index], ordering: .relaxed)
-      tally[index] = 0
-    }
-    sumBits.addDouble(sum)
-  }
-}
-
-/// A loop's own share of a histogram, for values that come once a token: plain additions, no shared line.
-///
-/// Loop-confined. What was observed shows on `/metrics` after ``flush()``, which the loop calls now and then.
-package final class LocalHistogram {
-  private let shared: Histogram
-  private let counts: UnsafeMutablePointer<UInt64>
-  private var sum = 0.0
-  private var isEmpty = true
-
-  package init(_ shared: Histogram) {
-    self.shared = shared
-    counts = .allocate(capacity: shared.boundCount + 1)
-    counts.initialize(repeating: 0, count: shared.boundCount + 1)
-  }
-
-  deinit { counts.deallocate() }
-
-  /// Records `count` observations of the same `value`.
-  package func observe(_ value: Double, count: Int = 1) {
-    guard count > 0, !value.isNaN else { return }
-    counts[shared.bucket(of: value)] += UInt64(count)
-    sum += value * Double(count)
-    isEmpty = false
-  }
-
-  /// Hands what was observed to the shared histogram.
-  package func flush() {
-    guard !isEmpty else { return }
-    shared.absorb(counts, sum: sum)
-    sum = 0
-    isEmpty = true
+  /// Adds what a share holds to the cell's own.
+  func absorb(_ share: HistogramShare) {
+    for index in 0...boundCount { counts[index].wrappingAdd(share.count(index), ordering: .relaxed) }
+    sumBits.addDouble(share.sum)
   }
 }
 

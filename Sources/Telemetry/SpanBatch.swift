@@ -1,14 +1,16 @@
 // Encoded spans on their way to the exporter, and the door through which they leave this room.
 
+package import Base
+
 /// Finished spans as entries of `ScopeSpans.spans`: tag 2, length, Span, one after the other.
 package final class SpanBatch: Sendable {
   /// The entries; several batches may be concatenated into one message.
-  package let bytes: [UInt8]
+  package let bytes: FrozenBytes
   /// Spans in ``bytes``.
   package let spanCount: Int
 
   /// Wraps `bytes`, which hold `spanCount` entries.
-  package init(bytes: [UInt8], spanCount: Int) {
+  package init(bytes: FrozenBytes, spanCount: Int) {
     self.bytes = bytes
     self.spanCount = spanCount
   }

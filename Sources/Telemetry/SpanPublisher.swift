@@ -2,15 +2,15 @@
 
 package import Base
 
-/// Collects span bytes on one event loop and publishes them when a batch is full or has waited long enough.
+/// Collects spans on one event loop and publishes them when a batch is full or has waited long enough.
 ///
 /// Loop-confined and told the time: call ``tick(now:)`` from a timer at ``deadline``. No request pays a
 /// wake-up of the exporter.
 package final class SpanPublisher {
   /// Bounds of one batch.
   package struct Limits: Sendable {
-    /// Bytes after which a batch is published. One request's spans are never split.
-    package var batchBytesMax = 65_536
+    /// Bytes after which a batch is published. One request's spans are never split, so that it may be larger by them.
+    package var batchBytesMax = 49_152
     /// Spans after which a batch is published.
     package var batchSpansMax = 512
     /// Time that a finished span may wait for company.
@@ -19,11 +19,14 @@ package final class SpanPublisher {
     package init() {}
   }
 
+  /// Room for the request that fills a batch, so that the last spans do not double the memory.
+  private static let lastRequestBytes = 8_192
+
   private let sink: any SpanSink
   private let ledger: SpanLedger
   private let limits: Limits
-  private var pending = ByteBuffer()
-  private var pendingSpanCount = 0
+  /// The batch in the making; owns no memory between batches.
+  private var pending = SpanWriter()
 
   /// When ``tick(now:)`` is due, on the monotonic clock; nil while nothing waits.
   package private(set) var deadline: Nanoseconds?
@@ -34,19 +37,17 @@ package final class SpanPublisher {
     self.limits = limits
   }
 
-  /// Takes the finished spans of `writer`, counts them as made, and empties it.
+  /// Lets `write` write the spans of one finished request into the batch, and counts them as made.
   ///
   /// - Parameter now: the monotonic time.
-  package func collect(_ writer: inout SpanWriter, now: Nanoseconds) {
-    let spanCount = writer.spanCount
-    guard spanCount > 0 else { return }
-    ledger.recordMade(spanCount)
-    let bytes = writer.bytes
-    if pendingSpanCount > 0, pending.count + bytes.count > limits.batchBytesMax { publish() }
-    pending.append(bytes)
-    pendingSpanCount += spanCount
-    writer.removeAll()
-    if pending.count >= limits.batchBytesMax || pendingSpanCount >= limits.batchSpansMax {
+  package func collect(now: Nanoseconds, _ write: (inout SpanWriter) -> Void) {
+    let before = pending.spanCount
+    if before == 0 { pending.reserve(limits.batchBytesMax + Self.lastRequestBytes) }
+    write(&pending)
+    let made = pending.spanCount - before
+    guard made > 0 else { return }
+    ledger.recordMade(made)
+    if pending.bytes.count >= limits.batchBytesMax || pending.spanCount >= limits.batchSpansMax {
       publish()
     } else if deadline == nil {
       deadline = now + limits.delay
@@ -61,15 +62,8 @@ package final class SpanPublisher {
   /// Publishes what waits now; called when the loop ends.
   package func publish() {
     deadline = nil
-    guard pendingSpanCount > 0 else { return }
-    let batch = SpanBatch(bytes: pending.bytes, spanCount: pendingSpanCount)
-    pendingSpanCount = 0
-    // A loop that goes quiet keeps one batch's memory at most.
-    if pending.capacity > 2 * limits.batchBytesMax {
-      pending.release()
-    } else {
-      pending.removeAll()
-    }
-    sink.publish(batch)
+    let spanCount = pending.spanCount
+    guard spanCount > 0 else { return }
+    sink.publish(SpanBatch(bytes: pending.take(), spanCount: spanCount))
   }
 }

@@ -8,6 +8,7 @@ private let stringTag: UInt8 = 0x0a
 private let boolTag: UInt8 = 0x10
 private let intTag: UInt8 = 0x18
 private let doubleTag: UInt8 = 0x21
+private let arrayTag: UInt8 = 0x2a
 
 extension SpanWriter {
   /// Adds constant text.
@@ -84,18 +85,54 @@ extension SpanWriter {
     buffer.commit(cursor.pointer - room)
   }
 
-  /// Adds a list of numbers; elements past the bound are left out.
-  package mutating func attribute(_ key: StaticString, _ values: [Int]) {
-    guard var array = beginArray(key) else { return }
-    for value in values { append(value, to: &array) }
-    endArray(array)
+  /// Adds a list of `count` numbers, of which `numbers` gives each; elements past the bound are left out.
+  package mutating func attribute(_ key: StaticString, count: Int, numbers: (Int) -> Int) {
+    putArray(key, count: count) { cursor, index in
+      let bits = UInt64(bitPattern: Int64(numbers(index)))
+      cursor.put(UInt8(truncatingIfNeeded: 1 + ProtobufSize.varint(bits)))
+      cursor.put(intTag)
+      cursor.put(varint: bits)
+    }
   }
 
-  /// Adds a list of numbers with fractions; elements past the bound are left out.
-  package mutating func attribute(_ key: StaticString, _ values: [Double]) {
-    guard var array = beginArray(key) else { return }
-    for value in values { append(value, to: &array) }
-    endArray(array)
+  /// Adds a list of `count` numbers with fractions; elements past the bound are left out.
+  package mutating func attribute(_ key: StaticString, count: Int, fractions: (Int) -> Double) {
+    putArray(key, count: count) { cursor, index in
+      cursor.put(9)
+      cursor.put(doubleTag)
+      cursor.put(fixed64: fractions(index).bitPattern)
+    }
+  }
+
+  /// Writes an array of numbers, of which `put` writes the length and the AnyValue, 12 bytes at most.
+  @inline(__always)
+  private mutating func putArray(
+    _ key: StaticString, count: Int, _ put: (inout ProtobufCursor, Int) -> Void
+  ) {
+    guard admitAttribute() else { return }
+    let count = min(count, limits.elementCountMax, 1_024)
+    let keyBytes = key.utf8CodeUnitCount
+    let room = buffer.reserve(keyBytes &+ 16 &+ count &* 13)
+    // Lengths of two bytes, whatever they are: they are written when the elements are.
+    let elements = room + (keyBytes &+ 11)
+    var cursor = ProtobufCursor(elements)
+    for index in 0..<count {
+      cursor.put(0x0a)
+      put(&cursor, index)
+    }
+    let arrayBytes = cursor.pointer - elements
+    assert(keyBytes + arrayBytes < 1 << 14, "bounded by the count")
+    cursor = ProtobufCursor(room)
+    cursor.put(attributeTag)
+    cursor.put(varint14: keyBytes &+ arrayBytes &+ 8)
+    cursor.put(0x0a)
+    cursor.put(UInt8(truncatingIfNeeded: keyBytes))
+    cursor.put(key.utf8Start, count: keyBytes)
+    cursor.put(0x12)
+    cursor.put(varint14: arrayBytes &+ 3)
+    cursor.put(arrayTag)
+    cursor.put(varint14: arrayBytes)
+    buffer.commit(keyBytes &+ 11 &+ arrayBytes)
   }
 
   /// Adds a list of texts; elements past the bound are left out.
@@ -111,7 +148,7 @@ extension SpanWriter {
   // MARK: Arrays, element by element
 
   /// An array value that is being written; at most one is open.
-  package struct OpenArray {
+  private struct OpenArray {
     fileprivate let keyValueMark: Int
     fileprivate let valueMark: Int
     fileprivate let arrayMark: Int
@@ -119,9 +156,7 @@ extension SpanWriter {
   }
 
   /// Opens an array attribute, or returns nil when the span takes no more attributes.
-  ///
-  /// For callers whose numbers do not lie in a Swift array. Append elements, then call ``endArray(_:)``.
-  package mutating func beginArray(_ key: StaticString) -> OpenArray? {
+  private mutating func beginArray(_ key: StaticString) -> OpenArray? {
     guard admitAttribute() else { return nil }
     let keyValueMark = buffer.beginMessage(field: Int(attributeTag >> 3))
     buffer.append(
@@ -131,39 +166,8 @@ extension SpanWriter {
     return OpenArray(keyValueMark: keyValueMark, valueMark: valueMark, arrayMark: arrayMark)
   }
 
-  /// Appends a number.
-  package mutating func append(_ value: Int, to array: inout OpenArray) {
-    guard admitElement(&array) else { return }
-    let bits = UInt64(bitPattern: Int64(value))
-    let room = buffer.reserve(16)
-    var cursor = ProtobufCursor(room)
-    cursor.put(0x0a)
-    cursor.put(UInt8(truncatingIfNeeded: 1 + ProtobufSize.varint(bits)))
-    cursor.put(intTag)
-    cursor.put(varint: bits)
-    buffer.commit(cursor.pointer - room)
-  }
-
-  /// Appends a number with a fraction.
-  package mutating func append(_ value: Double, to array: inout OpenArray) {
-    guard admitElement(&array) else { return }
-    let room = buffer.reserve(16)
-    var cursor = ProtobufCursor(room)
-    cursor.put(0x0a)
-    cursor.put(9)
-    cursor.put(doubleTag)
-    cursor.put(fixed64: value.bitPattern)
-    buffer.commit(cursor.pointer - room)
-  }
-
-  /// Appends constant text.
-  package mutating func append(_ value: StaticString, to array: inout OpenArray) {
-    append(
-      UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount), to: &array)
-  }
-
   /// Appends text; cut and repaired like a single value.
-  package mutating func append(_ value: UnsafeRawBufferPointer, to array: inout OpenArray) {
+  private mutating func append(_ value: UnsafeRawBufferPointer, to array: inout OpenArray) {
     guard admitElement(&array) else { return }
     let value = BoundedText.cut(value, to: limits.valueBytesMax)
     if BoundedText.isASCII(value) {
@@ -175,7 +179,7 @@ extension SpanWriter {
   }
 
   /// Closes the array.
-  package mutating func endArray(_ array: OpenArray) {
+  private mutating func endArray(_ array: OpenArray) {
     buffer.endMessage(array.arrayMark)
     buffer.endMessage(array.valueMark)
     buffer.endMessage(array.keyValueMark)

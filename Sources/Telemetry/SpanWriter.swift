@@ -1,6 +1,6 @@
 // Writes spans straight into OTLP bytes (opentelemetry/proto/trace/v1/trace.proto), one after the other.
 
-internal import Base
+package import Base
 internal import Protobuf
 
 /// The role of a span in a call (`Span.SpanKind`).
@@ -78,6 +78,24 @@ package struct SpanWriter: ~Copyable {
 
   /// The finished spans; valid until the next mutation.
   package var bytes: UnsafeRawBufferPointer { buffer.readable }
+
+  /// Makes room for `count` more bytes at once.
+  package mutating func reserve(_ count: Int) { _ = buffer.reserve(count) }
+
+  /// Takes the finished spans out, with their memory.
+  package mutating func take() -> FrozenBytes {
+    assert(spanMark == 0, "finished spans are taken out")
+    let bytes = FrozenBytes(buffer.take())
+    removeAll()
+    return bytes
+  }
+
+  /// Appends the finished spans of `other`.
+  package mutating func append(_ other: borrowing SpanWriter) {
+    assert(spanMark == 0, "finished spans go between spans")
+    buffer.append(other.bytes)
+    spanCount += other.spanCount
+  }
 
   /// Forgets all spans and keeps the memory.
   package mutating func removeAll() {
@@ -311,6 +329,61 @@ package struct SpanWriter: ~Copyable {
     discardsItem = false
     attributeTag = 0x4a
     attributesLeft = spanAttributesLeft
+  }
+
+  // MARK: Attributes encoded before
+
+  /// Adds attributes that were encoded once for many spans. To spans only, not to their events and links.
+  package mutating func attributes(_ encoded: EncodedAttributes) {
+    guard spanMark != 0, itemMark == 0, !discardsItem else { return }
+    let byteCount = encoded.bytes.count
+    guard attributesLeft >= encoded.count, buffer.count + byteCount <= byteEnd else {
+      droppedAttributeCount += UInt64(encoded.count)
+      return
+    }
+    attributesLeft &-= encoded.count
+    let room = buffer.reserve(byteCount)
+    encoded.bytes.withUnsafeBytes { bytes in
+      if let source = bytes.baseAddress { room.copyMemory(from: source, byteCount: byteCount) }
+    }
+    buffer.commit(byteCount)
+  }
+
+  /// A run of attributes in this writer, to be repeated on a later span.
+  package struct AttributeRun {
+    fileprivate var start: Int
+    fileprivate var end: Int
+    /// Attributes in it; in a start, what the span still took.
+    fileprivate(set) var count: Int
+  }
+
+  /// Starts a run with the next attribute.
+  package var runStart: AttributeRun {
+    AttributeRun(start: buffer.count, end: buffer.count, count: attributesLeft)
+  }
+
+  /// What was written since `start`.
+  package func run(since start: AttributeRun) -> AttributeRun {
+    AttributeRun(start: start.start, end: buffer.count, count: start.count - attributesLeft)
+  }
+
+  /// The bytes of `run`.
+  func content(of run: AttributeRun) -> [UInt8] { Array(buffer.readable[run.start..<run.end]) }
+
+  /// Adds the attributes of `run` again. It is of no use once the finished spans were taken out.
+  package mutating func attributes(repeating run: AttributeRun) {
+    guard spanMark != 0, itemMark == 0, !discardsItem else { return }
+    let byteCount = run.end - run.start
+    guard attributesLeft >= run.count, buffer.count + byteCount <= byteEnd else {
+      droppedAttributeCount += UInt64(run.count)
+      return
+    }
+    attributesLeft &-= run.count
+    let room = buffer.reserve(byteCount)
+    if let source = buffer.readable.baseAddress {
+      room.copyMemory(from: source + run.start, byteCount: byteCount)
+    }
+    buffer.commit(byteCount)
   }
 
   // MARK: Shared by the attribute writers

@@ -123,20 +123,10 @@ extension TelemetryResource {
     return ProtobufSize.field(1, lengthDelimited: resourceSpans)
   }
 
-  /// Appends one `ExportTraceServiceRequest` with the spans of `batches`.
-  ///
-  /// All lengths are known beforehand, so each batch is copied once and nothing is patched.
-  package func appendExportRequest(of batches: some Sequence<SpanBatch>, to out: inout ByteBuffer) {
-    let spanBytes = batches.reduce(0) { $0 + $1.bytes.count }
-    appendExportRequestHead(spanBytes: spanBytes, to: &out)
-    for batch in batches { out.append(batch.bytes) }
-  }
-
   /// Appends all of an `ExportTraceServiceRequest` but its last `spanBytes` bytes, the span entries.
   package func appendExportRequestHead(spanBytes: Int, to out: inout ByteBuffer) {
     let scopeSpans = scope.count + spanBytes
     let resourceSpans = resource.count + ProtobufSize.field(2, lengthDelimited: scopeSpans)
-    _ = out.reserve(exportRequestBytes(spanBytes: spanBytes))
     out.append(field: 1, messageOf: resourceSpans)
     out.append(resource)
     out.append(field: 2, messageOf: scopeSpans)

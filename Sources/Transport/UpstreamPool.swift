@@ -4,8 +4,8 @@ package import Base
 package import EventLoop
 package import HTTP
 
-/// A worker's address as the pool knows it. Immutable: a new resolution makes a new value with the same id.
-package struct Upstream: Sendable {
+/// A worker's address as the pool knows it. Immutable: a new resolution makes a new object with the same id.
+package final class Upstream: Sendable {
   /// Names the worker; connections of one id are interchangeable.
   package let id: UInt64
   /// What to connect to, tried in order.

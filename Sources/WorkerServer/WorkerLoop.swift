@@ -34,7 +34,6 @@ final class WorkerLoop: ServerApplication, TimerHandler {
   var bodyBytes = 0
   private(set) var isDraining = false
 
-  private var spans: SpanWriter
   private let publisher: SpanPublisher?
   private let publishTimer = Timer()
   private var lines: LogRecordWriter
@@ -43,7 +42,6 @@ final class WorkerLoop: ServerApplication, TimerHandler {
   init(loop: EventLoop, shared: WorkerShared) {
     self.loop = loop
     self.shared = shared
-    spans = SpanWriter(capacity: 4_096)
     publisher = shared.telemetry.spanSink.map {
       SpanPublisher(sink: $0, ledger: shared.telemetry.ledger, limits: shared.telemetry.publisherLimits)
     }
@@ -85,8 +83,7 @@ final class WorkerLoop: ServerApplication, TimerHandler {
   /// Lets `write` write the spans of one finished request.
   func writeSpans(_ write: (inout SpanWriter) -> Void) {
     guard let publisher else { return }
-    write(&spans)
-    publisher.collect(&spans, now: loop.now)
+    publisher.collect(now: loop.now, write)
     if let deadline = publisher.deadline, !publishTimer.isArmed { loop.arm(publishTimer, at: deadline, self) }
   }
 

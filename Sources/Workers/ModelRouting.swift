@@ -13,30 +13,40 @@ package import Telemetry
 package final class ModelRouting: @unchecked Sendable {
   /// As the model began with them; the weights among them may have changed since.
   package let options: RoutingOptions
+  /// What every decision's span says of this model's routing.
+  package let spanAttributes: EncodedAttributes
   private let lock = Mutex(())
   private var router: Router
   private var estimate = TokenEstimate()
   private let lockWait: Histogram?
+  /// Times that the lock was free, not yet in the histogram.
+  private var freeLocks = 0
+  /// At how many of them the histogram hears of it: a shared line each time would cost more than the lock.
+  private static let freeLocksMax = 64
   /// Request ids in flight, as hashes; as many at most as there are requests.
   private var claims: [UInt64: Int] = [:]
 
   /// - Parameter lockWait: where waits for the lock are observed, in seconds.
   package init(options: RoutingOptions, lockWait: Histogram? = nil) {
     self.options = options
+    spanAttributes = EncodedAttributes { span in
+      span.attribute(AttributeName.routerMode, options.mode.name)
+      span.attribute(AttributeName.blockSize, options.blockSize)
+    }
     self.lockWait = lockWait
     router = Router(options: options)
   }
 
-  /// Tokens that a prompt of `bytes` canonical bytes probably has, by what engines reported so far.
-  package func estimatedTokens(bytes: Int) -> Int {
-    locked { estimate.tokens(forBytes: bytes) }
-  }
-
-  /// Chooses a worker and books the request on it.
+  /// Chooses a worker and books the request on it. `decision` also learns how many tokens a prompt of `bytes` canonical
+  /// bytes probably has, by what engines reported so far.
   package func select(
-    _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
+    _ request: RoutingRequest, bytes: Int, now: Nanoseconds, random: inout Xoshiro256,
+    into decision: RoutingDecision
   ) -> RoutingOutcome {
-    locked { router.select(request, now: now, random: &random, into: decision) }
+    locked {
+      decision.estimatedTokens = estimate.tokens(forBytes: bytes)
+      return router.select(request, now: now, random: &random, into: decision)
+    }
   }
 
   /// The worker gave the request's first token.
@@ -101,7 +111,10 @@ package final class ModelRouting: @unchecked Sendable {
 
   /// Upkeep, every few seconds; true when memory should be given back to the system.
   package func maintain(now: Nanoseconds) -> Bool {
-    locked { router.maintain(now: now) }
+    locked {
+      showFreeLocks()
+      return router.maintain(now: now)
+    }
   }
 
   /// What is booked on each worker.
@@ -110,16 +123,28 @@ package final class ModelRouting: @unchecked Sendable {
   /// Size and history of the router's state.
   package var statistics: RoutingStatistics { locked { router.statistics } }
 
+  private func noteFreeLock() {
+    freeLocks += 1
+    if freeLocks == Self.freeLocksMax { showFreeLocks() }
+  }
+
+  private func showFreeLocks() {
+    lockWait?.observe(0, count: freeLocks)
+    freeLocks = 0
+  }
+
   private func locked<Result>(_ body: () -> Result) -> Result {
     var result: Result?
-    if lock.withLockIfAvailable({ _ in result = body() }) == nil {
+    let found: Void? = lock.withLockIfAvailable { _ in
+      noteFreeLock()
+      result = body()
+    }
+    if found == nil {
       let began = Machine.monotonicNanoseconds
       lock.withLock { _ in
         lockWait?.observe(Double(Machine.monotonicNanoseconds - began) / 1e9)
         result = body()
       }
-    } else {
-      lockWait?.observe(0)
     }
     guard let result else { preconditionFailure("the body ran in one of the two branches") }
     return result

@@ -1,5 +1,6 @@
 // One worker as routing and dispatch see it: an immutable record in a snapshot.
 
+package import Telemetry
 package import Transport
 
 /// Where a worker is known from.
@@ -67,4 +68,32 @@ package struct Worker: Sendable {
     if case .ready = state { return true }
     return false
   }
+}
+
+/// A worker that takes requests, with what the spans of every request sent there say of it. One object a snapshot, so
+/// that a request holds it by one reference.
+package final class ReadyWorker: Sendable {
+  package let facts: Worker
+  /// For the span of an attempt.
+  package let attemptAttributes: EncodedAttributes
+  /// For the span of a request that it served.
+  package let servedAttributes: EncodedAttributes
+
+  package init(_ facts: Worker) {
+    self.facts = facts
+    attemptAttributes = EncodedAttributes { span in
+      span.attribute(AttributeName.workerID, id: facts.id)
+      span.attribute(AttributeName.dpRank, 0)
+      span.attribute(AttributeName.phase, "Aggregated")
+      span.attribute(AttributeName.serverAddress, facts.url)
+    }
+    servedAttributes = EncodedAttributes { span in
+      span.attribute(AttributeName.prefillWorkerID, id: facts.id)
+      span.attribute(AttributeName.decodeWorkerID, id: facts.id)
+    }
+  }
+
+  package var id: UInt64 { facts.id }
+  package var upstream: Upstream { facts.upstream }
+  package var isDynamoWorker: Bool { facts.isDynamoWorker }
 }

@@ -142,9 +142,9 @@ package final class WorkerDirectory: Sendable {
     }
     registerRouting(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
-    perModel(.modelKVCacheBlockSize) { $0.workers.first?.blockSize }
+    perModel(.modelKVCacheBlockSize) { $0.workers.first?.facts.blockSize }
     perModel(.modelTotalKVBlocks) { model in
-      model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.totalBlocks }
+      model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.facts.totalBlocks }
     }
   }
 

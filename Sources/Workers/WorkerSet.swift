@@ -7,7 +7,7 @@ package final class ServedModel: Sendable {
   package let name: String
   private let nameBytes: [UInt8]
   /// Ready workers; empty when the model was served within the last hour and is not now.
-  package let workers: [Worker]
+  package let workers: [ReadyWorker]
   /// Seconds since the Unix epoch at which the model was first seen.
   package let created: Int
   package let routing: ModelRouting
@@ -15,7 +15,7 @@ package final class ServedModel: Sendable {
   package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
     self.name = name
     nameBytes = Array(name.utf8)
-    self.workers = workers
+    self.workers = workers.map { ReadyWorker($0) }
     self.created = created
     self.routing = routing
   }
@@ -26,7 +26,7 @@ package final class ServedModel: Sendable {
   }
 
   /// The ready worker with this id.
-  package func worker(_ id: UInt64) -> Worker? { workers.first { $0.id == id } }
+  package func worker(_ id: UInt64) -> ReadyWorker? { workers.first { $0.id == id } }
 }
 
 /// An immutable snapshot of all workers.

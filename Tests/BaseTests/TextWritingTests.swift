@@ -48,9 +48,9 @@ import Testing
   }
 
   @Test func shortCopiesMoveEveryByteAndNoMore() {
-    let source = (0..<64).map { UInt8($0 + 1) }
-    for count in 0...64 {
-      var target = [UInt8](repeating: 0xee, count: 65)
+    let source = (0..<80).map { UInt8($0 + 1) }
+    for count in 0...80 {
+      var target = [UInt8](repeating: 0xee, count: 81)
       target.withUnsafeMutableBytes { target in
         source.withUnsafeBytes { source in
           guard let to = target.baseAddress, let from = source.baseAddress else { return }

@@ -114,11 +114,12 @@ struct ExportTimingTests {
 
   @Test func spanOverTheMessageLimitIsDroppedAlone() throws {
     let rig = try Rig { $0.message.bytesMax = 10_000 }
-    var bytes = batch(2).bytes
-    bytes += batch(1, spanBytes: 20_000).bytes
-    bytes += batch(510).bytes
+    var bytes = ByteBuffer()
+    for part in [batch(2), batch(1, spanBytes: 20_000), batch(510)] {
+      part.bytes.withUnsafeBytes { bytes.append($0) }
+    }
     rig.ledger.recordMade(513)
-    _ = rig.queue.put(SpanBatch(bytes: bytes, spanCount: 513))
+    _ = rig.queue.put(SpanBatch(bytes: FrozenBytes(bytes), spanCount: 513))
     rig.driver.pump()
     try rig.settle()
     #expect(rig.ledger.dropped(.tooLarge) == 1)

@@ -46,7 +46,7 @@ struct ExporterConfigurationTests {
     #expect(configuration.delay == second)
     #expect(configuration.queue.spansMax == 65_536)
     #expect(configuration.queue.bytesMax == 16 << 20)
-    #expect(configuration.queue.spansDue == 512)
+    #expect(configuration.queue.spansDue == 2_048)
     #expect(configuration.method.userAgent == "OTel-OTLP-Exporter-Swift/1.0")
     #expect(try settings([:]).warnings.isEmpty)
   }

@@ -132,6 +132,8 @@ final class Rig {
   init(_ change: (inout ExporterConfiguration) -> Void = { _ in }) throws {
     var configuration = ExporterConfiguration(version: "1.0")
     configuration.retry.jitter = 0
+    // Fewer than by default, so that a test's batch of 512 goes at once.
+    configuration.queue.spansDue = 512
     change(&configuration)
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     queue = ExportQueue(limits: configuration.queue, ledger: ledger)
@@ -259,7 +261,7 @@ func batch(_ count: Int, spanBytes: Int = 100) -> SpanBatch {
     buffer.append(field: 5, string: String(decoding: payload, as: UTF8.self))
     buffer.endMessage(mark)
   }
-  return SpanBatch(bytes: buffer.bytes, spanCount: count)
+  return SpanBatch(bytes: FrozenBytes(buffer), spanCount: count)
 }
 
 /// Spans in an ExportTraceServiceRequest.

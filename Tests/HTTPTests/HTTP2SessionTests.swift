@@ -139,6 +139,33 @@ struct HTTP2SessionTests {
     #expect(pair.client.wantsOutput)
   }
 
+  @Test(arguments: [0, 1, 16_383, 16_384, 16_385, 60_000])
+  func bodyOfPiecesArrivesWhole(headBytes: Int) throws {
+    let head = pattern(headBytes)
+    let first = pattern(20_000)
+    let second = pattern(40_000).reversed() as [UInt8]
+    var buffer = ByteBuffer()
+    buffer.append(head)
+    let whole = HTTP2Body(
+      buffer,
+      pieces: [
+        HTTP2Body.Piece(FrozenBytes(first), 100..<20_000), HTTP2Body.Piece(FrozenBytes(first), 7..<7),
+        HTTP2Body.Piece(FrozenBytes(second), 0..<39_999),
+      ])
+    var limits = HTTP2Limits()
+    limits.streamWindowBytes = 1 << 20
+    limits.connectionWindowBytes = 1 << 20
+    let pair = try HTTP2Pair(server: limits)
+    try pair.exchange()
+    // Twice: what a stream sent may be sent again.
+    for _ in 0..<2 {
+      _ = try pair.client.request(requestHead(), body: whole)
+      try pair.clientToServer()
+      let request = try #require(pair.server.takeRequests().first)
+      #expect(request.body.bytes == head + first[100...] + second[..<39_999])
+    }
+  }
+
   @Test func headersOnlyAnswerIsWhole() throws {
     let pair = try HTTP2Pair()
     let call = try pair.client.request(requestHead(), body: nil)

@@ -87,8 +87,8 @@ import Testing
     bench.router.add(worker: 1)
     bench.router.refuse(worker: 1, .draining)
     #expect(bench.select([1]) == .allRefused)
-    #expect(bench.decision.refusals == ["draining"])
-    #expect(bench.decision.costs == [-1])
+    #expect(bench.decision.candidates.map(\.refusal.label) == ["draining"])
+    #expect(bench.decision.candidates.map(\.cost) == [-1])
     #expect(bench.load(of: 1)?.activeRequests == 0)
     bench.router.allow(worker: 1)
     #expect(bench.select([1]) == .chosen)
@@ -109,7 +109,7 @@ import Testing
     bench.select([1, 2, 3, 4, 5], named: 1)
     bench.select([1, 2, 3, 4, 5])
     #expect(bench.decision.worker == 2)
-    #expect(bench.decision.refusals == ["", "busy_blocks"])
+    #expect(bench.decision.candidates.map(\.refusal.label) == ["", "busy_blocks"])
     #expect(bench.select([1, 2, 3, 4, 5]) == .allBusy)
 
     let waiting = Bench(workers: 1) { $0.busyPrefillTokens = 32 }
@@ -122,24 +122,22 @@ import Testing
     let bench = Bench(workers: 3)
     bench.select([1], excluded: [(1, .tried), (2, .unhealthy)])
     #expect(bench.decision.worker == 3)
-    #expect(bench.decision.workers == [3, 1, 2])
-    #expect(bench.decision.refusals == ["", "tried", "unhealthy"])
+    #expect(bench.decision.candidates.map(\.worker) == [3, 1, 2])
+    #expect(bench.decision.candidates.map(\.refusal.label) == ["", "tried", "unhealthy"])
     #expect(bench.decision.margin == nil)
   }
 
-  @Test func explanationListsTheCheapestAndAlwaysTheChosen() {
+  @Test func explanationListsTheCheapestAndAlwaysTheChosen() throws {
     let bench = Bench(workers: 20) { $0.temperature = 1000 }
     for worker in 1...12 { bench.serve(Array(1...UInt64(worker)), on: UInt64(worker)) }
     for _ in 0..<30 {
       bench.select(Array(1...12))
       let decision = bench.decision
-      #expect(decision.workers.count == 8)
-      #expect(decision.workers.contains(Int(decision.worker)))
-      #expect(decision.overlaps.count == 8 && decision.activeBlocks.count == 8)
-      #expect(decision.prefillTokens.count == 8 && decision.costs.count == 8 && decision.refusals.count == 8)
-      let place = decision.workers.firstIndex(of: Int(decision.worker)) ?? 0
-      #expect(decision.costs[place] == decision.cost)
-      #expect(decision.costs.dropLast() == decision.costs.dropLast().sorted()[...])
+      #expect(decision.candidates.count == 8)
+      let chosen = try #require(decision.candidates.first { $0.worker == decision.worker })
+      #expect(chosen.cost == decision.cost)
+      let costs = decision.candidates.map(\.cost)
+      #expect(costs.dropLast() == costs.dropLast().sorted()[...])
       bench.router.free(decision.booking, served: true, now: bench.now)
     }
   }

@@ -109,21 +109,42 @@ private let size = MetricDescription("test_size_bytes", "Sizes.")
         """)
   }
 
-  @Test func aLoopsShareShowsAfterItsFlush() {
+  @Test func loopsSharesOfAHistogramAddUp() {
+    let shared = MetricRegistry().histogram(size, buckets: HistogramBuckets([1, 2]))
+    let first = LocalHistogram(shared)
+    do {
+      let second = LocalHistogram(shared)
+      first.observe(1)
+      second.observe(5, count: 4)
+      second.observe(.nan)
+      shared.observe(2)
+      #expect(shared.sum == 23)
+      #expect((0...2).map { shared.bucketCount($0) } == [1, 1, 4])
+    }
+    // The second is gone, and what it observed stays.
+    first.observe(2)
+    #expect(shared.sum == 25)
+    #expect((0...2).map { shared.bucketCount($0) } == [1, 2, 4])
+  }
+
+  @Test func loopsSharesOfCountersAndGaugesAddUp() {
     let registry = MetricRegistry()
-    let shared = registry.histogram(size, buckets: HistogramBuckets([1, 2]))
-    let local = LocalHistogram(shared)
-    local.observe(1)
-    local.observe(5, count: 4)
-    local.observe(.nan)
-    #expect(shared.sum == 0)
-    local.flush()
-    local.flush()
-    #expect(shared.sum == 21)
-    #expect((0...2).map { shared.bucketCount($0) } == [1, 0, 4])
-    local.observe(2)
-    local.flush()
-    #expect((0...2).map { shared.bucketCount($0) } == [1, 1, 4])
+    let counter = registry.counter(MetricDescription("test_total", "Help."))
+    let gauge = registry.gauge(MetricDescription("test", "Help."))
+    do {
+      let counts = LocalCounter(counter)
+      let level = LocalGauge(gauge)
+      counts.add()
+      counts.add(4)
+      level.add(3)
+      level.add(-1)
+      counter.add()
+      gauge.add(1)
+      #expect(counter.value == 6)
+      #expect(gauge.value == 3)
+    }
+    #expect(counter.value == 6)
+    #expect(gauge.value == 3)
   }
 
   @Test func namesAndLabelsAreEscaped() {

@@ -22,15 +22,11 @@ private func add(_ count: Int, to writer: inout SpanWriter, valueBytes: Int = 0)
     let sink = Collector()
     let ledger = SpanLedger()
     let publisher = SpanPublisher(sink: sink, ledger: ledger)
-    var writer = SpanWriter()
-    publisher.collect(&writer, now: 5 * second)
+    publisher.collect(now: 5 * second) { _ in }
     #expect(publisher.deadline == nil)
-    add(2, to: &writer)
-    publisher.collect(&writer, now: 10 * second)
-    #expect(writer.spanCount == 0)
+    publisher.collect(now: 10 * second) { add(2, to: &$0) }
     #expect(publisher.deadline == 10 * second + 200 * millisecond)
-    add(1, to: &writer)
-    publisher.collect(&writer, now: 10 * second + 100 * millisecond)
+    publisher.collect(now: 10 * second + 100 * millisecond) { add(1, to: &$0) }
     publisher.tick(now: 10 * second + 199 * millisecond)
     #expect(sink.batches.isEmpty)
     publisher.tick(now: 10 * second + 200 * millisecond)
@@ -42,13 +38,25 @@ private func add(_ count: Int, to writer: inout SpanWriter, valueBytes: Int = 0)
     #expect(spans.count == 3)
   }
 
+  @Test func spansThatEndedBeforeLeaveWithTheirRequest() throws {
+    let sink = Collector()
+    let publisher = SpanPublisher(sink: sink, ledger: SpanLedger())
+    var earlier = SpanWriter()
+    add(2, to: &earlier)
+    publisher.collect(now: 1) { batch in
+      batch.append(earlier)
+      add(1, to: &batch)
+    }
+    publisher.publish()
+    let spans = try #require(try sink.batches.first?.bytes.withUnsafeBytes { try DecodedSpan.all(in: $0) })
+    #expect(spans.map { $0["index"] } == [.int(0), .int(1), .int(0)])
+  }
+
   @Test func aBatchFullOfSpansIsPublishedAtOnce() {
     let sink = Collector()
     let publisher = SpanPublisher(sink: sink, ledger: SpanLedger())
-    var writer = SpanWriter()
     for _ in 0..<128 {
-      add(4, to: &writer)
-      publisher.collect(&writer, now: 1)
+      publisher.collect(now: 1) { add(4, to: &$0) }
     }
     #expect(sink.batches.map(\.spanCount) == [512])
     #expect(publisher.deadline == nil)
@@ -57,16 +65,12 @@ private func add(_ count: Int, to writer: inout SpanWriter, valueBytes: Int = 0)
   @Test func aBatchFullOfBytesIsPublishedAndNoRequestIsSplit() {
     let sink = Collector()
     let publisher = SpanPublisher(sink: sink, ledger: SpanLedger())
-    var writer = SpanWriter()
     for _ in 0..<5 {
-      add(5, to: &writer, valueBytes: 4_000)
-      publisher.collect(&writer, now: 1)
+      publisher.collect(now: 1) { add(5, to: &$0, valueBytes: 4_000) }
     }
     publisher.publish()
     #expect(sink.batches.map(\.spanCount) == [15, 10])
-    #expect(sink.batches.allSatisfy { $0.bytes.count <= 65_536 })
-    add(20, to: &writer, valueBytes: 4_000)
-    publisher.collect(&writer, now: 1)
+    publisher.collect(now: 1) { add(20, to: &$0, valueBytes: 4_000) }
     #expect(sink.batches.map(\.spanCount) == [15, 10, 20])
     publisher.publish()
     #expect(sink.batches.count == 3)
@@ -140,11 +144,11 @@ private func add(_ count: Int, to writer: inout SpanWriter, valueBytes: Int = 0)
     var batches: [SpanBatch] = []
     for count in [1, 3, 200] {
       add(count, to: &writer)
-      batches.append(SpanBatch(bytes: Array(writer.bytes), spanCount: count))
-      writer.removeAll()
+      batches.append(SpanBatch(bytes: writer.take(), spanCount: count))
     }
     var out = ByteBuffer()
-    resource.appendExportRequest(of: batches, to: &out)
+    resource.appendExportRequestHead(spanBytes: batches.reduce(0) { $0 + $1.bytes.count }, to: &out)
+    for batch in batches { batch.bytes.withUnsafeBytes { out.append($0) } }
     #expect(out.count == resource.exportRequestBytes(spanBytes: batches.reduce(0) { $0 + $1.bytes.count }))
     let message = try decode(out.readable)
     #expect(message.spans.count == 204)

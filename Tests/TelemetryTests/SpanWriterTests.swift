@@ -89,44 +89,68 @@ private let context = SpanContext(traceID: trace, spanID: 0xb7ad_6b71_6920_3331,
 
   @Test func arraysKeepTheirOrderAndTypes() throws {
     let span = try span { writer in
-      writer.attribute("ints", [3, -1, 1 << 40])
-      writer.attribute("doubles", [0.5, -2])
+      let numbers = [3, -1, 1 << 40]
+      writer.attribute("ints", count: 3) { numbers[$0] }
+      writer.attribute("doubles", count: 2, fractions: { $0 == 0 ? 0.5 : -2 })
       writer.attribute("texts", ["a", "", "é"])
-      writer.attribute("none", [Int]())
-      if var array = writer.beginArray("mixed") {
-        writer.append("constant", to: &array)
-        writer.append(7, to: &array)
-        writer.endArray(array)
-      }
+      writer.attribute("none", count: 0) { $0 }
       writer.attribute("after", 1)
     }
     #expect(span["ints"] == .array([.int(3), .int(-1), .int(1 << 40)]))
     #expect(span["doubles"] == .array([.double(0.5), .double(-2)]))
     #expect(span["texts"] == .array([.text("a"), .text(""), .text("é")]))
     #expect(span["none"] == .array([]))
-    #expect(span["mixed"] == .array([.text("constant"), .int(7)]))
     #expect(span["after"] == .int(1))
+  }
+
+  @Test func attributesEncodedOnceReadAsIfWrittenHere() throws {
+    let encoded = EncodedAttributes { writer in
+      writer.attribute("model", String("m"))
+      writer.attribute("size", 16)
+    }
+    let span = try span { writer in
+      writer.attribute("before", 1)
+      writer.attributes(encoded)
+      let start = writer.runStart
+      writer.attribute("id", String(repeating: "x", count: 300))
+      let run = writer.run(since: start)
+      writer.attributes(repeating: run)
+      writer.attribute("after", 2)
+    }
+    let id = DecodedAttribute("id", .text(String(repeating: "x", count: 300)))
+    let expected: [DecodedAttribute] = [
+      DecodedAttribute("before", .int(1)), DecodedAttribute("model", .text("m")),
+      DecodedAttribute("size", .int(16)), id, id, DecodedAttribute("after", .int(2)),
+    ]
+    #expect(span.attributes == expected)
+  }
+
+  @Test func encodedAttributesCountAgainstTheBoundAsAWhole() throws {
+    let encoded = EncodedAttributes { writer in for value in 0..<3 { writer.attribute("x", value) } }
+    var limits = SpanLimits()
+    limits.attributeCountMax = 4
+    let span = try span(limits: limits) { writer in
+      writer.attributes(encoded)
+      writer.attributes(encoded)
+      writer.attribute("last", 1)
+    }
+    #expect(span.attributes.count == 4)
+    #expect(span["last"] == .int(1))
+    #expect(span.droppedAttributes == 3)
   }
 
   @Test func longArraysAreCut() throws {
     var limits = SpanLimits()
     limits.elementCountMax = 3
-    let span = try span(limits: limits) { $0.attribute("ints", Array(0..<10)) }
+    let span = try span(limits: limits) { $0.attribute("ints", count: 10) { $0 } }
     #expect(span["ints"] == .array([.int(0), .int(1), .int(2)]))
   }
 
   @Test func invalidUTF8IsRepairedSoThatTheMessageStaysReadable() throws {
     let span = try span { writer in
       [UInt8]([0x61, 0xff, 0x62]).withUnsafeBytes { writer.attribute("bytes", $0) }
-      [UInt8]([0xc3]).withUnsafeBytes { bytes in
-        if var array = writer.beginArray("array") {
-          writer.append(bytes, to: &array)
-          writer.endArray(array)
-        }
-      }
     }
     #expect(span["bytes"] == .text("a\u{fffd}b"))
-    #expect(span["array"] == .array([.text("\u{fffd}")]))
   }
 
   @Test func aNameOfOtherCharactersIsRepairedToo() throws {
@@ -211,7 +235,7 @@ private let context = SpanContext(traceID: trace, spanID: 0xb7ad_6b71_6920_3331,
       for value in 0..<3 { writer.attribute("y", value) }
       writer.endLink()
       writer.link(to: context)
-      writer.attribute("lost", [1, 2])
+      writer.attribute("lost", ["a", "b"])
       writer.attribute("lost", "text")
       writer.attribute("lost", 1.5)
     }

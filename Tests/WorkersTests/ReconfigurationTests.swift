@@ -30,7 +30,7 @@ struct ReconfigurationTests {
     rig.control.adopt(fixed: try urls(b))
     rig.turn()
     #expect(rig.latest.workers.map(\.url) == [b])
-    #expect(rig.latest.models[0].workers.map(\.url) == [b])
+    #expect(rig.latest.models[0].workers.map(\.facts.url) == [b])
     #expect(rig.latest.models[0].routing.loads.map(\.worker) == [rig.latest.workers[0].id])
     #expect(rig.lines.lines.contains { $0.contains("worker is gone") && $0.contains("no longer configured") })
     rig.control.adopt(fixed: [])
@@ -97,7 +97,8 @@ struct ReconfigurationTests {
       var random = Xoshiro256(seed: 1)
       let outcomes = (0..<2).map { _ in
         model.routing.select(
-          RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 100), now: rig.loop.now,
+          RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 100), bytes: 400,
+          now: rig.loop.now,
           random: &random, into: RoutingDecision())
       }
       guard case .chosen = outcomes[0], case .allBusy = outcomes[1] else {

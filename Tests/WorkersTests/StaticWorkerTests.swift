@@ -49,7 +49,8 @@ struct StaticWorkerTests {
     let routing = rig.latest.models[0].routing
     var random = Xoshiro256(seed: 1)
     _ = routing.select(
-      RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 100), now: rig.loop.now,
+      RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 100), bytes: 400,
+      now: rig.loop.now,
       random: &random, into: RoutingDecision())
     #expect(routing.statistics.bookings == 1)
     rig.advance(6 * second)

@@ -1,4 +1,4 @@
-// Vector byte searches as static inline C, because Swift's SIMD masks are lowered lane by lane.
+// Vector byte searches and conversions as static inline C, because Swift's SIMD masks are lowered lane by lane.
 #pragma once
 
 #include <stddef.h>
@@ -171,4 +171,21 @@ static inline size_t cbytes_utf8_prefix(const uint8_t *p, size_t n) {
 static inline size_t cbytes_find(const uint8_t *p, size_t n, uint8_t byte) {
   const void *hit = memchr(p, byte, n);
   return hit ? (size_t)((const uint8_t *)hit - p) : n;
+}
+
+/// Writes the 16 lowercase hexadecimal digits of `value` at `out`, the highest first.
+static inline void cbytes_hex(uint64_t value, uint8_t *out) {
+#if defined(__SSE2__)
+  __m128i bytes = _mm_cvtsi64_si128((long long)__builtin_bswap64(value));
+  __m128i low = _mm_and_si128(bytes, _mm_set1_epi8(0x0f));
+  __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(0x0f));
+  __m128i nibbles = _mm_unpacklo_epi8(high, low);
+  __m128i letters = _mm_and_si128(_mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9)), _mm_set1_epi8('a' - '0' - 10));
+  _mm_storeu_si128((__m128i *)out, _mm_add_epi8(_mm_add_epi8(nibbles, _mm_set1_epi8('0')), letters));
+#else
+  for (int i = 0; i < 16; i++) {
+    uint8_t nibble = (uint8_t)(value >> (60 - 4 * i)) & 0x0f;
+    out[i] = (uint8_t)(nibble < 10 ? '0' + nibble : 'a' + nibble - 10);
+  }
+#endif
 }
