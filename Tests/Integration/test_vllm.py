@@ -42,7 +42,9 @@ def engine(shared_stack, receiver):
     server = Server(argv, env, shared_stack.folder / "vllm.log", port)
     shared_stack.started.append(server)
     server.wait_for("/health", timeout=240)
-    return server
+    yield server
+    # It has processes of its own, which only an orderly end takes along.
+    server.stop(timeout=60)
 
 
 @pytest.fixture(scope="module")
