@@ -65,6 +65,7 @@ let package = Package(
     room("Telemetry", ["Base", "JSON", "Protobuf", logging]),
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),
+    room("Tokenizer", ["Base", "JSON", "CBytes"]),
 
     // Layer 2
     room("Transport", ["EventLoop", "HTTP", "Base"]),
@@ -106,7 +107,8 @@ let package = Package(
     executable(
       "dynamo-bench",
       [
-        "Transport", "EventLoop", "HTTP", "OpenAI", "GRPC", "Protobuf", "JSON", "Base", "CSystem",
+        "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "GRPC", "Protobuf", "JSON", "Base",
+        "CSystem",
         argumentParser,
       ]),
 
@@ -123,6 +125,7 @@ let package = Package(
     tests("Telemetry", ["Base", "JSON", "Protobuf"]),
     tests("OpenAI", ["Base", "JSON"]),
     tests("Routing", ["Base"]),
+    tests("Tokenizer", ["Base", "JSON"]),
     tests("Transport", ["EventLoop", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
