@@ -205,5 +205,8 @@ def test_a_request_that_another_worker_takes_over_is_a_migration(stack, upstream
     assert not frontend.metrics().has("dynamo_frontend_model_migration_total")
     for _ in range(2):
         assert frontend.post(PATH, chat())[0] == 200
-    assert frontend.metrics().sum("dynamo_frontend_model_migration_total", model=MODEL, migration_type="new_request") == 1
+    refused = sum(seen.path == PATH for seen in other.requests)
+    assert refused in (1, 2), "as the turn comes"
+    name = "dynamo_frontend_model_migration_total"
+    assert frontend.metrics().sum(name, model=MODEL, migration_type="new_request") == refused
     assert frontend.metrics().sum("dynamo_component_router_requests_total") == 0, "that is the KV router's"
