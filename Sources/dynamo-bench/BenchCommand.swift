@@ -7,5 +7,8 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "dynamo-bench",
     abstract: "Loads an OpenAI-compatible server, checks every answer, and measures what the server spends.",
-    subcommands: [WorkerCommand.self, SinkCommand.self, LoadCommand.self, CompareCommand.self, RenderCommand.self])
+    subcommands: [
+      WorkerCommand.self, SinkCommand.self, LoadCommand.self, CompareCommand.self, TokenizeCommand.self,
+      RenderCommand.self,
+    ])
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "CBytesHTTP.h"
+#include "CBytesText.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
