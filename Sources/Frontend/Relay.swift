@@ -138,7 +138,7 @@ extension InferenceExchange {
   }
 
   private func summarize(_ bytes: UnsafeRawBufferPointer) {
-    guard let summary = AnswerSummary.parse(bytes) else { return }
+    guard let summary = AnswerSummary.glance(bytes) else { return }
     usage = summary.usage
     finishReason = summary.finishReason
   }

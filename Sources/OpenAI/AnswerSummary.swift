@@ -1,6 +1,7 @@
 // What the frontend reads from an answer that came whole.
 
 internal import Base
+internal import CBytes
 internal import JSON
 
 /// Usage, finish reason and kind of a JSON answer that was not streamed.
@@ -25,6 +26,30 @@ package struct AnswerSummary: Sendable, Equatable {
     } catch {
       return nil
     }
+  }
+
+  /// Finds usage and finish reason in a whole answer without reading the rest of it, which may be long.
+  ///
+  /// The bytes of a key cannot stand inside a string, where their quotes would be escaped. An answer that has one of
+  /// the two keys more than once, as one with several choices does, is read in full.
+  package static func glance(_ body: UnsafeRawBufferPointer) -> AnswerSummary? {
+    let usageKey = KeySearch("\"usage\"", in: body)
+    let reasonKey = KeySearch("\"finish_reason\"", in: body)
+    guard !usageKey.isRepeated, !reasonKey.isRepeated else { return parse(body) }
+    var summary = AnswerSummary()
+    do throws(JSONError) {
+      if let value = usageKey.value {
+        var scanner = JSONScanner(value)
+        summary.usage = try Usage.read(&scanner, in: value)
+      }
+      if let value = reasonKey.value {
+        var scanner = JSONScanner(value)
+        summary.finishReason = try CompletionFinish.read(&scanner, in: value)
+      }
+    } catch {
+      return nil
+    }
+    return summary
   }
 
   private mutating func read(_ body: UnsafeRawBufferPointer) throws(JSONError) -> Bool {
@@ -66,6 +91,36 @@ package struct AnswerSummary: Sendable, Equatable {
           try scanner.skipValue()
         }
       }
+    }
+  }
+}
+
+/// A key that is looked for by its bytes.
+private struct KeySearch {
+  /// From the value of the first such key to the end of the answer; nil when there is none.
+  private(set) var value: UnsafeRawBufferPointer?
+  /// True when there is another.
+  private(set) var isRepeated = false
+
+  init(_ key: StaticString, in body: UnsafeRawBufferPointer) {
+    var rest = body
+    while let start = rest.baseAddress {
+      let begin = cbytes_find_text(
+        start.assumingMemoryBound(to: UInt8.self), rest.count, key.utf8Start, key.utf8CodeUnitCount)
+      guard begin < rest.count else { return }
+      var position = begin + key.utf8CodeUnitCount
+      while position < rest.count, rest[position] <= 0x20 { position += 1 }
+      // A string that is a value has no colon behind it; an escaped quote begins no key.
+      let isKey =
+        position < rest.count && rest[position] == UInt8(ascii: ":")
+        && (begin == 0 || rest[begin - 1] != UInt8(ascii: "\\"))
+      rest = rest.slice(min(position + 1, rest.count)..<rest.count)
+      guard isKey else { continue }
+      if value != nil {
+        isRepeated = true
+        return
+      }
+      value = rest
     }
   }
 }

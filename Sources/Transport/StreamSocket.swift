@@ -237,7 +237,8 @@ package final class StreamSocket: EventHandler, TickHandler {
   // MARK: Writing
 
   private func flush() {
-    handler?.willFlush()
+    guard let handler else { return }
+    handler.willFlush()
     while !output.isEmpty {
       guard let start = output.readable.baseAddress else { break }
       let count = output.count
@@ -261,11 +262,12 @@ package final class StreamSocket: EventHandler, TickHandler {
     if output.isEmpty {
       loop.buffers.reclaim(&output)
       if wasFull { becomeDrained() }
-      handler?.flushed()
+      // Being drained may have closed it.
+      if !isClosed { handler.flushed() }
       return
     }
     if wasFull, output.count < Self.lowWatermark { becomeDrained() }
-    handler?.stalled()
+    if !isClosed { handler.stalled() }
   }
 
   private func becomeDrained() {

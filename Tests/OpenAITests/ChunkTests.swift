@@ -200,6 +200,35 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
       #expect(summary?.choices == 2)
       #expect(summary?.isError == false)
       #expect(withBytes(text) { Usage.parseUnary($0) } == summary?.usage)
+      #expect(withBytes(text) { AnswerSummary.glance($0) } == summary)
+    }
+  }
+
+  @Test(arguments: [
+    #"{"choices":[{"message":{"content":"say "usage": and "usage"},"finish_reason":"stop"}],"usage":USAGE}"#,
+    #"{"usage" : USAGE,"choices":[{"message":{"role":"usage"},"finish_reason" :"stop"}],"kind":"usage"}"#,
+    #"{"choices":[{"a"usage":{},"finish_reason":"stop"}],"usage":USAGE}"#,
+  ])
+  func aGlanceSeesWhatAReadingSees(text: String) {
+    let usage = #"{"prompt_tokens":7,"completion_tokens":9}"#
+    let text = text.split(separator: "USAGE", omittingEmptySubsequences: false).joined(separator: usage)
+    let glance = withBytes(text) { AnswerSummary.glance($0) }
+    #expect(glance?.usage == Usage(promptTokens: 7, completionTokens: 9))
+    #expect(glance?.finishReason == .stop)
+    let summary = withBytes(text) { AnswerSummary.parse($0) }
+    #expect(glance?.usage == summary?.usage && glance?.finishReason == summary?.finishReason)
+    // Cut anywhere, it tells what it has or nothing, and reads no further.
+    for end in 0..<text.utf8.count {
+      let part = Array(text.utf8.prefix(end))
+      let cut = part.withUnsafeBytes { AnswerSummary.glance($0) }
+      #expect(cut?.usage == nil || cut?.usage == summary?.usage)
+    }
+  }
+
+  @Test func aGlanceFindsNothingWhereThereIsNothing() {
+    for text in ["", "{}", "[]", "<html>", #""usage""#, #"{"usage":3}"#, #"{"usage""#, #"{"usage":"#] {
+      let glance = withBytes(text) { AnswerSummary.glance($0) }
+      #expect(glance?.usage == nil)
     }
   }
 

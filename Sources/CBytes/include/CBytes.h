@@ -174,6 +174,15 @@ static inline size_t cbytes_find(const uint8_t *p, size_t n, uint8_t byte) {
   return hit ? (size_t)((const uint8_t *)hit - p) : n;
 }
 
+// The C library has it, and shows it only to those who ask for GNU's extensions before its first header.
+extern void *memmem(const void *, size_t, const void *, size_t);
+
+/// Offset of the first place in [p, p + n) where the m bytes at text stand; n if there is none.
+static inline size_t cbytes_find_text(const uint8_t *p, size_t n, const uint8_t *text, size_t m) {
+  const void *hit = memmem(p, n, text, m);
+  return hit ? (size_t)((const uint8_t *)hit - p) : n;
+}
+
 /// Writes the 16 lowercase hexadecimal digits of `value` at `out`, the highest first.
 static inline void cbytes_hex(uint64_t value, uint8_t *out) {
 #if defined(__SSE2__)
