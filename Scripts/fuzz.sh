@@ -83,7 +83,7 @@ for target in "${targets[@]}"; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \
-      "${libraries[@]}" -lJSON -lBase -o "$program"
+      "${libraries[@]}" -lJSON -lBase -lswiftSynchronization -o "$program"
   fi
   corpus="$out/corpus/$target"
   seeds="Tests/Fuzz/corpus/$target"

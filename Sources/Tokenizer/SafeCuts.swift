@@ -13,43 +13,48 @@ struct SafeCuts: Sendable {
   }
 
   let kind: Kind
-  /// For each last byte of a character: whether some merge makes a token with a space behind it.
-  let joinsSpace: [Bool]
+  /// Whether some token has these two bytes in a row, where the second begins a character: `first << 8 | second`. Between
+  /// two that none has, no merge can cross. SentencePiece style only.
+  let joins: [Bool]
 
   init(plan: SplitPlan, model: BytePairModel) {
     switch plan {
     case .known, .gpt2Digits, .deepSeek:
       kind = .patterns
-      joinsSpace = []
-    case .bars:
+      joins = []
+    case .words, .bars:
+      let isEach = if case .bars = plan { true } else { false }
+      joins = SafeCuts.pairs(model, cutsAtEachSpace: isEach)
       kind = .bars
-      joinsSpace = [Bool](repeating: false, count: 256)
-    case .words:
-      guard let joins = SafeCuts.joiningBytes(model) else {
-        kind = .none
-        joinsSpace = [Bool](repeating: true, count: 256)
-        return
-      }
-      kind = .bars
-      joinsSpace = joins
     case .whole, .stages:
       kind = .none
-      joinsSpace = []
+      joins = []
     }
   }
 
-  /// Nil when a space is no token, so that it may melt into an unknown one, or when bytes' tokens take part in merges.
-  private static func joiningBytes(_ model: BytePairModel) -> [Bool]? {
+  private static func pairs(_ model: BytePairModel, cutsAtEachSpace: Bool) -> [Bool] {
     let vocabulary = model.vocabulary
-    guard withUnsafeBytes(of: UInt8(0x20), { vocabulary.id(of: $0) }) != nil else { return nil }
-    var joins = [Bool](repeating: false, count: 256)
+    let hasBytes = !model.fallback.byteTokens.isEmpty
+    // Without tokens for bytes, characters in a row may melt into one unknown token.
+    var joins = [Bool](repeating: !hasBytes, count: 65_536)
+    let hasSpace = withUnsafeBytes(of: UInt8(0x20)) { vocabulary.id(of: $0) } != nil
+    for first in 0..<256 {
+      joins[first << 8 | 0x20] = !hasSpace && !hasBytes
+      // Inside a character.
+      for second in 0x80..<0xc0 { joins[first << 8 | second] = true }
+    }
+    let bytes = Set(model.fallback.byteTokens)
     for rank in 0..<model.merges.count {
-      let text = vocabulary.text(Int(model.merges.result(UInt32(rank))))
-      if text.count >= 6, text[0] == UInt8(ascii: "<"), text[1] == UInt8(ascii: "0") { return nil }
-      for index in 1..<max(text.count, 1) where text[index] == 0x20 && text[index - 1] != 0x20 {
-        joins[Int(text[index - 1])] = true
+      let result = model.merges.result(UInt32(rank))
+      let text = vocabulary.text(Int(result))
+      for index in 1..<max(text.count, 1) { joins[Int(text[index - 1]) << 8 | Int(text[index])] = true }
+      // A merge of bytes' tokens: their texts do not tell what they stand for.
+      if bytes.contains(result) || text.starts(with: "<0x".utf8) {
+        joins = [Bool](repeating: true, count: 65_536)
+        break
       }
     }
+    if cutsAtEachSpace { for first in 0..<256 { joins[first << 8 | 0x20] = false } }
     return joins
   }
 
@@ -69,7 +74,7 @@ struct SafeCuts: Sendable {
     if kind == .bars {
       guard byte == 0x20 else { return false }
       let before = TextCharacter(before: base + index).code
-      return before != 0x20 && before != 0x2581 && !joinsSpace[Int(base[index - 1])]
+      return before != 0x20 && before != 0x2581 && !joins[Int(base[index - 1]) << 8 | 0x20]
     }
     let table = UnicodeTable.shared
     if byte != 0x20, byte != 0x0a {

@@ -63,7 +63,7 @@ enum SplitPlan: Sendable {
   /// GPT-2's pattern behind single digits.
   case gpt2Digits
   case deepSeek
-  /// SentencePiece style: the text is one piece; it is cut at spaces where no merge can cross.
+  /// SentencePiece style: the text is one piece, cut where no merge can cross.
   case words
   /// SentencePiece style: each space starts a piece (`Metaspace` with `split`).
   case bars

@@ -246,22 +246,14 @@ package final class TextEncoder {
     }
   }
 
+  /// SentencePiece style: cut wherever no merge can cross, so that pieces are short and the cache knows them.
   private func encodeBars(_ text: ScanText, into ids: inout TokenIDs) {
-    let isEach = if case .bars = tokenizer.plan { true } else { false }
-    let joins = tokenizer.cuts.joinsSpace
-    joins.withUnsafeBufferPointer { joins in
+    let cuts = tokenizer.cuts.joins
+    cuts.withUnsafeBufferPointer { joins in
       var start = 0
       while start < text.end {
-        var end = start + 1
-        // The spaces that a piece begins with.
-        if !isEach { while end < text.end, text.base[end] == 0x20, text.base[end - 1] == 0x20 { end += 1 } }
-        while end < text.end {
-          end += Int(cbytes_find(text.base + end, text.end - end, 0x20))
-          guard end < text.end else { break }
-          let before = text.base[end - 1]
-          if isEach || (before != 0x20 && !joins[Int(before)]) { break }
-          end += 1
-        }
+        var end = start &+ 1
+        while end < text.end, joins[Int(text.base[end &- 1]) &<< 8 | Int(text.base[end])] { end &+= 1 }
         encodePiece(text.base, start, end, text.end, into: &ids)
         start = end
       }

@@ -41,7 +41,7 @@ private func file(regex: String?, normalizer: String) -> String {
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\($0)\"},\"behavior\":\"Isolated\",\"invert\":false},"
   }
   return """
-    {"added_tokens":[{"id":263,"content":"<x>","special":true,"normalized":false},{"id":264,"content":"é","lstrip":true,\
+    {"added_tokens":[{"id":263,"content":"<x>","special":true,"normalized":false},{"id":264,"content":"né","lstrip":true,\
     "rstrip":true,"normalized":true},{"id":265,"content":"the","single_word":true,"normalized":false}],\
     "normalizer":\(normalizer),"pre_tokenizer":{"type":"Sequence","pretokenizers":[\(split ?? "")\
     {"type":"ByteLevel","add_prefix_space":false,"use_regex":\(regex == nil)}]},"post_processor":null,\
@@ -84,7 +84,7 @@ func fuzzTokenizer(_ data: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
   require((try? cached.encode(text)) == ids, "the prefix cache changes nothing")
   require((try? cached.encode(text)) == ids, "what the prefix cache holds is right")
   // Added tokens that strip lose white space, and NFC changes text.
-  if number != 4, !text.unicodeScalars.contains("\u{e9}") {
+  if number != 4, !text.contains("n\u{e9}") {
     require(Array(tokenizer.decode(ids).utf8) == Array(text.utf8), "no byte is lost")
   }
   var output = TokenIDs()
