@@ -43,6 +43,14 @@ struct ChatTemplateRuleTests {
       try format("{% for message in chat %}{% for c in message.content %}{% endfor %}{% endfor %}", .sglang)
         == .openai)
     #expect(try format("{# vision #}", .sglang) == .openai)
+    let macro = "{% macro show(a, b) %}{% for x in b %}{% endfor %}{% endmacro %}{% for m in messages %}"
+    #expect(try format(macro + "{{ show(1, m.content) }}{% endfor %}") == .openai)
+    #expect(try format(macro + "{{ show(1, b=m['content']) }}{% endfor %}") == .openai)
+    #expect(try format(macro + "{{ show(m.content, 1) }}{% endfor %}") == .string)
+    #expect(try format("{% set content = 1 %}{% for x in content %}{% endfor %}") == .openai)
+    #expect(try format("{% macro f(content) %}{% for x in content %}{% endfor %}{% endmacro %}") == .string)
+    #expect(
+      try format("{% for a, b in messages %}{% for c in a.content %}{% endfor %}{% endfor %}") == .string)
   }
 
   private static let parts =
@@ -188,10 +196,9 @@ struct ChatTemplateRuleTests {
       "{% for m in messages %}{{ m.reasoning_content }}|{{ m.thinking }}|{{ m.reasoning }}{% endfor %}"
     let given = #"[{"role":"assistant","content":"a","reasoning_content":"r"}]"#
     #expect(try render(show, given, .huggingFace) == "r|r|")
-    #expect(try render(show, given, .vllm) == "r|r|r")
+    #expect(try render(show, given, .vllm) == "r||r")
     #expect(try render(show, given, .llamaCpp) == "r||")
-    // vLLM's request model for null content has no place for reasoning.
-    #expect(try render(show, given.replacing(#""a""#, with: "null"), .vllm) == "||")
+    #expect(try render(show, given.replacing(#""a""#, with: "null"), .vllm) == "r||r")
   }
 
   @Test func effortTurnsThinkingOnForVLLM() throws {

@@ -21,9 +21,7 @@ extension ChatInput {
         let list = try vllmCalls(calls)
         if list.isTrue { made.set("tool_calls", list) }
       }
-      // The reasoning is lost where content is null: the request model that allows both is another one.
-      let isNull = message.value("content")?.isNone ?? false
-      if let reasoning = present("reasoning", message) ?? present("reasoning_content", message), !isNull {
+      if let reasoning = present("reasoning", message) ?? present("reasoning_content", message) {
         made.set("reasoning", reasoning)
         made.set("reasoning_content", reasoning)
       }

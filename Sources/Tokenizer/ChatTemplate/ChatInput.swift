@@ -99,10 +99,8 @@ struct ChatInput {
   }
 
   func makeList(_ items: [JinjaValue]) throws(ChatTemplateError) -> JinjaValue {
-    var depth = 0
-    for item in items { depth = max(depth, item.depth) }
     try arena.charge(48 + 24 * items.count)
-    return .list(JinjaList(items, depth: depth + 1))
+    return .list(JinjaList(items))
   }
 
   /// The value of a key unless it is absent or null.
@@ -130,11 +128,11 @@ struct ChatInput {
     case .llamaCpp: adapted = try withoutSystemRole(adapted)
     default: break
     }
-    // llama.cpp has its own Jinja; the others end in transformers.
-    return engine == .llamaCpp ? adapted : adapted.map { normalized($0) }
+    // The transformers that vLLM and SGLang pin (5.19) hand messages on as they are.
+    return engine == .huggingFace ? adapted.map { normalized($0) } : adapted
   }
 
-  /// A message as transformers hands it on: without null members, its reasoning under every name templates read.
+  /// A message as the latest transformers hands it on: without null members, its reasoning under every name templates read.
   private func normalized(_ message: JinjaDict) -> JinjaDict {
     let reasoning =
       present("reasoning_content", message) ?? present("thinking", message) ?? present("reasoning", message)

@@ -35,6 +35,11 @@ package struct ChatTemplateRequest {
   package init(messages: UnsafeRawBufferPointer) {
     self.messages = messages
   }
+
+  /// Bytes of JSON in all.
+  var byteCount: Int {
+    messages.count + (tools?.count ?? 0) + (extra?.count ?? 0) + (documents?.count ?? 0)
+  }
 }
 
 /// A compiled chat template: immutable, used by all threads at once.
@@ -103,7 +108,7 @@ package struct ChatTemplate: Sendable {
     let chat = try input.read(request, flatTools: flatTools)
     let renderer = JinjaRenderer(
       program: program, limits: limits, arena: arena, now: request.now,
-      capacity: request.messages.count + 2048)
+      capacity: request.byteCount + 1024)
     renderer.define(JinjaText("messages"), chat.messages)
     for variable in chat.variables { renderer.define(variable.name, variable.value) }
     try renderer.run()

@@ -8,8 +8,8 @@ package struct ChatTemplateLimits: Sendable {
   /// How deep statements and expressions may nest in the text, parentheses included.
   package var syntaxDepthMax = 160
 
-  /// Evaluated statements and expressions of one rendering; long byte operations count by the 64 bytes. A long chat
-  /// with tools needs some ten thousand; the bound is met after about a quarter of a second.
+  /// Evaluated statements and expressions of one rendering, besides four for each byte of the messages; long operations
+  /// count by what they cost. A long chat with tools needs some ten thousand; the bound is met within half a second.
   package var stepsMax = 4_000_000
 
   /// Bytes of rendered text.

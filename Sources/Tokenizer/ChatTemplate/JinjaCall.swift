@@ -151,10 +151,12 @@ extension JinjaRenderer {
           try values[0].map { (value) throws(ChatTemplateError) in try string(value) } ?? JinjaText(", ")))
     case .raiseException:
       let values = try call.bound(to: "message")
-      throw ChatTemplateError(.raised, try string(values[0] ?? .none).string)
+      let message = try string(values[0] ?? .none)
+      throw ChatTemplateError(.raised, message.slice(0, message.boundary(before: 4096)).string)
     case .strftimeNow:
       let values = try call.bound(to: "format")
       guard let format = values[0] else { throw ChatTemplateError(.type, "strftime_now takes a format") }
+      try stepOver(bytes: format.weight * 512)
       return .string(
         try capture { () throws(ChatTemplateError) in
           now.append(try format.expectedText(), to: &output)
@@ -193,6 +195,8 @@ extension JinjaRenderer {
           guard members.count == 2, members[0].isHashable else {
             throw ChatTemplateError(.value, "dict() takes pairs")
           }
+          // Keys that are no strings are looked for one by one.
+          if members[0].text == nil { try step(dict.count) }
           dict.set(members[0], members[1])
         }
       }
@@ -200,7 +204,7 @@ extension JinjaRenderer {
     for keyword in call.keywords { dict.set(.string(keyword.name), keyword.value) }
     try arena.charge(64 + 48 * dict.count)
     try step(dict.count)
-    try checkDepth(dict.depth)
+    try check(depth: dict.depth, weight: dict.weight)
     return dict
   }
 }

@@ -73,16 +73,13 @@ struct JinjaInputReader: ~Copyable {
 
   private mutating func array() throws(ChatTemplateError) -> JinjaValue {
     var items: [JinjaValue] = []
-    var depth = 0
     try scan { (scanner) throws(JSONError) in try scanner.openArray() }
     while try scan({ (scanner) throws(JSONError) in try scanner.nextElement() }) {
-      let item = try value()
-      depth = max(depth, item.depth)
-      items.append(item)
+      items.append(try value())
       try arena.charge(24)
     }
     try arena.charge(48)
-    return .list(JinjaList(items, depth: depth + 1))
+    return .list(JinjaList(items))
   }
 
   private mutating func text(_ string: JSONString) throws(ChatTemplateError) -> JinjaText {

@@ -47,6 +47,7 @@ extension JinjaRenderer {
 
   /// The error of using an undefined value.
   func undefined(_ name: JinjaText) -> ChatTemplateError {
+    let name = name.slice(0, name.boundary(before: 200))
     if name.flags & JinjaText.attribute != 0 {
       return ChatTemplateError(.undefined, "there is no attribute '\(name.string)'")
     }
@@ -73,6 +74,12 @@ extension JinjaRenderer {
 
   // MARK: Items
 
+  /// The value of a hashable key. Keys that are no strings are looked for one by one.
+  func value(_ key: JinjaValue, of dict: JinjaDict) throws(ChatTemplateError) -> JinjaValue? {
+    try step(key.text == nil ? key.weight + dict.count >> 2 : key.weight >> 2)
+    return dict.value(key)
+  }
+
   func item(_ node: JinjaNode) throws(ChatTemplateError) -> JinjaValue {
     let value = try evaluate(node.a)
     let key = program[node.b]
@@ -85,8 +92,7 @@ extension JinjaRenderer {
     switch value {
     case .undefined(let name): throw undefined(name)
     case .dict(let dict):
-      if dict.count > 12 { try step() }
-      if key.isHashable, let found = dict.value(key) { return found }
+      if key.isHashable, let found = try self.value(key, of: dict) { return found }
     case .list(let list):
       if let index = key.integer, let position = position(index, list.items.count) {
         return list.items[position]
@@ -126,10 +132,12 @@ extension JinjaRenderer {
 
   private func character(_ index: Int, of text: JinjaText) throws(ChatTemplateError) -> JinjaValue {
     try stepOver(bytes: text.count)
-    guard let position = position(index, text.characterCount) else {
+    let count = text.characterCount
+    guard let position = position(index, count) else {
       return .undefined(JinjaText("index out of range"))
     }
-    let start = text.offset(ofCharacter: position)
+    if count != text.count { try step(text.count >> 4) }
+    let start = count == text.count ? position : text.offset(ofCharacter: position)
     return .string(text.slice(start, text.end(ofCharacterAt: start)))
   }
 
@@ -142,7 +150,7 @@ extension JinjaRenderer {
     guard step != 0 else { throw ChatTemplateError(.value, "slice step cannot be zero") }
     switch value {
     case .string(let text):
-      try stepOver(bytes: text.count)
+      try self.step(text.count >> 5)
       return .string(try slice(text, first, end, step))
     case .list(let list):
       let places = JinjaRenderer.places(first, end, step, list.items.count)
@@ -180,6 +188,7 @@ extension JinjaRenderer {
     let places = JinjaRenderer.places(first, end, step, count)
     if places.count == 0 { return .empty }
     let isASCII = count == text.count
+    if step != 1 { try self.step(count >> 2) }
     if step == 1 {
       let start = isASCII ? places.start : text.offset(ofCharacter: places.start)
       let rest = text.slice(start, text.count)

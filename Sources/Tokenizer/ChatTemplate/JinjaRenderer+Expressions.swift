@@ -50,6 +50,7 @@ extension JinjaRenderer {
 
   /// Writes `str(value)`.
   func write(_ value: JinjaValue) throws(ChatTemplateError) {
+    if value.text == nil { try step(value.weight &* 16) }
     JinjaPrinter.append(value, to: &output)
     try checkOutput()
   }
@@ -132,7 +133,7 @@ extension JinjaRenderer {
       dict.set(key, try evaluate(program.element(node.a, pair * 2 + 1)))
     }
     try arena.charge(64 + 48 * dict.count)
-    try checkDepth(dict.depth)
+    try check(depth: dict.depth, weight: dict.weight)
     return .dict(dict)
   }
 
@@ -140,21 +141,28 @@ extension JinjaRenderer {
   func makeList(_ items: [JinjaValue], isTuple: Bool = false, isGroup: Bool = false) throws(ChatTemplateError)
     -> JinjaValue
   {
-    var depth = 0
-    for item in items { depth = max(depth, item.depth) }
-    try checkDepth(depth + 1)
     try arena.charge(48 + 24 * items.count)
-    try step(items.count >> 4)
-    return .list(JinjaList(items, isTuple: isTuple, depth: depth + 1, isGroup: isGroup))
+    try step(items.count >> 3)
+    let list = JinjaList(items, isTuple: isTuple, isGroup: isGroup)
+    try check(depth: list.depth, weight: list.weight)
+    return .list(list)
   }
 
   /// Elements that can be read once.
   func makeGenerator(_ items: [JinjaValue]) throws(ChatTemplateError) -> JinjaValue {
-    var depth = 0
-    for item in items { depth = max(depth, item.depth) }
-    try checkDepth(depth + 1)
     try arena.charge(48 + 24 * items.count)
-    return .generator(JinjaGenerator(items, depth: depth + 1))
+    try step(items.count >> 3)
+    let generator = JinjaGenerator(items)
+    try check(depth: generator.depth, weight: generator.weight)
+    return .generator(generator)
+  }
+
+  /// Keeps values within the bounds that make it safe to walk through them.
+  func check(depth: Int, weight: Int) throws(ChatTemplateError) {
+    try checkDepth(depth)
+    if weight > limits.memoryBytesMax >> 4 {
+      throw ChatTemplateError(.outOfMemory, "a value that holds too much")
+    }
   }
 
   func checkDepth(_ depth: Int) throws(ChatTemplateError) {

@@ -61,8 +61,9 @@ extension JinjaRenderer {
     var writer = try JinjaJSONWriter(call, self)
     return try capture { () throws(ChatTemplateError) in
       let start = output.count
+      try step(value.weight)
       try writer.append(value, to: &output)
-      try stepOver(bytes: (output.count - start) * 4)
+      try step((output.count - start) >> 4)
       try checkOutput()
     }
   }
@@ -79,12 +80,11 @@ extension JinjaRenderer {
     }
     if filter == .truncate, value.text == nil { return try truncatedOther(value) }
     let text = try string(value)
-    try stepOver(bytes: text.count)
     switch filter {
     case .trim:
       let characters = try call.bound(to: "chars")[0]
       return .string(
-        strip(
+        try strip(
           text,
           try characters.flatMap { (value) throws(ChatTemplateError) in
             value.isNone ? nil : try value.expectedText()
@@ -111,7 +111,9 @@ extension JinjaRenderer {
       let items = try makeList(call.positional, isTuple: true)
       guard call.keywords.isEmpty else { throw ChatTemplateError(.unsupported, "format by names") }
       return .string(try PythonFormat.percent(text, items, self))
-    default: return .int(wordCount(text))
+    default:
+      try stepOverCharacters(of: text)
+      return .int(wordCount(text))
     }
   }
 
@@ -133,7 +135,8 @@ extension JinjaRenderer {
 
   /// Words with a capital first letter, where words start behind `-({[<` and white space.
   private func titled(_ text: JinjaText) throws(ChatTemplateError) -> JinjaText {
-    try capture { () throws(ChatTemplateError) in
+    try stepOverCharacters(of: text)
+    return try capture { () throws(ChatTemplateError) in
       var offset = 0
       while offset < text.count {
         var end = offset
@@ -224,6 +227,7 @@ extension JinjaRenderer {
   /// The text with what HTML reads specially written as entities, marked so that it happens once.
   func escaped(_ text: JinjaText) throws(ChatTemplateError) -> JinjaText {
     if text.isMarkup { return text }
+    try step(text.count >> 3)
     return try capture { () throws(ChatTemplateError) in
       for byte in text.bytes {
         switch byte {

@@ -15,10 +15,12 @@ extension JinjaRenderer {
     }
     var state: JinjaLoop?
     if loop.loopSlot >= 0 {
-      let made = JinjaLoop(items: items, depth: value.depth)
+      let made = JinjaLoop(items: items)
       state = made
       activation.slots[Int(loop.loopSlot)] = .loop(made)
     }
+    // It may hold itself by then.
+    defer { state?.changedValues = nil }
     let target = program[loop.target]
     for (index, item) in items.enumerated() {
       try step()

@@ -38,8 +38,7 @@ extension JinjaRenderer {
       guard call.positional[0].isHashable else {
         throw ChatTemplateError(.type, "unhashable type: '\(call.positional[0].typeName)'")
       }
-      if dict.count > 12 { try step() }
-      if let found = dict.value(call.positional[0]) { return found }
+      if let found = try value(call.positional[0], of: dict) { return found }
       return call.positional.count > 1 ? call.positional[1] : .none
     case .items, .keys, .values:
       try call.expect(0, 0)
@@ -71,13 +70,11 @@ extension JinjaRenderer {
       guard !call.positional.isEmpty else { throw ChatTemplateError(.type, "no items for cycling given") }
       return call.positional[loop.index % call.positional.count]
     }
-    if let last = loop.changedValues, last.count == call.positional.count,
-      zip(last, call.positional).allSatisfy({ $0.isEqual($1) })
-    {
-      return .bool(false)
-    }
+    let last = loop.changedValues ?? []
+    var isSame = loop.changedValues != nil && last.count == call.positional.count
+    for (one, two) in zip(last, call.positional) where isSame { isSame = try isEqual(one, two) }
     loop.changedValues = call.positional
-    return .bool(true)
+    return .bool(!isSame)
   }
 
   // MARK: Strings
@@ -85,11 +82,11 @@ extension JinjaRenderer {
   private func call(_ method: JinjaMethod, of text: JinjaText, _ call: JinjaCall) throws(ChatTemplateError)
     -> JinjaValue
   {
-    try stepOver(bytes: text.count)
     switch method {
     case .strip, .lstrip, .rstrip:
       try call.expect(0, 1)
-      return .string(strip(text, try call.text(0), leading: method != .rstrip, trailing: method != .lstrip))
+      return .string(
+        try strip(text, try call.text(0), leading: method != .rstrip, trailing: method != .lstrip))
     case .split, .rsplit: return try split(text, method, call)
     case .splitlines:
       let keep = try call.bound(to: "keepends")[0]
@@ -120,18 +117,29 @@ extension JinjaRenderer {
     case .zfill, .ljust, .rjust, .center: return .string(try padded(text, method, call))
     default:
       try call.expect(0, 0)
+      try stepOverCharacters(of: text)
       return .bool(PythonText.matches(text, method))
     }
   }
 
-  func strip(_ text: JinjaText, _ characters: JinjaText?, leading: Bool = true, trailing: Bool = true)
-    -> JinjaText
-  {
-    guard let characters else { return text.strippedOfWhitespace(leading: leading, trailing: trailing) }
-    return text.stripped(leading: leading, trailing: trailing) { text, start, end in
+  /// The text without white space, or without any of `characters`, at its ends.
+  func strip(
+    _ text: JinjaText, _ characters: JinjaText?, leading: Bool = true, trailing: Bool = true
+  ) throws(ChatTemplateError) -> JinjaText {
+    guard let characters else {
+      let stripped = text.strippedOfWhitespace(leading: leading, trailing: trailing)
+      try step((text.count - stripped.count) >> 3)
+      return stripped
+    }
+    guard characters.count <= 1024 else {
+      throw ChatTemplateError(.tooManySteps, "more than 1024 bytes of characters to strip")
+    }
+    let stripped = text.stripped(leading: leading, trailing: trailing) { text, start, end in
       // A character of UTF-8 is never found inside another one.
       characters.find(text.slice(start, end)) != nil
     }
+    try step(((text.count - stripped.count) * (1 + characters.count >> 6)) >> 1)
+    return stripped
   }
 
   private func hasAffix(_ text: JinjaText, _ method: JinjaMethod, _ call: JinjaCall) throws(ChatTemplateError)
@@ -140,6 +148,7 @@ extension JinjaRenderer {
     try call.expect(1, 3)
     var text = text
     if call.positional.count > 1 {
+      try step(text.count >> 4)
       let places = JinjaRenderer.places(try call.integer(1), try call.integer(2), 1, text.characterCount)
       let start = text.offset(ofCharacter: places.start)
       let rest = text.slice(start, text.count)
@@ -166,6 +175,7 @@ extension JinjaRenderer {
     if most < 0 { most = .max }
     var parts: [JinjaValue] = []
     guard let separator = values[0], !separator.isNone else {
+      try step(text.count >> 2)
       parts = method == .split ? words(text, most) : wordsFromBack(text, most)
       return try makeList(parts)
     }
@@ -173,14 +183,14 @@ extension JinjaRenderer {
     guard !mark.isEmpty else { throw ChatTemplateError(.value, "empty separator") }
     if method == .split {
       var start = 0
-      while parts.count < most, let at = text.find(mark, from: start) {
+      while parts.count < most, let at = try find(mark, in: text, from: start) {
         parts.append(.string(text.slice(start, at)))
         start = at + mark.count
       }
       parts.append(.string(text.slice(start, text.count)))
     } else {
       var end = text.count
-      while parts.count < most, let at = text.findLast(mark, before: end) {
+      while parts.count < most, let at = try findLast(mark, in: text, before: end) {
         parts.append(.string(text.slice(at + mark.count, end)))
         end = at
       }
@@ -232,6 +242,7 @@ extension JinjaRenderer {
 
   /// The lines of a text as `str.splitlines()` cuts them.
   func lines(_ text: JinjaText, keepEnds: Bool = false) throws(ChatTemplateError) -> [JinjaText] {
+    try step(text.count >> 2)
     var lines: [JinjaText] = []
     var start = 0
     var offset = 0
@@ -257,7 +268,8 @@ extension JinjaRenderer {
     try call.expect(1, 1)
     let mark = try call.positional[0].expectedText()
     guard !mark.isEmpty else { throw ChatTemplateError(.value, "empty separator") }
-    let at = method == .partition ? text.find(mark) : text.findLast(mark, before: text.count)
+    let at =
+      method == .partition ? try find(mark, in: text) : try findLast(mark, in: text, before: text.count)
     let parts: [JinjaText]
     if let at {
       parts = [text.slice(0, at), mark, text.slice(at + mark.count, text.count)]
@@ -272,6 +284,7 @@ extension JinjaRenderer {
   {
     try call.expect(1, 3)
     let part = try call.positional[0].expectedText()
+    try step(text.count >> 4)
     let places = JinjaRenderer.places(try call.integer(1), try call.integer(2), 1, text.characterCount)
     let start = text.offset(ofCharacter: places.start)
     let rest = text.slice(start, text.count)
@@ -280,14 +293,16 @@ extension JinjaRenderer {
       if part.isEmpty { return .int(places.count + 1) }
       var count = 0
       var at = 0
-      while let found = searched.find(part, from: at) {
+      while let found = try find(part, in: searched, from: at) {
         count += 1
         at = found + part.count
       }
       return .int(count)
     }
     let fromFront = method == .find || method == .index
-    if let at = fromFront ? searched.find(part) : searched.findLast(part, before: searched.count) {
+    let found =
+      fromFront ? try find(part, in: searched) : try findLast(part, in: searched, before: searched.count)
+    if let at = found {
       return .int(places.start + searched.slice(0, at).characterCount)
     }
     if method == .find || method == .rfind { return .int(-1) }
@@ -332,7 +347,7 @@ extension JinjaRenderer {
     var left = count < 0 ? Int.max : count
     guard left > 0 else { return text }
     if old.isEmpty { return try interleaved(text, new, left) }
-    guard var at = text.find(old) else { return text }
+    guard var at = try find(old, in: text) else { return text }
     return try capture { () throws(ChatTemplateError) in
       var start = 0
       while left > 0 {
@@ -341,11 +356,10 @@ extension JinjaRenderer {
         start = at + old.count
         left -= 1
         try checkOutput()
-        guard let next = text.find(old, from: start) else { break }
+        guard let next = try find(old, in: text, from: start) else { break }
         at = next
       }
       output.append(text.slice(start, text.count).bytes)
-      try stepOver(bytes: text.count)
     }
   }
 
@@ -353,7 +367,8 @@ extension JinjaRenderer {
   private func interleaved(_ text: JinjaText, _ new: JinjaText, _ count: Int) throws(ChatTemplateError)
     -> JinjaText
   {
-    try capture { () throws(ChatTemplateError) in
+    try step(text.count >> 1)
+    return try capture { () throws(ChatTemplateError) in
       var left = count
       var offset = 0
       while left > 0 {
@@ -385,7 +400,8 @@ extension JinjaRenderer {
 
   /// The text in another case.
   func cased(_ text: JinjaText, _ method: JinjaMethod) throws(ChatTemplateError) -> JinjaText {
-    try capture { () throws(ChatTemplateError) in
+    try stepOverCharacters(of: text)
+    return try capture { () throws(ChatTemplateError) in
       PythonText.append(text, in: method, to: &output)
       try checkOutput()
     }

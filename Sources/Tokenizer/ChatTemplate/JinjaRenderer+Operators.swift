@@ -197,25 +197,15 @@ extension JinjaRenderer {
   }
 
   func isEqual(_ left: JinjaValue, _ right: JinjaValue) throws(ChatTemplateError) -> Bool {
-    try step(weight(left) >> 2)
+    try step(min(left.weight, right.weight) >> 2)
     return left.isEqual(right)
-  }
-
-  /// About how much a comparison of this value may cost.
-  private func weight(_ value: JinjaValue) -> Int {
-    switch value {
-    case .string(let text): text.count >> 6
-    case .list(let list): list.items.count * list.depth
-    case .dict(let dict): dict.count * dict.depth
-    default: 0
-    }
   }
 
   /// `left < right`; raises where Python does.
   func isLess(_ left: JinjaValue, _ right: JinjaValue) throws(ChatTemplateError) -> Bool {
     if case .undefined(let name) = left { throw undefined(name) }
     if case .undefined(let name) = right { throw undefined(name) }
-    try step(weight(left) >> 2)
+    try step(min(left.weight, right.weight) >> 2)
     guard let isLess = left.isLess(than: right) else {
       throw ChatTemplateError(.type, "'\(left.typeName)' and '\(right.typeName)' have no order")
     }
@@ -231,14 +221,12 @@ extension JinjaRenderer {
         throw ChatTemplateError(
           .type, "'in <string>' requires string as left operand, not \(element.typeName)")
       }
-      try stepOver(bytes: text.count)
-      return text.find(part) != nil
+      return try find(part, in: text) != nil
     case .dict(let dict):
       guard element.isHashable else {
         throw ChatTemplateError(.type, "unhashable type: '\(element.typeName)'")
       }
-      if dict.count > 12 { try step() }
-      return dict.value(element) != nil
+      return try value(element, of: dict) != nil
     case .list(let list):
       for item in list.items where try isEqual(item, element) { return true }
       try step(list.items.count >> 3)

@@ -51,6 +51,7 @@ extension JinjaRenderer {
   /// The item at a dotted path, as the attribute arguments of filters have it.
   func item(path: JinjaValue, of value: JinjaValue) throws(ChatTemplateError) -> JinjaValue {
     guard case .string(let text) = path else { return try item(path, of: value) }
+    try step(text.count >> 2)
     var value = value
     var start = 0
     let dot = JinjaText(".")

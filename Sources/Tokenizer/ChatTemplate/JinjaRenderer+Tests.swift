@@ -42,7 +42,9 @@ extension JinjaRenderer {
     case .callable: return isCallable(value)
     case .escaped: return value.text?.isMarkup ?? false
     case .lower, .upper:
-      return PythonText.hasCase(try string(value), isUpper: test == .upper)
+      let text = try string(value)
+      try stepOverCharacters(of: text)
+      return PythonText.hasCase(text, isUpper: test == .upper)
     case .odd, .even, .divisibleby:
       let divisor = test == .divisibleby ? call.positional[0] : .int(2)
       let rest = try calculate(.modulo, value, divisor)

@@ -23,7 +23,7 @@ final class JinjaRenderer {
   /// How a statement ended.
   enum Flow { case normal, breakLoop, continueLoop }
 
-  /// `capacity` is about how long the text will be.
+  /// `capacity` is about how long the text will be; it also allows four steps a byte.
   init(
     program: JinjaProgram, limits: ChatTemplateLimits, arena: JinjaArena, now: ChatTemplateTime,
     capacity: Int = 1024
@@ -34,7 +34,7 @@ final class JinjaRenderer {
     self.now = now
     output = ByteBuffer(capacity: min(capacity, 1 << 20))
     context = program.globals
-    stepsLeft = limits.stepsMax
+    stepsLeft = limits.stepsMax + 4 * capacity
     activation = JinjaActivation(parent: nil, count: Int(program.rootSlotCount))
     activations.append(activation)
   }

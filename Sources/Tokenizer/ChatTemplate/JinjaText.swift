@@ -112,6 +112,13 @@ struct JinjaText {
     return offset
   }
 
+  /// The last character boundary at or before byte `offset`, or the end.
+  func boundary(before offset: Int) -> Int {
+    var boundary = min(offset, count)
+    while boundary > 0, boundary < count, base[boundary] & 0xc0 == 0x80 { boundary -= 1 }
+    return boundary
+  }
+
   /// Where the character that starts at byte `offset` ends.
   func end(ofCharacterAt offset: Int) -> Int {
     var end = offset + 1

@@ -13,6 +13,36 @@ extension JinjaValue {
     }
   }
 
+  /// About how much there is to walk through when this is printed or compared: elements, and text by the 16 bytes. What
+  /// is held in two places counts twice, so that no walk takes longer than its weight says.
+  var weight: Int {
+    switch self {
+    case .string(let text): 1 + text.count >> 4
+    case .list(let list): list.weight
+    case .dict(let dict): dict.weight
+    case .view(let view): JinjaValue.sum(view.dict.weight, view.dict.count)
+    case .generator(let generator): generator.weight
+    case .method(let method): method.value.weight
+    default: 1
+    }
+  }
+
+  static func sum(_ left: Int, _ right: Int) -> Int {
+    let (sum, overflowed) = left.addingReportingOverflow(right)
+    return overflowed ? .max : sum
+  }
+
+  /// Depth and weight of a container of `items`.
+  static func measure(_ items: [JinjaValue]) -> (depth: Int, weight: Int) {
+    var depth = 0
+    var weight = 1
+    for item in items {
+      depth = max(depth, item.depth)
+      weight = sum(weight, item.weight)
+    }
+    return (depth + 1, weight)
+  }
+
   /// `bool(value)`.
   var isTrue: Bool {
     switch self {

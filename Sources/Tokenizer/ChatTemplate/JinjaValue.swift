@@ -36,14 +36,16 @@ final class JinjaList {
   let isTuple: Bool
   /// How many lists and mappings lie within one another here, this one included.
   let depth: Int
+  /// About how much there is to walk through, with what is held twice counted twice.
+  let weight: Int
   /// The element names of `groupby`'s tuples: `grouper` and `list`.
   let isGroup: Bool
 
-  init(_ items: [JinjaValue], isTuple: Bool = false, depth: Int, isGroup: Bool = false) {
+  init(_ items: [JinjaValue], isTuple: Bool = false, isGroup: Bool = false) {
     self.items = items
     self.isTuple = isTuple
-    self.depth = depth
     self.isGroup = isGroup
+    (depth, weight) = JinjaValue.measure(items)
   }
 }
 
@@ -55,6 +57,7 @@ final class JinjaDict {
   private(set) var keys: [JinjaValue] = []
   private(set) var values: [JinjaValue] = []
   private(set) var depth = 1
+  private(set) var weight = 1
   private var index: [JinjaTextKey: Int] = [:]
 
   var count: Int { keys.count }
@@ -76,6 +79,7 @@ final class JinjaDict {
   /// Adds a member; the value of a key that is there already is replaced where it stands, as Python does it.
   func set(_ key: JinjaValue, _ value: JinjaValue) {
     depth = max(depth, 1 + value.depth)
+    weight = JinjaValue.sum(weight, JinjaValue.sum(key.weight, value.weight))
     let found: Int?
     if case .string(let text) = key { found = position(text) } else { found = otherPosition(key) }
     if let found {
@@ -145,8 +149,7 @@ final class JinjaView {
     case .values: return dict.values
     case .items:
       return (0..<dict.count).map { position in
-        let value = dict.values[position]
-        return .list(JinjaList([dict.keys[position], value], isTuple: true, depth: 1 + value.depth))
+        .list(JinjaList([dict.keys[position], dict.values[position]], isTuple: true))
       }
     }
   }
@@ -157,10 +160,11 @@ final class JinjaGenerator {
   private var items: [JinjaValue]
   private var position = 0
   let depth: Int
+  let weight: Int
 
-  init(_ items: [JinjaValue], depth: Int) {
+  init(_ items: [JinjaValue]) {
     self.items = items
-    self.depth = depth
+    (depth, weight) = JinjaValue.measure(items)
   }
 
   /// The next element; nil when all were taken.
@@ -204,12 +208,10 @@ final class JinjaNamespace {
 final class JinjaLoop {
   var items: [JinjaValue]
   var index = 0
-  let depth: Int
   var changedValues: [JinjaValue]?
 
-  init(items: [JinjaValue], depth: Int) {
+  init(items: [JinjaValue]) {
     self.items = items
-    self.depth = depth
   }
 }
 

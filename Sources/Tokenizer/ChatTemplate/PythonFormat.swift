@@ -10,7 +10,8 @@ enum PythonFormat {
   static func format(
     _ text: JinjaText, _ call: JinjaCall, _ renderer: JinjaRenderer
   ) throws(ChatTemplateError) -> JinjaText {
-    try renderer.capture { () throws(ChatTemplateError) in
+    try renderer.step(text.count >> 2)
+    return try renderer.capture { () throws(ChatTemplateError) in
       var next = 0
       var offset = 0
       while offset < text.count {
@@ -60,6 +61,7 @@ enum PythonFormat {
     guard let value else { throw ChatTemplateError(.value, "no argument for format field '\(name.string)'") }
     let plain = try renderer.capture { () throws(ChatTemplateError) in
       if conversion.equals("r") {
+        try renderer.step(value.weight &* 16)
         JinjaPrinter.append(representation: value, to: &renderer.output)
       } else {
         try renderer.write(value)
@@ -201,6 +203,7 @@ enum PythonFormat {
   ) throws(ChatTemplateError) -> JinjaText {
     var items = [values]
     if case .list(let list) = values, list.isTuple { items = list.items }
+    try renderer.step(format.count >> 2)
     return try renderer.capture { () throws(ChatTemplateError) in
       var next = 0
       var offset = 0
@@ -258,6 +261,7 @@ enum PythonFormat {
     switch letter {
     case UInt8(ascii: "s"): plain = try renderer.string(value)
     case UInt8(ascii: "r"):
+      try renderer.step(value.weight &* 16)
       plain = try renderer.capture { () throws(ChatTemplateError) in
         JinjaPrinter.append(representation: value, to: &renderer.output)
       }
