@@ -225,6 +225,17 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
     }
   }
 
+  @Test func aGlanceFindsTheKeyAtEveryPlace() {
+    for length in 0..<48 {
+      let filler = String(repeating: "\"u", count: length / 2) + String(repeating: "x", count: length % 2)
+      let content = filler.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\\\"")
+      let text = "{\"id\":\"\(content)\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":\(length)}}"
+      #expect(withBytes(text) { AnswerSummary.glance($0) }?.usage?.completionTokens == length)
+      #expect(
+        withBytes(text + String(repeating: " ", count: length)) { AnswerSummary.glance($0) }?.usage != nil)
+    }
+  }
+
   @Test func aGlanceFindsNothingWhereThereIsNothing() {
     for text in ["", "{}", "[]", "<html>", #""usage""#, #"{"usage":3}"#, #"{"usage""#, #"{"usage":"#] {
       let glance = withBytes(text) { AnswerSummary.glance($0) }
