@@ -176,7 +176,9 @@ struct ExporterEnvironment {
       configuration.queue.spansDue = min(size, configuration.queue.spansMax)
       configuration.message.spansMax = configuration.queue.spansDue
     }
-    configuration.queue.spansDue = min(configuration.queue.spansDue, configuration.queue.spansMax)
+    // A small queue is due before it is full: the batch that fills it would be cut.
+    let dueAtLast = max(configuration.queue.spansMax / 2, min(512, configuration.queue.spansMax))
+    configuration.queue.spansDue = min(configuration.queue.spansDue, dueAtLast)
   }
 
   private mutating func milliseconds(_ names: String...) -> Nanoseconds? {

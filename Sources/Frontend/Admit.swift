@@ -8,6 +8,9 @@ internal import Telemetry
 internal import Transport
 
 extension InferenceExchange {
+  /// Room for a body that is made at once; a promise of more than that alone takes no memory.
+  private static let bodyRoom = 64 * 1024
+
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
     if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
@@ -26,7 +29,7 @@ extension InferenceExchange {
         return
       }
       // Memory is counted as bytes come: a promise of a large body alone must not keep others out.
-      _ = body.reserve(min(length, Self.bodyStep))
+      _ = body.reserve(min(length, Self.bodyRoom))
     }
     keepFields(head.fields)
   }

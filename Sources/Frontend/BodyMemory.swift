@@ -7,9 +7,6 @@ internal import Telemetry
 internal import Transport
 
 extension InferenceExchange {
-  /// Bytes by which a body takes of the memory that all bodies share.
-  static let bodyStep = 64 * 1024
-
   /// Makes the bytes that just came count, or waits until they can.
   func countBody() {
     if body.count <= bodyMemory || isWaitingForMemory { return }
@@ -20,7 +17,10 @@ extension InferenceExchange {
 
   /// Takes as much as the body needs beyond what it has; false when there is not so much left.
   private func takeMemory() -> Bool {
-    let count = max(body.count - bodyMemory, Self.bodyStep)
+    // No step leads past the largest body: where one may take all memory, its last bytes would wait in vain.
+    let configuration = service.configuration
+    let step = min(configuration.bodyMemoryStep, configuration.bodyBytesMax - bodyMemory)
+    let count = max(body.count - bodyMemory, step)
     guard service.shared.reserveBodyMemory(count) else { return false }
     bodyMemory += count
     return true
@@ -63,6 +63,8 @@ extension InferenceExchange {
       service.bodyWaiters.leave(self)
     }
     body.release()
+    // Whoever needs no body any more chooses no worker any more: a stream must not keep a long prompt's blocks.
+    preprocessor = nil
     service.releaseBodyMemory(bodyMemory)
     bodyMemory = 0
   }

@@ -51,9 +51,14 @@ package final class FrontendShared: Sendable {
 
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
   func reserveBodyMemory(_ count: Int) -> Bool {
-    let total = bodyMemory.add(count, ordering: .relaxed).newValue
-    if total <= bodyMemoryMax.load(ordering: .relaxed) { return true }
-    bodyMemory.subtract(count, ordering: .relaxed)
+    var taken = bodyMemory.load(ordering: .relaxed)
+    // Compared, not added and taken back: a loop that fails must not make another fail beside it.
+    while taken + count <= bodyMemoryMax.load(ordering: .relaxed) {
+      let (isTaken, present) = bodyMemory.compareExchange(
+        expected: taken, desired: taken + count, ordering: .relaxed)
+      if isTaken { return true }
+      taken = present
+    }
     return false
   }
 

@@ -90,6 +90,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var longestGap: Nanoseconds = 0
   /// Bytes of a unary answer, kept for its usage when they come in pieces.
   var answer = ByteBuffer()
+  /// It was too long to be kept.
+  var answerIsCut = false
   var usage: Usage?
   var finishReason = CompletionFinish.none
 

@@ -131,8 +131,12 @@ extension InferenceExchange {
     if bytes.count == lengthOfAnswer {
       // The whole answer in one piece, as most are.
       summarize(bytes)
-    } else if answer.count + bytes.count <= Self.unaryBytesMax {
+    } else if !answerIsCut, answer.count + bytes.count <= Self.unaryBytesMax {
       answer.append(bytes)
+    } else {
+      // Numbers must not be read across a hole.
+      answerIsCut = true
+      answer.release()
     }
     exchange.send(bytes)
   }

@@ -200,6 +200,19 @@ package struct Router: ~Copyable {
       index.sweep(Int32(slot), now: now, budget: .max)
       reclaim(slot)
     }
+    return noteShrinkage()
+  }
+
+  /// A part of ``maintain(now:)`` that is short enough to make others wait for it: one worker, `budget` of its blocks.
+  /// True when something had expired; each call takes the next worker.
+  package mutating func maintainSlice(now: Nanoseconds, budget: Int) -> Bool {
+    let before = (index.entries.count, index.nodes.count, expiredBookings)
+    tidy(now: now, budget: budget)
+    return (index.entries.count, index.nodes.count, expiredBookings) != before
+  }
+
+  /// True when the index has shrunk by more than 4 MiB since it last said so.
+  package mutating func noteShrinkage() -> Bool {
     let shrunk = max(0, highestBytes - index.bytes)
     if shrunk > Self.shrinkageWorthTrimming { highestBytes = index.bytes }
     highestBytes = max(highestBytes, index.bytes)
@@ -246,6 +259,9 @@ extension Router {
       corrections: correctedWorkers, indexBytes: index.bytes, indexNodes: index.nodes.count,
       evictedNodes: index.evictedNodes, refusedChains: index.refusedChains)
   }
+
+  /// Workers that have a place in the books, also those that are leaving.
+  package var slotCount: Int { index.workers.used }
 
   /// The load of every worker that may be chosen or still has requests, in the order in which they came.
   package var loads: [WorkerLoad] {

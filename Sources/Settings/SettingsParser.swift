@@ -223,6 +223,9 @@ package struct SettingsParser {
     } else if let foreign = table.foreign.first(where: { $0.environment == line.key }) {
       if !line.value.isEmpty { answerForeign(foreign, name: line.key, from: origin) }
     } else {
+      // Rooms read some variables by themselves: OpenTelemetry's, and the buckets of metrics.
+      if values.otherVariables[line.key] == nil { values.otherVariables[line.key] = line.value }
+      guard !line.key.hasPrefix("OTEL_"), !line.key.hasPrefix("DYN_METRICS_") else { return }
       // The file may serve several programs, so a name that is not ours is no fault.
       warn(
         "\(origin): \(line.key) is no setting" + hint(line.key, among: table.definitions.map(\.environment)))

@@ -3,9 +3,10 @@
 internal import Base
 
 extension SettingsValues {
-  /// `environment` with what the configuration file says about settings that have no flag: tracing and logging.
+  /// `environment` with what the configuration file says about settings that have no flag, tracing and logging, and
+  /// with its variables that are no settings of ours.
   package func effectiveEnvironment(_ environment: [String: String]) -> [String: String] {
-    var result = environment
+    var result = environment.merging(otherVariables) { fromEnvironment, _ in fromEnvironment }
     for line in report where line.name == line.environment {
       guard case .file = origin(line.name), let value = value(line.name) else { continue }
       if case .duration(let length) = value {

@@ -79,6 +79,8 @@ package struct SettingsValues: Sendable {
   var reloads = false
   /// The configuration file that was read.
   package internal(set) var configurationPath: String?
+  /// What the configuration file assigns to names that are no settings.
+  package internal(set) var otherVariables: [String: String] = [:]
   var entries: [String: Entry] = [:]
   var order: [String] = []
 

@@ -18,10 +18,19 @@ struct Shares<Share: AnyObject & Sendable>: ~Copyable, Sendable {
 
   func join(_ share: Share) { all.withLock { $0.append(share) } }
 
-  func leave(_ share: Share) { all.withLock { all in all.removeAll { $0 === share } } }
+  /// Takes a share out; `fold` adds what it holds to the cell, so that no reader misses it or sees it twice.
+  func leave(_ share: Share, fold: () -> Void) {
+    all.withLock { all in
+      all.removeAll { $0 === share }
+      fold()
+    }
+  }
 
-  func sum<Number: AdditiveArithmetic & Sendable>(_ value: @Sendable (Share) -> Number) -> Number {
-    all.withLock { all in all.reduce(.zero) { $0 + value($1) } }
+  /// The cell's own `base` and what the shares hold.
+  func sum<Number: AdditiveArithmetic & Sendable>(
+    onto base: () -> Number, _ value: (Share) -> Number
+  ) -> Number {
+    all.withLock { all in all.reduce(base()) { $0 + value($1) } }
   }
 }
 
@@ -36,8 +45,7 @@ package final class LocalCounter {
   }
 
   deinit {
-    shared.shares.leave(tally)
-    shared.add(tally.value)
+    shared.shares.leave(tally) { shared.add(tally.value) }
   }
 
   /// Adds `amount`, which must not be negative.
@@ -55,8 +63,7 @@ package final class LocalGauge {
   }
 
   deinit {
-    shared.shares.leave(tally)
-    shared.add(tally.value)
+    shared.shares.leave(tally) { shared.add(tally.value) }
   }
 
   /// Adds `amount`, which may be negative.
@@ -75,8 +82,7 @@ package final class LocalHistogram {
   }
 
   deinit {
-    shared.shares.leave(share)
-    shared.absorb(share)
+    shared.shares.leave(share) { shared.absorb(share) }
   }
 
   /// Records `count` observations of the same `value`.

@@ -16,7 +16,7 @@ package final class Counter: Sendable {
 
   /// The number so far.
   package var value: Int {
-    Int(truncatingIfNeeded: count.load(ordering: .relaxed)) &+ shares.sum { $0.value }
+    shares.sum(onto: { Int(truncatingIfNeeded: count.load(ordering: .relaxed)) }, { $0.value })
   }
 }
 
@@ -38,7 +38,7 @@ package final class Gauge: Sendable {
 
   /// The value now.
   package var value: Double {
-    Double(bitPattern: bits.load(ordering: .relaxed)) + Double(shares.sum { $0.value })
+    shares.sum(onto: { Double(bitPattern: bits.load(ordering: .relaxed)) }, { Double($0.value) })
   }
 }
 
@@ -80,11 +80,15 @@ package final class Histogram: @unchecked Sendable {
 
   /// Observations in bucket `index` alone.
   package func bucketCount(_ index: Int) -> Int {
-    Int(truncatingIfNeeded: counts[index].load(ordering: .relaxed) &+ shares.sum { $0.count(index) })
+    Int(
+      truncatingIfNeeded: shares.sum(
+        onto: { counts[index].load(ordering: .relaxed) }, { $0.count(index) }))
   }
 
   /// The sum of all observed values.
-  package var sum: Double { Double(bitPattern: sumBits.load(ordering: .relaxed)) + shares.sum { $0.sum } }
+  package var sum: Double {
+    shares.sum(onto: { Double(bitPattern: sumBits.load(ordering: .relaxed)) }, { $0.sum })
+  }
 
   /// The first bucket whose bound is not below `value`.
   func bucket(of value: Double) -> Int {

@@ -119,6 +119,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       addStatic(url, .fixed)
     }
     fixed = urls
+    // An address that a name has too was not added while it had a worker of its own.
+    for group in groups where !group.isUnknown { regroup(group, .fixed) }
   }
 
   func adopt(_ weights: RoutingWeights) { catalog.adopt(weights) }

@@ -111,9 +111,14 @@ package final class ModelRouting: @unchecked Sendable {
 
   /// Upkeep, every few seconds; true when memory should be given back to the system.
   package func maintain(now: Nanoseconds) -> Bool {
-    locked {
+    // In slices: whoever decides meanwhile waits for one of them at most.
+    var idle = 0
+    while idle <= locked({ router.slotCount }) {
+      idle = locked { router.maintainSlice(now: now, budget: 256) } ? 0 : idle + 1
+    }
+    return locked {
       showFreeLocks()
-      return router.maintain(now: now)
+      return router.noteShrinkage()
     }
   }
 

@@ -9,7 +9,8 @@ import Transport
 
 @testable import Frontend
 
-private let step = InferenceExchange.bodyStep
+/// More than a short body, so that each takes one.
+private let step = 64 << 10
 private let body = FrontendRig.chat(bytes: 1_000)
 
 struct BodyMemoryTests {
@@ -18,6 +19,7 @@ struct BodyMemoryTests {
   {
     try FrontendRig {
       $0.bodyMemoryMax = bodies * step
+      $0.bodyMemoryStep = step
       edit(&$0)
     }
   }
@@ -35,6 +37,13 @@ struct BodyMemoryTests {
     #expect(String(decoding: rig.kernel.takeOutput(100), as: UTF8.self).hasSuffix(body))
     #expect(rig.shared.bodyMemoryInUse == step)
     #expect(rig.shared.metrics.bodyMemoryWaits.value == 1)
+  }
+
+  @Test func aShortBodyTakesLittleMoreThanItsLength() throws {
+    let rig = try FrontendRig()
+    _ = rig.post(body)
+    _ = rig.upstreamRequest()
+    #expect((body.utf8.count..<body.utf8.count + 1_024).contains(rig.shared.bodyMemoryInUse))
   }
 
   @Test func thoseThatWaitAreServedInOrder() throws {

@@ -62,6 +62,11 @@ def test_stopping_waits_for_prompts_that_are_away(stack, upstream):
     assert frontend.wait() == 0
 
 
+def sixteenth_of_a_mebibyte() -> bytes:
+    body = json.dumps(chat()).encode()
+    return body + b" " * ((1 << 16) - len(body))
+
+
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_bodies_past_the_memory_wait_for_it(stack, upstream, threads):
     release = threading.Event()
@@ -72,9 +77,9 @@ def test_bodies_past_the_memory_wait_for_it(stack, upstream, threads):
 
     upstream.behaviour = held
     frontend = stack.frontend("--worker", upstream.url, "--threads", threads, env={"DYN_HTTP_BODY_MEMORY_MB": 1})
-    # A body takes 64 KiB at least: sixteen fill the memory, and the others wait.
+    # Sixteen such bodies fill the memory, and the others wait.
     connections = [Connection(frontend.port, timeout=20) for _ in range(20)]
-    body = json.dumps(chat()).encode()
+    body = sixteenth_of_a_mebibyte()
     for connection in connections:
         connection.send(post(PATH, body))
     eventually("four wait", lambda: frontend.metrics().sum("dynamo_frontend_body_memory_waits_total") == 4)
@@ -93,7 +98,7 @@ def test_a_body_that_waits_in_vain_is_refused(stack, upstream):
     upstream.behaviour = lambda peer, seen: (release.wait(20), normal(peer, seen))
     env = {"DYN_HTTP_BODY_MEMORY_MB": 1, "DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS": 1}
     frontend = stack.frontend("--worker", upstream.url, env=env)
-    body = json.dumps(chat()).encode()
+    body = sixteenth_of_a_mebibyte()
     connections = [Connection(frontend.port, timeout=20) for _ in range(17)]
     for connection in connections[:16]:
         connection.send(post(PATH, body))

@@ -205,9 +205,9 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
   }
 
   @Test(arguments: [
-    #"{"choices":[{"message":{"content":"say "usage": and "usage"},"finish_reason":"stop"}],"usage":USAGE}"#,
+    #"{"choices":[{"message":{"content":"say \"usage\": and \"usage"},"finish_reason":"stop"}],"usage":USAGE}"#,
     #"{"usage" : USAGE,"choices":[{"message":{"role":"usage"},"finish_reason" :"stop"}],"kind":"usage"}"#,
-    #"{"choices":[{"a"usage":{},"finish_reason":"stop"}],"usage":USAGE}"#,
+    #"{"choices":[{"a\"usage":{},"finish_reason":"stop"}],"usage":USAGE}"#,
   ])
   func aGlanceSeesWhatAReadingSees(text: String) {
     let usage = #"{"prompt_tokens":7,"completion_tokens":9}"#
