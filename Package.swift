@@ -81,9 +81,8 @@ let package = Package(
     room(
       "Frontend",
       [
-        "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Routing", "Telemetry", "Settings", "JSON",
-        "Base",
-        logging,
+        "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Settings", "JSON", "Base", logging,
       ]),
     room(
       "WorkerServer",
@@ -132,7 +131,8 @@ let package = Package(
     tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests(
-      "Frontend", ["Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Routing", "Telemetry", "Base"]),
+      "Frontend",
+      ["Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry", "Base"]),
     tests(
       "WorkerServer",
       [

@@ -45,7 +45,7 @@ extension InferenceExchange {
       return
     }
     // What the pool prepared is of no use where the model's rules have changed meanwhile.
-    let rules = PromptRules(model.routing.options)
+    let rules = promptRules(model)
     if isLong(request, rules), preprocessor?.rules != rules {
       preprocessInPool(request)
     } else {

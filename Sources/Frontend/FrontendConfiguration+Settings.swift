@@ -57,7 +57,7 @@ extension FrontendConfiguration {
 
   /// Settings that are understood and have no effect in this version; each that was given earns one warning.
   private static let withoutEffect = [
-    "admin-listen", "prefill-worker", "model-path", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE",
+    "admin-listen", "prefill-worker", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE",
     "DYN_TRACE_SYSTEM_ROUTES", "DYN_LOGGING_SPAN_EVENTS", "DYN_LOG_USE_LOCAL_TZ",
   ]
 

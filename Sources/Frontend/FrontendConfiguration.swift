@@ -41,6 +41,8 @@ package struct FrontendConfiguration: Sendable {
   package var client = ClientLimits()
   package var tracing = TracingConfiguration()
   package var preprocess = PreprocessLimits()
+  /// Makes tokens of prompts; nil where they are routed by bytes. The same for as long as the process runs.
+  package var tokenizer: ModelTokenizer?
 
   package init() {}
 }

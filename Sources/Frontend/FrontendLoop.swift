@@ -26,7 +26,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
   let decision = RoutingDecision()
   /// Prepares the prompts that are short enough to be prepared here.
-  let preprocessor = Preprocessor()
+  let preprocessor = Preprocessor(keepsEncoder: true)
   /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
   private var inPool: [UInt64: InferenceExchange] = [:]
   private var lastTicket: UInt64 = 0
@@ -92,6 +92,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
         service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
       request.admit(head)
       return request
+    case .tokenize(let route):
+      return TokenizeExchange(service: self, exchange: exchange, route: route)
     case .system(let route):
       return SystemExchange(service: self, exchange: exchange, route: route)
     case .wrongMethod(let allow):

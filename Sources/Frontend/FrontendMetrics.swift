@@ -24,6 +24,11 @@ package final class FrontendMetrics: Sendable {
     bodyMemoryRefusals = registry.counter(.bodyMemoryRefusals)
   }
 
+  /// A prompt has no tokens although there is a tokenizer; `reason` is one of few words.
+  func untokenized(_ reason: String) {
+    registry.counter(.untokenizedPrompts, labels: [("reason", reason)]).add()
+  }
+
   /// A connection answered by itself, before there was a request.
   func refused(status: Int) {
     registry.counter(.httpRefusals, labels: [("status", String(status))]).add()

@@ -36,6 +36,7 @@ final class PreprocessJob: PooledWork {
   private let endpoint: Endpoint
   private let workers: WorkerSet
   private let system: any SystemCalls
+  private let tokenizer: ModelTokenizer?
   private let home: LoopBound<FrontendLoop>
 
   /// - Parameter request: what the loop has decoded already, if anything.
@@ -45,6 +46,7 @@ final class PreprocessJob: PooledWork {
     outcome = request.map { .success($0) }
     workers = service.workers
     system = service.loop.system
+    tokenizer = service.configuration.tokenizer
     home = LoopBound(service, of: service.loop)
   }
 
@@ -58,7 +60,8 @@ final class PreprocessJob: PooledWork {
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
-    preprocessor.prepare(request, in: bytes, by: PromptRules(workers.models[index].routing.options))
+    let rules = PromptRules(workers.models[index].routing.options, tokenizer: tokenizer)
+    preprocessor.prepare(request, in: bytes, by: rules, clock: system)
   }
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }
@@ -68,7 +71,9 @@ extension InferenceExchange {
   /// True when preparing the prompt here would hold the loop for too long.
   func isLong(_ request: InferenceRequest, _ rules: PromptRules) -> Bool {
     let limits = service.configuration.preprocess
-    return body.count > limits.inlineBytesMax || rules.cost(ofBytes: request.promptBytes) > limits.loopHoldMax
+    // A template may put anything of the body into the prompt.
+    let count = rules.tokenizer == nil ? request.promptBytes : body.count
+    return body.count > limits.inlineBytesMax || rules.cost(ofBytes: count) > limits.loopHoldMax
   }
 
   /// Hands the body to the pool; refuses the request when too many wait there.

@@ -14,6 +14,7 @@ enum SystemRoute {
 /// What a request head asks for.
 enum Route {
   case inference(Endpoint)
+  case tokenize(TokenizeRoute)
   case system(SystemRoute)
   /// The path exists for the methods named.
   case wrongMethod(allow: String)
@@ -23,6 +24,10 @@ enum Route {
     let path = head.path
     if let endpoint = Self.endpoint(path) {
       if case .post = head.method { self = .inference(endpoint) } else { self = .wrongMethod(allow: "POST") }
+      return
+    }
+    if let route = Self.tokenizeRoute(path) {
+      if case .post = head.method { self = .tokenize(route) } else { self = .wrongMethod(allow: "POST") }
       return
     }
     guard let route = Self.systemRoute(path) else {
@@ -38,6 +43,12 @@ enum Route {
   private static func endpoint(_ path: UnsafeRawBufferPointer) -> Endpoint? {
     if path.equals("/v1/chat/completions") { return .chatCompletions }
     if path.equals("/v1/completions") { return .completions }
+    return nil
+  }
+
+  private static func tokenizeRoute(_ path: UnsafeRawBufferPointer) -> TokenizeRoute? {
+    if path.equals("/tokenize") { return .tokenize }
+    if path.equals("/detokenize") { return .detokenize }
     return nil
   }
 

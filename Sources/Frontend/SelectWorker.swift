@@ -19,9 +19,12 @@ extension InferenceExchange {
     guard let model else { return false }
     let preprocessor = preprocess(model)
     times.preprocessed = loop.system.monotonicNanoseconds()
-    if failed.isEmpty { recordPreprocess() }
+    if failed.isEmpty {
+      recordPreprocess(promptRules(model))
+      if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
+    }
     var request = RoutingRequest(
-      chain: preprocessor.chain, tokens: TokenEstimate.quarter(ofBytes: prompt.bytes))
+      chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.explains = isRecorded
     for worker in failed { request.excluded.append((worker, .tried)) }
     let decision = service.decision
@@ -56,12 +59,17 @@ extension InferenceExchange {
     service.workers.models.first { $0.routing === model.routing } ?? model
   }
 
+  /// How this model's prompts become blocks.
+  func promptRules(_ model: ServedModel) -> PromptRules {
+    PromptRules(model.routing.options, tokenizer: service.configuration.tokenizer)
+  }
+
   /// The prompt's blocks by this model's rules: as they came from the pool, else made here.
   private func preprocess(_ model: ServedModel) -> Preprocessor {
-    let rules = PromptRules(model.routing.options)
+    let rules = promptRules(model)
     if let preprocessor, preprocessor.rules == rules { return preprocessor }
     if let request {
-      service.preprocessor.prepare(request, in: body.readable, by: rules)
+      service.preprocessor.prepare(request, in: body.readable, by: rules, clock: loop.system)
       prompt = service.preprocessor.estimate
     }
     return service.preprocessor
@@ -86,18 +94,39 @@ extension InferenceExchange {
   // MARK: The decision explained
 
   /// Writes the span of what was done to the prompt before a worker could be chosen.
-  private func recordPreprocess() {
+  private func recordPreprocess(_ rules: PromptRules) {
     guard let trace, isRecorded else { return }
-    // Room for this span and the decision's, which wait for the request's end.
-    spans.reserve(1_024)
+    // Room for this span, its children and the decision's, which wait for the request's end.
+    spans.reserve(rules.tokenizer == nil ? 1_024 : 1_536)
+    let context = trace.request.child(using: &service.loop.random)
     traceState.withUnsafeBytes { state in
       spans.begin(
-        name: SpanName.preprocess, context: trace.request.child(using: &service.loop.random),
+        name: SpanName.preprocess, context: context,
         parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.bodyRead),
         traceState: state)
     }
     spans.attribute(AttributeName.blockCount, prompt.blockCount)
+    if rules.hashes { spans.attribute(AttributeName.promptSource, prompt.tokens == nil ? "bytes" : "tokens") }
+    if let tokens = prompt.tokens { spans.attribute(AttributeName.islTokens, tokens) }
     spans.end(at: times.wallTime(times.preprocessed))
+    let steps = prompt.times
+    recordStep(SpanName.preprocessTemplate, of: context, from: steps.began, to: steps.rendered)
+    let began = steps.rendered > 0 ? steps.rendered : steps.began
+    recordStep(SpanName.preprocessTokenize, of: context, from: began, to: steps.encoded)
+  }
+
+  /// Writes the span of one step of the preprocessing, if it ran.
+  private func recordStep(
+    _ name: StaticString, of parent: SpanContext, from start: Nanoseconds, to end: Nanoseconds
+  ) {
+    guard end > 0 else { return }
+    traceState.withUnsafeBytes { state in
+      spans.begin(
+        name: name, context: parent.child(using: &service.loop.random), parent: parent.spanID,
+        kind: .internal,
+        start: times.wallTime(start), traceState: state)
+    }
+    spans.end(at: times.wallTime(end))
   }
 
   /// Writes the decision's span, which ends now, into the request's slice.
@@ -111,7 +140,7 @@ extension InferenceExchange {
     }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
     spans.attributes(model.routing.spanAttributes)
-    spans.attribute(AttributeName.islTokens, decision.estimatedTokens)
+    spans.attribute(AttributeName.islTokens, prompt.tokens ?? decision.estimatedTokens)
     spans.attribute(AttributeName.blockCount, prompt.blockCount)
     if decision.worker != 0 {
       spans.attribute(AttributeName.workerID, id: decision.worker)

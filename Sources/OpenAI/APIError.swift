@@ -127,6 +127,12 @@ extension APIError {
       allow: allow)
   }
 
+  /// 404: the route needs the model's tokenizer, and none is loaded.
+  package static let noTokenizer = APIError(
+    status: 404, code: "no_tokenizer",
+    message: "No tokenizer is loaded: start the server with --model-path and the folder of the model's files."
+  )
+
   /// 404: no worker has served this model.
   package static func modelNotFound(_ model: String) -> APIError {
     APIError(

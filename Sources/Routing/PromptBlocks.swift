@@ -41,6 +41,12 @@ package struct PromptBlocks: ~Copyable {
     return result
   }
 
+  /// The seed for a prompt that must be hashed by its bytes where others are hashed by tokens; `seed` is the one that its
+  /// tokens would have had. No block of the one kind is taken for a block of the other.
+  package static func seedOfBytesAmongTokens(_ seed: UInt64) -> UInt64 {
+    XXH3.hash16(seed, 1, seed: PromptBlocks.seed)
+  }
+
   /// Forgets the prompt and keeps the memory.
   package mutating func removeAll() { count = 0 }
 

@@ -72,7 +72,7 @@ extension SettingsTable {
       group: "Workers", "Only model to serve."),
     SettingDefinition(
       "model-path", "DYN_MODEL_PATH", .string, unset: "none", placeholder: "DIR", group: "Workers",
-      "Folder with the model's tokenizer and templates. No effect in this version: prompts are routed by bytes."
+      "Folder with the model's tokenizer and chat template: prompts are then routed by tokens, else by bytes."
     ),
     SettingDefinition(
       "kv-cache-block-size", "DYN_KV_CACHE_BLOCK_SIZE", .integer(1...65536),

@@ -69,6 +69,7 @@ package enum AttributeName {
   @inlinable package static var routerMode: StaticString { "router.mode" }
   @inlinable package static var islTokens: StaticString { "isl_tokens" }
   @inlinable package static var blockSize: StaticString { "block_size" }
+  @inlinable package static var promptSource: StaticString { "prompt.source" }
   @inlinable package static var blockCount: StaticString { "num_blocks" }
   @inlinable package static var decisionCost: StaticString { "router.cost" }
   @inlinable package static var decisionMargin: StaticString { "router.margin" }

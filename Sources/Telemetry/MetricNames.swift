@@ -113,6 +113,10 @@ extension MetricDescription {
   package static let preprocessRefusals = MetricDescription(
     "dynamo_frontend_preprocess_refusals_total",
     "Requests with long prompts that were refused because too many waited.")
+  /// reason
+  package static let untokenizedPrompts = MetricDescription(
+    "dynamo_frontend_untokenized_prompts_total",
+    "Prompts that were routed by their bytes although there is a tokenizer.")
   /// no labels
   package static let refusedConnections = MetricDescription(
     "dynamo_frontend_refused_connections_total", "Client connections that were closed at once: too many.")

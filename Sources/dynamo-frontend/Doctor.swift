@@ -31,8 +31,24 @@ enum Doctor {
       check("discovery", "\(settings.string("discovery-backend")) is not built in yet")
     }
     collector(environment, check)
-    print("note     no tokenizer is built in yet: prompts are routed by their bytes")
+    tokenizer(settings, check)
     return isWell ? 0 : 1
+  }
+
+  private static func tokenizer(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
+    guard let folder = settings.optionalString("model-path") else {
+      print("note     no tokenizer (--model-path): prompts are routed by their bytes")
+      return
+    }
+    do throws(ModelTokenizerError) {
+      let tokenizer = try ModelTokenizer(folder: folder, seed: Machine.randomSeed())
+      check("tokenizer \(folder): \(tokenizer.summary)", nil)
+    } catch {
+      switch error {
+      case .noFolder: check("tokenizer \(folder)", "there is no such folder")
+      case .refused(let reason): check("tokenizer \(folder)", "\(reason); prompts are routed by their bytes")
+      }
+    }
   }
 
   private static func workerProblem(_ url: String) -> String? {

@@ -57,6 +57,7 @@ enum FrontendProcess {
         logger.warning("\(warning)")
       }
       announceDefaults(settings, logger)
+      let tokenizer = try loadTokenizer(settings, logger)
       let simulated = try SimulatedWorkers(settings, environment: environment)
       defer { simulated.stop() }
       let directory = try makeDirectory(
@@ -68,6 +69,7 @@ enum FrontendProcess {
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
+        configuration.tokenizer = tokenizer
         return configuration
       }
       let configuration = configure(settings)
@@ -104,6 +106,27 @@ enum FrontendProcess {
     }
     if !settings.isGiven("discovery-backend") {
       logger.info("discovery", metadata: ["backend": "file", "note": "the default here; Dynamo's is etcd"])
+    }
+  }
+
+  /// The tokenizer of the model folder; nil when there is none, or when it asks for what is not supported.
+  private static func loadTokenizer(_ settings: SettingsValues, _ logger: Logger) throws -> ModelTokenizer? {
+    guard let folder = settings.optionalString("model-path") else { return nil }
+    do throws(ModelTokenizerError) {
+      let tokenizer = try ModelTokenizer(folder: folder, seed: Machine.randomSeed())
+      logger.info(
+        "tokenizer loaded: prompts are routed by tokens",
+        metadata: ["folder": "\(folder)", "tokenizer": "\(tokenizer.summary)"])
+      return tokenizer
+    } catch {
+      switch error {
+      case .noFolder: throw StartError("\(settings.origin("model-path")): there is no folder \(folder)")
+      case .refused(let reason):
+        logger.error(
+          "tokenizer refused: prompts are routed by bytes",
+          metadata: ["folder": "\(folder)", "reason": "\(reason)"])
+        return nil
+      }
     }
   }
 
