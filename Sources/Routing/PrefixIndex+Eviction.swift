@@ -28,6 +28,16 @@ extension PrefixIndex {
     }
   }
 
+  /// Drops least recently used nodes, at most `budget`, while more memory is held than allowed.
+  mutating func shrink(budget: Int) {
+    var left = budget
+    while bytes > bytesMax, oldestNode >= 0, left > 0 {
+      left -= 1
+      evict(oldestNode)
+      evictedNodes += 1
+    }
+  }
+
   /// Under the LRU policy, ends the worker's oldest predictions until they fit into its cache.
   mutating func trim(_ slot: Int32) {
     guard case .leastRecentlyUsed = policy else { return }

@@ -54,7 +54,8 @@ struct PrefixIndex: ~Copyable {
   var oldestNode: Int32 = -1
   var newestNode: Int32 = -1
   let policy: CachePolicy
-  let bytesMax: Int
+  /// Falls while engines' events take a part of the memory.
+  var bytesMax: Int
   /// Nodes dropped because memory was short.
   var evictedNodes = 0
   /// Chains that found no room because everything was in use.
@@ -134,6 +135,33 @@ struct PrefixIndex: ~Copyable {
       if node.run[middle - 1] == blocks[middle - 1] { same = middle } else { different = middle }
     }
     return same
+  }
+
+  /// Raises `cached` to the leading blocks that workers with events were sent within `life`, which their events may not
+  /// tell yet. Numbers of other workers are left alone.
+  func matchRecent(
+    _ chain: UnsafeBufferPointer<UInt64>, now: Nanoseconds, life: Nanoseconds,
+    recent: UnsafeMutablePointer<Int32>
+  ) {
+    var position = 0
+    guard let blocks = chain.baseAddress, nodes.count > 0 else { return }
+    while position < chain.count {
+      let index = map.find(blocks[position])
+      if index < 0 { break }
+      let node = nodes.base[Int(index)]
+      let common = commonLength(node, blocks + position, chain.count &- position)
+      var next = node.firstEntry
+      while next >= 0 {
+        let entry = entries.base + Int(next)
+        let slot = Int(entry.pointee.slot)
+        if recent[slot] == position, isCached(entry, now), now < entry.pointee.touched &+ life {
+          recent[slot] = Int32(truncatingIfNeeded: position &+ common)
+        }
+        next = entry.pointee.nextInNode
+      }
+      position &+= common
+      if common < Int(node.length) { break }
+    }
   }
 
   /// When the worker last used the block that ends its overlap with the chain; 0 when it has none.

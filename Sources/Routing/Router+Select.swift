@@ -21,6 +21,7 @@ extension Router {
       scratch.active[slot] = 0
     }
     let known = index.match(request.chain, now: now, cached: scratch.cached, active: scratch.active)
+    if workersWithEvents > 0 { matchEvents(request.chain, now: now) }
     let (eligible, refused, busy) = sort(request, now: now)
     guard eligible > 0 else {
       if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }
@@ -103,9 +104,14 @@ extension Router {
     var inputs = CostInputs()
     inputs.promptTokens = Double(request.tokens)
     inputs.blockSize = Double(options.blockSize)
+    let hasTiers = workersWithEvents > 0 && events.hasTiers
     for place in 0..<eligible {
       let slot = Int(scratch.eligible[place])
       let worker = index.workers.base + slot
+      if hasTiers {
+        inputs.hostBlocks = Double(scratch.host[slot])
+        inputs.diskBlocks = Double(scratch.disk[slot])
+      }
       inputs.overlapBlocks = Double(scratch.cached[slot])
       inputs.activePrefillTokens = Double(worker.pointee.prefillTokens)
       inputs.excessPrefillBlocks = Double(worker.pointee.prefillTokens - leastPrefill) / inputs.blockSize
@@ -199,6 +205,11 @@ extension Router {
   private func fill(_ decision: RoutingDecision, slot: Int, eligible: Int) {
     decision.worker = index.workers.base[slot].id
     decision.overlapBlocks = Int(scratch.cached[slot])
+    decision.cacheSource = index.workers.base[slot].source
+    if workersWithEvents > 0, events.hasTiers {
+      decision.hostBlocks = Int(scratch.host[slot])
+      decision.diskBlocks = Int(scratch.disk[slot])
+    }
     let cost = scratch.cost[slot]
     decision.cost = cost
     decision.spreadShare = cost > 0 ? scratch.spread[slot] / cost : 0

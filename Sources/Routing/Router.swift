@@ -11,13 +11,17 @@ package struct Router: ~Copyable {
   package private(set) var options: RoutingOptions
   var index: PrefixIndex
   var load: ActiveLoad
+  /// What engines tell of their caches.
+  var events = EventIndex()
+  /// Live workers whose source is their events: while there are none, the index of events is not asked.
+  var workersWithEvents = 0
   var scratch = Scratch()
   /// Where round robin looks first next time.
   var nextSlot = 0
   private var sweepSlot = 0
   private var highestBytes = 0
-  private var expiredBookings = 0
-  private var correctedWorkers = 0
+  var expiredBookings = 0
+  var correctedWorkers = 0
   /// Times that a worker was asked for, and found.
   var selections = 0
   var decisions = 0
@@ -50,6 +54,7 @@ package struct Router: ~Copyable {
   /// end as usual. A worker of the same id that comes later starts empty.
   package mutating func remove(worker id: UInt64) {
     guard let slot = slot(of: id) else { return }
+    endEvents(slot)
     index.workers.base[slot].isLive = false
     index.forget(Int32(slot), until: .max)
     reclaim(slot)
@@ -194,6 +199,8 @@ package struct Router: ~Copyable {
   ///   allocator return free pages to the system.
   package mutating func maintain(now: Nanoseconds) -> Bool {
     tidy(now: now, budget: .max)
+    while events.sweep(segments: 64) {}
+    fitMemory()
     for slot in 0..<index.workers.used {
       // Reclaiming the last worker empties the table.
       guard slot < index.workers.used else { break }
@@ -208,14 +215,17 @@ package struct Router: ~Copyable {
   package mutating func maintainSlice(now: Nanoseconds, budget: Int) -> Bool {
     let before = (index.entries.count, index.nodes.count, expiredBookings)
     tidy(now: now, budget: budget)
-    return (index.entries.count, index.nodes.count, expiredBookings) != before
+    let hasSwept = events.sweep(segments: 4)
+    fitMemory()
+    return hasSwept || (index.entries.count, index.nodes.count, expiredBookings) != before
   }
 
   /// True when the index has shrunk by more than 4 MiB since it last said so.
   package mutating func noteShrinkage() -> Bool {
-    let shrunk = max(0, highestBytes - index.bytes)
-    if shrunk > Self.shrinkageWorthTrimming { highestBytes = index.bytes }
-    highestBytes = max(highestBytes, index.bytes)
+    let bytes = index.bytes + events.bytes
+    let shrunk = max(0, highestBytes - bytes)
+    if shrunk > Self.shrinkageWorthTrimming { highestBytes = bytes }
+    highestBytes = max(highestBytes, bytes)
     return shrunk > Self.shrinkageWorthTrimming
   }
 
@@ -230,56 +240,5 @@ package struct Router: ~Copyable {
     else { return }
     worker.pointee.isReclaimed = true
     index.workers.release(Int32(slot))
-  }
-}
-
-// MARK: What metrics show
-
-/// Counters and sizes of one router.
-package struct RoutingStatistics: Sendable, Equatable {
-  /// Times that a worker was asked for, and how many of them one was found.
-  package let selections: Int
-  package let decisions: Int
-  package let bookings: Int
-  package let expiredBookings: Int
-  /// How often a report of cached tokens voided a worker's older predictions.
-  package let corrections: Int
-  package let indexBytes: Int
-  package let indexNodes: Int
-  package let evictedNodes: Int
-  /// Prompts that the full index could not take; they count as load without sharing.
-  package let refusedChains: Int
-}
-
-extension Router {
-  package var statistics: RoutingStatistics {
-    RoutingStatistics(
-      selections: selections, decisions: decisions, bookings: load.records.count,
-      expiredBookings: expiredBookings,
-      corrections: correctedWorkers, indexBytes: index.bytes, indexNodes: index.nodes.count,
-      evictedNodes: index.evictedNodes, refusedChains: index.refusedChains)
-  }
-
-  /// Workers that have a place in the books, also those that are leaving.
-  package var slotCount: Int { index.workers.used }
-
-  /// The load of every worker that may be chosen or still has requests, in the order in which they came.
-  package var loads: [WorkerLoad] {
-    (0..<index.workers.used).compactMap { slot in
-      let worker = index.workers.base[slot]
-      return worker.isLive || worker.activeRequests > 0 ? load(worker) : nil
-    }
-  }
-
-  /// The load of one worker; nil when it is not known.
-  package func load(of id: UInt64) -> WorkerLoad? {
-    slot(of: id).map { load(index.workers.base[$0]) }
-  }
-
-  private func load(_ worker: WorkerState) -> WorkerLoad {
-    WorkerLoad(
-      worker: worker.id, activeRequests: worker.activeRequests,
-      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cachedBlocks: worker.cachedBlocks, latest: worker.latest)
   }
 }

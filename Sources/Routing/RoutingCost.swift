@@ -9,6 +9,9 @@ package struct CostInputs: Sendable {
   package var blockSize = 16.0
   /// Leading blocks of this request that the worker caches.
   package var overlapBlocks = 0.0
+  /// Blocks beyond them that the worker holds on its host, and beyond these on disk.
+  package var hostBlocks = 0.0
+  package var diskBlocks = 0.0
   /// How many more prefill blocks wait on this worker than on the least busy one.
   package var excessPrefillBlocks = 0.0
   /// Distinct blocks in use on the worker if the request goes there.
@@ -25,7 +28,7 @@ extension CostParameters {
   ///
   ///     raw    = (active prefill tokens + prompt tokens) / block size
   ///     decay  = 1 / (1 + creditDecay * excess prefill blocks / prompt blocks)
-  ///     credit = overlapCredit * decay * overlap
+  ///     credit = overlapCredit * decay * overlap + hostCredit * host blocks + diskCredit * disk blocks
   ///     cost   = prefillScale * max(0, raw - credit) + potential decode blocks + activeRequestWeight * requests
   package func cost(_ inputs: CostInputs) -> Double {
     let raw = (inputs.activePrefillTokens + inputs.promptTokens) / inputs.blockSize
@@ -34,9 +37,12 @@ extension CostParameters {
   }
 
   private func credit(_ inputs: CostInputs) -> Double {
-    guard creditDecay > 0, inputs.promptTokens > 0 else { return overlapCredit * inputs.overlapBlocks }
+    let below = hostCredit * inputs.hostBlocks + diskCredit * inputs.diskBlocks
+    guard creditDecay > 0, inputs.promptTokens > 0 else {
+      return overlapCredit * inputs.overlapBlocks + below
+    }
     let excess = inputs.excessPrefillBlocks * inputs.blockSize / inputs.promptTokens
-    return overlapCredit * inputs.overlapBlocks / (1 + creditDecay * excess)
+    return overlapCredit * inputs.overlapBlocks / (1 + creditDecay * excess) + below
   }
 
   /// The hot-prefix term, to be added to the cost.

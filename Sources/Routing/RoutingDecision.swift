@@ -56,6 +56,11 @@ package final class RoutingDecision {
   package var estimatedTokens = 0
   /// Leading blocks that the chosen worker is predicted to cache.
   package internal(set) var overlapBlocks = 0
+  /// Blocks beyond the overlap that the chosen worker holds on its host, and beyond these on disk.
+  package internal(set) var hostBlocks = 0
+  package internal(set) var diskBlocks = 0
+  /// By what the chosen worker's overlap was counted.
+  package internal(set) var cacheSource = CacheSource.predicted
   /// The largest overlap among the workers that could be chosen.
   package internal(set) var bestOverlapBlocks = 0
   package internal(set) var cost = 0.0
@@ -76,6 +81,9 @@ package final class RoutingDecision {
     booking = .none
     self.promptBlocks = promptBlocks
     overlapBlocks = 0
+    hostBlocks = 0
+    diskBlocks = 0
+    cacheSource = .predicted
     bestOverlapBlocks = 0
     cost = 0
     margin = nil

@@ -51,8 +51,10 @@ package struct RoutingOptions: Sendable {
   package var assumesReuse = true
   package var cachePolicy = CachePolicy.timeToLive(120 * second)
   package var bookingExpiry: Nanoseconds = 300 * second
-  /// Memory of the prefix index.
+  /// Memory of the prefix index and of the index of events together; events may take three quarters of it.
   package var indexBytesMax = 16 << 20
+  /// Life of predictions beside events, for what a worker was sent and has not told of yet; nil counts events alone.
+  package var predictedTTL: Nanoseconds?
   /// A worker with this share of its blocks in use is busy; nil for never.
   package var busyBlocksShare: Double?
   /// A worker with this many prompt tokens waiting is busy; nil for never.
@@ -95,6 +97,10 @@ extension RoutingOptions {
 package struct CostParameters: Sendable {
   /// Prefill blocks taken off for each cached block.
   package var overlapCredit = 1.0
+  /// Prefill blocks taken off for each block beyond those that the worker holds on its host.
+  package var hostCredit = 0.75
+  /// And for each beyond these that it holds on disk.
+  package var diskCredit = 0.25
   /// How fast the credit shrinks on workers with more prefill work than the least busy one.
   package var creditDecay = 0.0
   /// Weight of prefill blocks against decode blocks.

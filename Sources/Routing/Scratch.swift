@@ -19,6 +19,12 @@ struct Scratch: ~Copyable {
   private(set) var eligible: UnsafeMutablePointer<Int32>
   /// The slots that may not, packed.
   private(set) var refused: UnsafeMutablePointer<Int32>
+  /// Blocks beyond `cached` that the slot's worker holds on its host. Written only while some worker has such.
+  private(set) var host: UnsafeMutablePointer<Int32>
+  /// Blocks beyond those that it holds on disk.
+  private(set) var disk: UnsafeMutablePointer<Int32>
+  /// Leading blocks that events tell of, or that were predicted lately. Written only for workers with events.
+  private(set) var told: UnsafeMutablePointer<Int32>
   /// Why not.
   private(set) var reason: UnsafeMutablePointer<RefusalReason>
 
@@ -30,7 +36,10 @@ struct Scratch: ~Copyable {
     active = Self.array(memory, 20, capacity)
     eligible = Self.array(memory, 24, capacity)
     refused = Self.array(memory, 28, capacity)
-    reason = Self.array(memory, 32, capacity)
+    host = Self.array(memory, 32, capacity)
+    disk = Self.array(memory, 36, capacity)
+    told = Self.array(memory, 40, capacity)
+    reason = Self.array(memory, 44, capacity)
   }
 
   deinit { free(memory) }
@@ -47,11 +56,14 @@ struct Scratch: ~Copyable {
     active = Self.array(memory, 20, capacity)
     eligible = Self.array(memory, 24, capacity)
     refused = Self.array(memory, 28, capacity)
-    reason = Self.array(memory, 32, capacity)
+    host = Self.array(memory, 32, capacity)
+    disk = Self.array(memory, 36, capacity)
+    told = Self.array(memory, 40, capacity)
+    reason = Self.array(memory, 44, capacity)
   }
 
   /// Bytes of one slot in all arrays.
-  private static let stride = 33
+  private static let stride = 45
 
   private static func allocate(_ slots: Int) -> UnsafeMutableRawPointer {
     guard let memory = malloc(slots * stride) else { preconditionFailure("out of memory") }

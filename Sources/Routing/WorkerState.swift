@@ -38,6 +38,14 @@ struct WorkerState: BitwiseCopyable {
   /// The worker has at least once reported cached tokens, so that a report of none means something.
   var hasReportedHits = false
 
+  // Events
+  var source = CacheSource.predicted
+  var sourceReason = CacheSourceReason.noFeed
+  /// The worker's lane in the index of events; -1 while it has none.
+  var lane: Int32 = -1
+  /// There was no room for a lane when it was needed.
+  var lacksLane = false
+
   init(id: UInt64, blocksMax: Int) {
     self.id = id
     self.blocksMax = blocksMax
@@ -102,5 +110,7 @@ package struct WorkerLoad: Sendable, Equatable {
   package let prefillTokens: Int
   /// Blocks that the worker is predicted to cache.
   package let cachedBlocks: Int
+  /// By what its cached blocks are counted in decisions.
+  package var cacheSource = CacheSource.predicted
   package let latest: ServedRequest
 }

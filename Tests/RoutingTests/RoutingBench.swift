@@ -71,4 +71,21 @@ final class Bench {
       return result
     }
   }
+
+  /// Selects for a chain as it is, one token block each.
+  @discardableResult
+  func selectChain(_ chain: [UInt64], _ change: (inout RoutingRequest) -> Void = { _ in }) -> RoutingOutcome {
+    chain.withUnsafeBufferPointer {
+      var request = RoutingRequest(chain: $0, tokens: $0.count * 16)
+      change(&request)
+      return router.select(request, now: now, random: &random, into: decision)
+    }
+  }
+
+  /// The overlap by which a request for a chain was booked on a worker; it ends at once.
+  func overlap(_ chain: [UInt64], _ worker: UInt64) -> Int {
+    selectChain(chain) { $0.named = worker }
+    router.free(decision.booking, served: true, now: now)
+    return decision.overlapBlocks
+  }
 }

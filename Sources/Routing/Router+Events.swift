@@ -1,0 +1,141 @@
+// What engines tell of their caches: applied in batches, forgotten in one step, looked up beside the predictions.
+
+import Base
+
+/// What a worker's events have made of the index.
+package struct EventState: Sendable, Equatable {
+  /// Blocks that the worker holds, by tier.
+  package var deviceBlocks = 0
+  package var hostBlocks = 0
+  package var diskBlocks = 0
+  /// Blocks were refused for want of memory since the last clear, so overlaps may be told too short.
+  package var isIncomplete = false
+}
+
+extension Router {
+  /// Says by what a worker's cached blocks are counted from the next decision on. What the other source knows is kept
+  /// up to date meanwhile, so that changing back loses nothing.
+  package mutating func setSource(worker id: UInt64, _ source: CacheSource, reason: CacheSourceReason) {
+    guard let slot = slot(of: id) else { return }
+    let worker = index.workers.record(Int32(slot))
+    workersWithEvents += (source == .events ? 1 : 0) - (worker.pointee.source == .events ? 1 : 0)
+    worker.pointee.source = source
+    worker.pointee.sourceReason = reason
+  }
+
+  /// Applies a part of a worker's operations, in order. Some 50 ns each: 500 at a time keep a lock for 25 µs.
+  ///
+  /// Memory: events may take three quarters of ``RoutingOptions/indexBytesMax``, and predictions give way to them. At
+  /// that bound stored blocks are refused and counted, and the worker is flagged incomplete until it is cleared.
+  package mutating func apply(worker id: UInt64, _ operations: UnsafeBufferPointer<CacheOperation>) {
+    guard let slot = slot(of: id) else { return }
+    for operation in operations { apply(slot, operation) }
+    fitMemory()
+  }
+
+  /// Applies stored blocks and then removed ones, all of one tier.
+  package mutating func apply(
+    worker id: UInt64, added: UnsafeBufferPointer<UInt64>, removed: UnsafeBufferPointer<UInt64>,
+    tier: CacheTier = .device
+  ) {
+    guard let slot = slot(of: id) else { return }
+    for hash in added { apply(slot, CacheOperation(.stored, hash: hash, tier: tier)) }
+    for hash in removed { apply(slot, CacheOperation(.removed, hash: hash, tier: tier)) }
+    fitMemory()
+  }
+
+  /// Forgets all that a worker's events told, in one step.
+  package mutating func clearEvents(worker id: UInt64) {
+    guard let slot = slot(of: id) else { return }
+    clear(slot)
+  }
+
+  /// What a worker's events have made of the index; nil when the worker is not known.
+  package func eventState(of id: UInt64) -> EventState? {
+    slot(of: id).map { eventState(index.workers.base[$0]) }
+  }
+
+  func eventState(_ worker: WorkerState) -> EventState {
+    guard worker.lane >= 0 else { return EventState(isIncomplete: worker.lacksLane) }
+    let lane = events.lanes[Int(worker.lane)]
+    return EventState(
+      deviceBlocks: lane.device, hostBlocks: lane.host, diskBlocks: lane.disk, isIncomplete: lane.isIncomplete
+    )
+  }
+
+  private mutating func apply(_ slot: Int, _ operation: CacheOperation) {
+    switch operation.kind {
+    case .stored:
+      guard let lane = lane(of: slot) else { return }
+      _ = events.store(operation.hash, lane: lane, tier: operation.tier, growth: eventGrowth)
+    case .removed:
+      let lane = index.workers.base[slot].lane
+      if lane >= 0 { _ = events.remove(operation.hash, lane: lane, tier: operation.tier) }
+    case .cleared: clear(slot)
+    }
+  }
+
+  /// Bytes that events may still take.
+  private var eventGrowth: Int { options.indexBytesMax / 4 * 3 - events.bytes }
+
+  private mutating func lane(of slot: Int) -> Int32? {
+    let lane = index.workers.base[slot].lane
+    if lane >= 0 { return lane }
+    guard let made = events.makeLane(slot: Int32(slot), growth: eventGrowth) else {
+      events.refuse()
+      index.workers.record(Int32(slot)).pointee.lacksLane = true
+      return nil
+    }
+    index.workers.record(Int32(slot)).pointee.lane = made
+    return made
+  }
+
+  private mutating func clear(_ slot: Int) {
+    let lane = index.workers.base[slot].lane
+    index.workers.record(Int32(slot)).pointee.lacksLane = false
+    guard lane >= 0 else { return }
+    events.endLane(lane)
+    index.workers.record(Int32(slot)).pointee.lane = -1
+  }
+
+  /// A worker leaves: its lane ends, and it no longer counts as one with events.
+  mutating func endEvents(_ slot: Int) {
+    clear(slot)
+    if case .events = index.workers.base[slot].source { workersWithEvents -= 1 }
+    index.workers.record(Int32(slot)).pointee.source = .predicted
+  }
+
+  /// Leaves to predictions what events do not take; some of what is over goes at once, the rest with later calls.
+  mutating func fitMemory() {
+    index.bytesMax = options.indexBytesMax - events.bytes
+    if index.bytes > index.bytesMax { index.shrink(budget: 32) }
+  }
+
+  /// Puts what events tell in the place of predictions, for the workers that have events as their source.
+  mutating func matchEvents(_ chain: UnsafeBufferPointer<UInt64>, now: Nanoseconds) {
+    let tiers = events.hasTiers
+    for slot in 0..<index.workers.used {
+      scratch.told[slot] = 0
+      if tiers {
+        scratch.host[slot] = 0
+        scratch.disk[slot] = 0
+      }
+    }
+    if let life = options.predictedTTL {
+      index.matchRecent(chain, now: now, life: life, recent: scratch.told)
+    }
+    for slot in 0..<index.workers.used {
+      if case .events = index.workers.base[slot].source { scratch.cached[slot] = scratch.told[slot] }
+    }
+    let (workers, cached, host, disk) = (index.workers.base, scratch.cached, scratch.host, scratch.disk)
+    events.match(chain) { slot, onDevice, onHost, onDisk in
+      guard case .events = workers[slot].source else { return }
+      // A block that was sent lately is taken to be on the device, where the prompt is computed.
+      let recent = max(0, cached[slot] - onDevice)
+      cached[slot] = max(cached[slot], onDevice)
+      guard tiers else { return }
+      host[slot] = max(0, onHost - recent)
+      disk[slot] = max(0, onDisk - max(0, recent - onHost))
+    }
+  }
+}

@@ -1,0 +1,65 @@
+// What metrics and operators see of a router.
+
+import Base
+
+// MARK: What metrics show
+
+/// Counters and sizes of one router.
+package struct RoutingStatistics: Sendable, Equatable {
+  /// Times that a worker was asked for, and how many of them one was found.
+  package let selections: Int
+  package let decisions: Int
+  package let bookings: Int
+  package let expiredBookings: Int
+  /// How often a report of cached tokens voided a worker's older predictions.
+  package let corrections: Int
+  package let indexBytes: Int
+  package let indexNodes: Int
+  package let evictedNodes: Int
+  /// Prompts that the full index could not take; they count as load without sharing.
+  package let refusedChains: Int
+  /// Of the index of events: memory, blocks that some worker holds on its device, and those that found no room.
+  package var eventBytes = 0
+  package var eventBlocks = 0
+  package var refusedEventBlocks = 0
+}
+
+extension Router {
+  package var statistics: RoutingStatistics {
+    RoutingStatistics(
+      selections: selections, decisions: decisions, bookings: load.records.count,
+      expiredBookings: expiredBookings,
+      corrections: correctedWorkers, indexBytes: index.bytes, indexNodes: index.nodes.count,
+      evictedNodes: index.evictedNodes, refusedChains: index.refusedChains,
+      eventBytes: events.bytes, eventBlocks: events.blocks.device, refusedEventBlocks: events.refusedBlocks)
+  }
+
+  /// Workers that have a place in the books, also those that are leaving.
+  package var slotCount: Int { index.workers.used }
+
+  /// The load of every worker that may be chosen or still has requests, in the order in which they came.
+  package var loads: [WorkerLoad] {
+    (0..<index.workers.used).compactMap { slot in
+      let worker = index.workers.base[slot]
+      return worker.isLive || worker.activeRequests > 0 ? load(worker) : nil
+    }
+  }
+
+  /// The load of one worker; nil when it is not known.
+  package func load(of id: UInt64) -> WorkerLoad? {
+    slot(of: id).map { load(index.workers.base[$0]) }
+  }
+
+  /// Blocks that the worker caches on its device, by its present source.
+  func cachedBlocks(_ worker: WorkerState) -> Int {
+    guard case .events = worker.source else { return worker.cachedBlocks }
+    return worker.lane >= 0 ? events.lanes[Int(worker.lane)].device : 0
+  }
+
+  private func load(_ worker: WorkerState) -> WorkerLoad {
+    WorkerLoad(
+      worker: worker.id, activeRequests: worker.activeRequests,
+      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, latest: worker.latest)
+  }
+}
