@@ -82,6 +82,7 @@ extension InferenceExchange {
   /// The body is here, and counted.
   func receivedWholeBody() {
     times.bodyRead = loop.now
+    endBodyLoan()
     decode()
   }
 }

@@ -1,4 +1,5 @@
 // The memory of request bodies: taken as bytes come; where there is none left, reading pauses and requests wait in order.
+// Its last part is lent to one half-read body at a time.
 
 internal import Base
 internal import EventLoop
@@ -21,9 +22,24 @@ extension InferenceExchange {
     let configuration = service.configuration
     let step = min(configuration.bodyMemoryStep, configuration.bodyBytesMax - bodyMemory)
     let count = max(body.count - bodyMemory, step)
-    guard service.shared.reserveBodyMemory(count) else { return false }
+    guard reserve(count) else { return false }
     bodyMemory += count
     return true
+  }
+
+  private func reserve(_ count: Int) -> Bool {
+    let shared = service.shared
+    if shared.reserveBodyMemory(count) { return true }
+    // All may be held by bodies of which each waits for its rest: one of them must be able to go on.
+    if !hasBodyLoan { hasBodyLoan = shared.borrowBodyMemory() }
+    return hasBodyLoan && shared.reserveBodyMemory(count, borrows: true)
+  }
+
+  /// The body needs no more memory: the next may have the loan.
+  func endBodyLoan() {
+    guard hasBodyLoan else { return }
+    hasBodyLoan = false
+    service.shared.endBodyLoan()
   }
 
   private func waitForMemory() {
@@ -63,6 +79,7 @@ extension InferenceExchange {
       service.bodyWaiters.leave(self)
     }
     body.release()
+    endBodyLoan()
     // Whoever needs no body any more chooses no worker any more: a stream must not keep a long prompt's blocks.
     preprocessor = nil
     service.releaseBodyMemory(bodyMemory)

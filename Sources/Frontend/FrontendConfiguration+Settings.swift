@@ -18,6 +18,7 @@ extension FrontendConfiguration {
     bodyMemoryMax = settings.int("DYN_HTTP_BODY_MEMORY_MB") << 20
     // What is larger than all memory together would wait in vain.
     bodyBytesMax = min(settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20, bodyMemoryMax)
+    bodyMemoryLoan = min(bodyBytesMax, bodyMemoryMax / 2)
     overloadStatus = settings.int("DYN_HTTP_OVERLOAD_STATUS_CODE")
     errorFormat = settings.string("DYN_ERROR_FORMAT") == "dynamo" ? .dynamo : .openAI
     passBodyVerbatim = settings.bool("DYN_PASS_BODY_VERBATIM")

@@ -16,6 +16,9 @@ package struct FrontendConfiguration: Sendable {
   package var bodyBytesMax = 45 * 1024 * 1024
   /// Memory that all request bodies may take together, in bytes.
   package var bodyMemoryMax = 512 * 1024 * 1024
+  /// The last part of that memory, which one half-read body at a time may take of: with room for the largest, bodies
+  /// that have come half never wait for one another alone.
+  package var bodyMemoryLoan = 45 * 1024 * 1024
   /// Least bytes by which a body takes of that memory: small, so that it is used up by bytes and not by requests that
   /// wait for their answers.
   package var bodyMemoryStep = 1_024

@@ -22,7 +22,10 @@ package final class FrontendShared: Sendable {
   /// Where long prompts are preprocessed.
   let pool: ThreadPool
   private let bodyMemoryMax: Atomic<Int>
+  /// The part of it that is lent and not given.
+  private let bodyMemoryLoan: Atomic<Int>
   private let bodyMemory = Atomic<Int>(0)
+  private let bodyLoanIsOut = Atomic<Bool>(false)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
 
@@ -32,6 +35,7 @@ package final class FrontendShared: Sendable {
     metrics = FrontendMetrics(registry)
     loads = LoopLoads(count: configuration.threads)
     bodyMemoryMax = Atomic(configuration.bodyMemoryMax)
+    bodyMemoryLoan = Atomic(configuration.bodyMemoryLoan)
   }
 
   /// True from the first signal to stop on: `/ready` says no.
@@ -47,13 +51,18 @@ package final class FrontendShared: Sendable {
   /// Takes the bounds that all loops share from a new configuration.
   func adopt(_ configuration: FrontendConfiguration) {
     bodyMemoryMax.store(configuration.bodyMemoryMax, ordering: .relaxed)
+    bodyMemoryLoan.store(configuration.bodyMemoryLoan, ordering: .relaxed)
   }
 
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
-  func reserveBodyMemory(_ count: Int) -> Bool {
+  ///
+  /// - Parameter borrows: the caller has the loan, and may take of its part too.
+  func reserveBodyMemory(_ count: Int, borrows: Bool = false) -> Bool {
+    let most =
+      bodyMemoryMax.load(ordering: .relaxed) - (borrows ? 0 : bodyMemoryLoan.load(ordering: .relaxed))
     var taken = bodyMemory.load(ordering: .relaxed)
     // Compared, not added and taken back: a loop that fails must not make another fail beside it.
-    while taken + count <= bodyMemoryMax.load(ordering: .relaxed) {
+    while taken + count <= most {
       let (isTaken, present) = bodyMemory.compareExchange(
         expected: taken, desired: taken + count, ordering: .relaxed)
       if isTaken { return true }
@@ -61,6 +70,14 @@ package final class FrontendShared: Sendable {
     }
     return false
   }
+
+  /// Takes the loan, which one half-read body of the process may have at a time; false while another has it.
+  func borrowBodyMemory() -> Bool {
+    bodyLoanIsOut.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged
+  }
+
+  /// Gives the loan to whoever asks next. What was taken by it stays taken.
+  func endBodyLoan() { bodyLoanIsOut.store(false, ordering: .relaxed) }
 
   /// Bytes of it that are taken.
   var bodyMemoryInUse: Int { bodyMemory.load(ordering: .relaxed) }

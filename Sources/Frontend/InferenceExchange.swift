@@ -60,6 +60,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var body = ByteBuffer()
   /// What this request holds of the memory that all bodies share.
   var bodyMemory = 0
+  /// It has the loan of body memory.
+  var hasBodyLoan = false
   /// There was no memory for bytes that came: reading is paused.
   var isWaitingForMemory = false
   /// When it gives up waiting.

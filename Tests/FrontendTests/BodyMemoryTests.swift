@@ -20,6 +20,7 @@ struct BodyMemoryTests {
     try FrontendRig {
       $0.bodyMemoryMax = bodies * step
       $0.bodyMemoryStep = step
+      $0.bodyMemoryLoan = 0
       edit(&$0)
     }
   }
@@ -150,6 +151,53 @@ struct BodyMemoryTests {
     #expect(rig.output(callers[0]).status == 529)
     #expect(rig.output(callers[1]).isEmpty)
     #expect(rig.upstreamRequest().hasSuffix(half))
+  }
+
+  @Test func theLoanLetsHalfReadBodiesGoOnOneAfterTheOther() throws {
+    let rig = try rig(bodies: 5) {
+      $0.preprocess.inlineBytesMax = .max
+      $0.bodyMemoryLoan = 2 * step
+    }
+    // Three uploads hold all that is given, and each wants one step more.
+    let half = FrontendRig.chat(bytes: step + 1_000)
+    let callers = (0..<3).map { _ in rig.connect() }
+    for caller in callers {
+      rig.send(FrontendRig.head(bodyBytes: half.utf8.count) + half.prefix(step), on: caller)
+    }
+    #expect(rig.shared.bodyMemoryInUse == 3 * step)
+    // Nobody else gets in by the loan while one of them has it.
+    rig.send(String(half.dropFirst(step).prefix(10)), on: callers[0])
+    rig.send(String(half.dropFirst(step)), on: callers[1])
+    #expect(rig.output(rig.post(body)).isEmpty)
+    #expect(rig.dialer.last == 99)
+    rig.send(String(half.dropFirst(step + 10)), on: callers[0])
+    rig.turn()
+    #expect(rig.upstreamRequest().hasSuffix(half))
+    // It is whole, so the next may borrow, although the first still holds what it took.
+    rig.pass(BodyWaiters.interval)
+    #expect(rig.upstreamRequest().hasSuffix(half))
+    #expect(rig.shared.bodyMemoryInUse == 5 * step)
+    // Now all is held by whole bodies but for one: the others wait for these.
+    rig.send(String(half.dropFirst(step)), on: callers[2])
+    rig.pass(BodyWaiters.interval)
+    #expect(rig.dialer.last == 101)
+    rig.answerAndClose("{}")
+    rig.pass(BodyWaiters.interval)
+    #expect(rig.upstreamRequest().contains("lorem"))
+  }
+
+  @Test func aBorrowerThatLeavesGivesTheLoanBack() throws {
+    for leave in [FrontendRig.close, FrontendRig.reset] {
+      let rig = try rig(bodies: 2) { $0.bodyMemoryLoan = step }
+      #expect(rig.shared.reserveBodyMemory(step))
+      let first = rig.connect()
+      rig.send(FrontendRig.head(bodyBytes: 10_000) + "{\"model\":", on: first)
+      #expect(rig.shared.bodyMemoryInUse == 2 * step)
+      leave(rig)(first)
+      #expect(rig.shared.bodyMemoryInUse == step)
+      _ = rig.post(body)
+      #expect(rig.upstreamRequest().hasSuffix(body))
+    }
   }
 
   @Test func aCallerThatLeavesMakesRoomInTheLine() throws {
