@@ -11,8 +11,9 @@ extension InferenceExchange {
   /// Makes the bytes that just came count, or waits until they can.
   func countBody() {
     if body.count <= bodyMemory || isWaitingForMemory { return }
-    // Who comes while others wait gets in line: else a stream of small bodies would keep a large one out for ever.
-    if service.bodyWaiters.isEmpty, takeMemory() { return }
+    // Who comes while others wait gets in line: else a stream of small bodies would keep a large one out for ever. Who
+    // has the loan does not: the others wait for its end.
+    if hasBodyLoan || service.bodyWaiters.isEmpty, takeMemory() { return }
     waitForMemory()
   }
 

@@ -173,7 +173,7 @@ struct BodyMemoryTests {
     rig.send(String(half.dropFirst(step + 10)), on: callers[0])
     rig.turn()
     #expect(rig.upstreamRequest().hasSuffix(half))
-    // It is whole, so the next may borrow, although the first still holds what it took.
+    // It had not to get in line. It is whole, so the next may borrow, although the first still holds what it took.
     rig.pass(BodyWaiters.interval)
     #expect(rig.upstreamRequest().hasSuffix(half))
     #expect(rig.shared.bodyMemoryInUse == 5 * step)
