@@ -65,8 +65,8 @@ extension UnsafeRawBufferPointer {
     slice(0..<(firstIndex(of: UInt8(ascii: ";")) ?? count)).trimmed
   }
 
-  /// The text with `%XX` decoded, as model names in paths need it (`%2F` or a raw slash); any other byte stands for
-  /// itself.
+  /// The text with `%XX` decoded, as model names in paths (`%2F` or a raw slash) and gRPC messages need it; any other
+  /// byte stands for itself, invalid UTF-8 is replaced.
   package var percentDecoded: String {
     var bytes: [UInt8] = []
     var index = 0

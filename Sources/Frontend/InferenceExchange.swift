@@ -72,6 +72,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var model: ServedModel?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
+  /// The body's way through the pool, while it is away.
+  var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.
   var preprocessor: Preprocessor?
   /// Spans of this request that have ended; they leave together at its end.
@@ -125,7 +127,11 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// Keeps the gauges of stages, and of requests that wait for an answer.
   private func phaseChanged(from old: Phase) {
     switch old {
-    case .preprocessing: service.stages.preprocessing.add(-1)
+    case .preprocessing:
+      service.stages.preprocessing.add(-1)
+      // If it is not home yet, nobody waits for it any more.
+      job?.abandon()
+      job = nil
     case .dispatched: service.stages.dispatched.add(-1)
     case .reading, .relaying, .answered, .ended: break
     }

@@ -3,6 +3,7 @@
 package import Base
 internal import EventLoop
 internal import OpenAI
+internal import Synchronization
 internal import Workers
 
 /// Where preprocessing happens, and how much of it may wait.
@@ -33,6 +34,9 @@ final class PreprocessJob: PooledWork {
   /// When it was decoded; 0 when that was before.
   private(set) var decodedAt: Nanoseconds = 0
 
+  /// Written by the loop, read by the pool.
+  private let isAbandoned = Atomic<Bool>(false)
+
   private let endpoint: Endpoint
   private let workers: WorkerSet
   private let system: any SystemCalls
@@ -50,7 +54,11 @@ final class PreprocessJob: PooledWork {
     home = LoopBound(service, of: service.loop)
   }
 
+  /// The request has ended: what is not begun yet is not done, and the job just comes home.
+  func abandon() { isAbandoned.store(true, ordering: .relaxed) }
+
   func run() {
+    if isAbandoned.load(ordering: .relaxed) { return }
     let bytes = body.readable
     if outcome == nil {
       outcome = Result { () throws(APIError) in try Preprocessor.decode(bytes, endpoint) }
@@ -83,6 +91,7 @@ extension InferenceExchange {
     swap(&job.bodyMemory, &bodyMemory)
     if service.shared.pool.submit(job, from: loop.mailbox) {
       phase = .preprocessing
+      self.job = job
       return
     }
     service.forget(job)

@@ -117,7 +117,7 @@ package struct GRPCAnswer: Sendable, Equatable {
   private static func status(
     _ text: UnsafeRawBufferPointer, _ message: UnsafeRawBufferPointer?
   ) -> GRPCStatus {
-    let message = message.map { PercentEncoding.decodeLeniently($0.slice(0..<min($0.count, 3_072))) } ?? ""
+    let message = message.map { $0.slice(0..<min($0.count, 3_072)).percentDecoded } ?? ""
     let code = text.decimal.flatMap { GRPCCode(rawValue: $0) } ?? .unknown
     return GRPCStatus(code, String(message.prefix(1_024)))
   }

@@ -4,25 +4,6 @@ import Base
 
 /// Percent encoding of text in header values.
 package enum PercentEncoding {
-  /// Decodes `bytes`; a `%` without two hexadecimal digits stays as it is, invalid UTF-8 is replaced.
-  package static func decodeLeniently(_ bytes: UnsafeRawBufferPointer) -> String {
-    var out: [UInt8] = []
-    out.reserveCapacity(bytes.count)
-    var index = 0
-    while index < bytes.count {
-      if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count,
-        let high = Hex.value(bytes[index + 1]), let low = Hex.value(bytes[index + 2])
-      {
-        out.append(high << 4 | low)
-        index += 3
-      } else {
-        out.append(bytes[index])
-        index += 1
-      }
-    }
-    return String(decoding: out, as: UTF8.self)
-  }
-
   /// Decodes `text`; nil when a `%` lacks its two digits or the result is not UTF-8.
   package static func decodeStrictly(_ text: some StringProtocol) -> String? {
     var out: [UInt8] = []

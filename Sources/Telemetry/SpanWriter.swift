@@ -333,57 +333,18 @@ package struct SpanWriter: ~Copyable {
 
   // MARK: Attributes encoded before
 
-  /// Adds attributes that were encoded once for many spans. To spans only, not to their events and links.
-  package mutating func attributes(_ encoded: EncodedAttributes) {
-    guard spanMark != 0, itemMark == 0, !discardsItem else { return }
-    let byteCount = encoded.bytes.count
-    guard attributesLeft >= encoded.count, buffer.count + byteCount <= byteEnd else {
-      droppedAttributeCount += UInt64(encoded.count)
-      return
+  /// Room for `count` attributes of together `byteCount` bytes, which count as written; nil, and counted as dropped,
+  /// where the span takes no more. To spans only, not to their events and links.
+  mutating func admitAttributes(_ count: Int, byteCount: Int) -> UnsafeMutableRawPointer? {
+    guard spanMark != 0, itemMark == 0, !discardsItem else { return nil }
+    guard attributesLeft >= count, buffer.count + byteCount <= byteEnd else {
+      droppedAttributeCount += UInt64(count)
+      return nil
     }
-    attributesLeft &-= encoded.count
+    attributesLeft &-= count
     let room = buffer.reserve(byteCount)
-    encoded.bytes.withUnsafeBytes { bytes in
-      if let source = bytes.baseAddress { room.copyMemory(from: source, byteCount: byteCount) }
-    }
     buffer.commit(byteCount)
-  }
-
-  /// A run of attributes in this writer, to be repeated on a later span.
-  package struct AttributeRun {
-    fileprivate var start: Int
-    fileprivate var end: Int
-    /// Attributes in it; in a start, what the span still took.
-    fileprivate(set) var count: Int
-  }
-
-  /// Starts a run with the next attribute.
-  package var runStart: AttributeRun {
-    AttributeRun(start: buffer.count, end: buffer.count, count: attributesLeft)
-  }
-
-  /// What was written since `start`.
-  package func run(since start: AttributeRun) -> AttributeRun {
-    AttributeRun(start: start.start, end: buffer.count, count: start.count - attributesLeft)
-  }
-
-  /// The bytes of `run`.
-  func content(of run: AttributeRun) -> [UInt8] { Array(buffer.readable[run.start..<run.end]) }
-
-  /// Adds the attributes of `run` again. It is of no use once the finished spans were taken out.
-  package mutating func attributes(repeating run: AttributeRun) {
-    guard spanMark != 0, itemMark == 0, !discardsItem else { return }
-    let byteCount = run.end - run.start
-    guard attributesLeft >= run.count, buffer.count + byteCount <= byteEnd else {
-      droppedAttributeCount += UInt64(run.count)
-      return
-    }
-    attributesLeft &-= run.count
-    let room = buffer.reserve(byteCount)
-    if let source = buffer.readable.baseAddress {
-      room.copyMemory(from: source + run.start, byteCount: byteCount)
-    }
-    buffer.commit(byteCount)
+    return room
   }
 
   // MARK: Shared by the attribute writers

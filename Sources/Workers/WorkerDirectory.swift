@@ -152,19 +152,19 @@ package final class WorkerDirectory: Sendable {
   private func registerRouting(on registry: MetricRegistry) {
     let board = board
     func total(
-      _ metric: MetricDescription, _ kind: MetricKind,
-      _ value: @escaping @Sendable (RoutingStatistics) -> Int
+      _ metric: MetricDescription, _ value: @escaping @Sendable (RoutingStatistics) -> Int
     ) {
       // The router's families are the KV router's: without it they stay 0, as Dynamo's do.
-      registry.observe(metric, kind) {
+      registry.observe(metric, .gauge) {
         let models = board.current.models.filter { $0.routing.options.mode == .kv }
         return Double(models.reduce(0) { $0 + value($1.routing.statistics) })
       }
     }
-    total(.routerRequestsStarted, .counter) { $0.selections }
-    total(.routerRequests, .counter) { $0.decisions }
-    total(.routingIndexBytes, .gauge) { $0.indexBytes }
-    total(.routingIndexNodes, .gauge) { $0.indexNodes }
+    // Counters must not fall when a model is forgotten.
+    registry.observe(.routerRequestsStarted, .counter) { Double(board.selectionCounts.selections) }
+    registry.observe(.routerRequests, .counter) { Double(board.selectionCounts.decisions) }
+    total(.routingIndexBytes) { $0.indexBytes }
+    total(.routingIndexNodes) { $0.indexNodes }
     /// `combine` makes one figure of those of the several models that a worker may serve; 0 is left out unless `shows0`.
     func perWorker(
       _ metric: MetricDescription, shows0: Bool, _ combine: @escaping @Sendable (Double, Double) -> Double,
@@ -189,42 +189,5 @@ package final class WorkerDirectory: Sendable {
     perWorker(.workerLastTimeToFirstToken, shows0: false, max) { Double($0.latest.timeToFirstToken) / 1e9 }
     perWorker(.workerLastInterTokenLatency, shows0: false, max) { Double($0.latest.interTokenLatency) / 1e9 }
     perWorker(.workerLastInputTokens, shows0: false, max) { Double($0.latest.promptTokens) }
-  }
-}
-
-/// The present snapshot and who wants to hear of the next.
-private final class SnapshotBoard: Sendable {
-  private struct Subscriber: Sendable {
-    let mailbox: Mailbox
-    let adopt: @Sendable (EventLoop, WorkerSet) -> Void
-  }
-
-  private struct State {
-    var current = WorkerSet.empty
-    var subscribers: [Subscriber] = []
-  }
-
-  private let state = Mutex(State())
-
-  var current: WorkerSet { state.withLock { $0.current } }
-
-  // Both submit under the lock: a subscriber must not get an older snapshot after a newer one.
-
-  func subscribe(_ mailbox: Mailbox, _ adopt: @escaping @Sendable (EventLoop, WorkerSet) -> Void) {
-    state.withLock { state in
-      state.subscribers.append(Subscriber(mailbox: mailbox, adopt: adopt))
-      let set = state.current
-      mailbox.submit { adopt($0, set) }
-    }
-  }
-
-  func publish(_ set: WorkerSet) {
-    state.withLock { state in
-      state.current = set
-      for subscriber in state.subscribers {
-        let adopt = subscriber.adopt
-        subscriber.mailbox.submit { adopt($0, set) }
-      }
-    }
   }
 }

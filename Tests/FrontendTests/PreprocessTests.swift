@@ -154,6 +154,22 @@ struct PreprocessPoolTests {
     }
   }
 
+  @Test func anAbandonedJobDoesNothing() throws {
+    let rig = try FrontendRig()
+    let job = PreprocessJob(ticket: 1, request: nil, endpoint: .chatCompletions, service: rig.service)
+    job.body.append(FrontendRig.chat(bytes: long))
+    job.abandon()
+    job.run()
+    #expect(job.outcome == nil && job.preprocessor.rules == nil)
+    // Leaving abandons the job; coming home first does not.
+    let caller = rig.post(FrontendRig.chat(bytes: long))
+    rig.close(caller)
+    #expect(rig.runPool())
+    _ = rig.post(FrontendRig.chat(bytes: long))
+    rig.runPool()
+    #expect(rig.upstreamRequest().contains("POST /v1/chat/completions"))
+  }
+
   @Test func aCallerThatLeavesWhileThePoolWorksIsForgotten() throws {
     let rig = try FrontendRig()
     let caller = rig.post(FrontendRig.chat(bytes: long))
