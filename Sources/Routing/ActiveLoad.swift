@@ -41,6 +41,10 @@ struct ActiveLoad: ~Copyable {
     /// The stamp that the overlap's predictions had before.
     var overlapStamp: Nanoseconds
     var hasFirstToken = false
+    /// The worker had blocks of the prompt in use already, which may not have been computed yet.
+    var sharesActive = false
+    /// Blocks of generated tokens, part of `untracked`.
+    var outputBlocks: Int32 = 0
     var older: Int32 = -1
     var newer: Int32 = -1
   }

@@ -23,7 +23,11 @@ extension Router {
     worker.pointee.sourceReason = reason
   }
 
-  /// Applies a part of a worker's operations, in order. Some 50 ns each: 500 at a time keep a lock for 25 µs.
+  /// How many operations to apply at once, so that a lock around them is held for less than 50 µs: about 50 ns each, and
+  /// twice that while segments split.
+  package static let operationsPerHold = 256
+
+  /// Applies a part of a worker's operations, in order.
   ///
   /// Memory: events may take three quarters of ``RoutingOptions/indexBytesMax``, and predictions give way to them. At
   /// that bound stored blocks are refused and counted, and the worker is flagged incomplete until it is cleared.
@@ -48,6 +52,13 @@ extension Router {
   package mutating func clearEvents(worker id: UInt64) {
     guard let slot = slot(of: id) else { return }
     clear(slot)
+  }
+
+  /// The longest prefix of a chain that any worker told of: a look-up without a decision, to be measured.
+  package mutating func longestEventPrefix(_ chain: UnsafeBufferPointer<UInt64>) -> Int {
+    var longest: Int32 = 0
+    events.match(chain) { _, device, _, _ in longest = max(longest, device) }
+    return Int(longest)
   }
 
   /// What a worker's events have made of the index; nil when the worker is not known.

@@ -11,17 +11,14 @@ extension Router {
   package mutating func select(
     _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
   ) -> RoutingOutcome {
+    if request.weights != nil {
+      return selectByOwnWeights(request, now: now, random: &random, into: decision)
+    }
     tidy(now: now, budget: 4)
     selections += 1
     decision.reset(promptBlocks: request.chain.count)
-    let slots = index.workers.used
-    guard slots > 0 else { return .noWorkers }
-    for slot in 0..<slots {
-      scratch.cached[slot] = 0
-      scratch.active[slot] = 0
-    }
-    let known = index.match(request.chain, now: now, cached: scratch.cached, active: scratch.active)
-    if workersWithEvents > 0 { matchEvents(request.chain, now: now) }
+    guard index.workers.used > 0 else { return .noWorkers }
+    let known = look(request, now: now)
     let (eligible, refused, busy) = sort(request, now: now)
     guard eligible > 0 else {
       if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }
@@ -36,10 +33,39 @@ extension Router {
     return .chosen
   }
 
+  /// Fills in what each worker caches and has in use of the prompt; returns how many blocks the prefix index knows.
+  mutating func look(_ request: RoutingRequest, now: Nanoseconds) -> Int {
+    for slot in 0..<index.workers.used {
+      scratch.cached[slot] = 0
+      scratch.active[slot] = 0
+    }
+    let known = index.match(request.chain, now: now, cached: scratch.cached, active: scratch.active)
+    if workersWithEvents > 0 { matchEvents(request.chain, now: now) }
+    return known
+  }
+
+  private mutating func selectByOwnWeights(
+    _ request: RoutingRequest, now: Nanoseconds, random: inout Xoshiro256, into decision: RoutingDecision
+  ) -> RoutingOutcome {
+    let common = options
+    defer { options = common }
+    return select(adopted(request), now: now, random: &random, into: decision)
+  }
+
+  /// Puts a request's own weights in the place of the model's, and returns the request without them.
+  mutating func adopted(_ request: RoutingRequest) -> RoutingRequest {
+    options.cost.overlapCredit = request.weights?.overlapCredit ?? options.cost.overlapCredit
+    options.temperature = request.weights?.temperature ?? options.temperature
+    options.assumesReuse = request.weights?.assumesReuse ?? options.assumesReuse
+    var plain = request
+    plain.weights = nil
+    return plain
+  }
+
   // MARK: Who may
 
   /// Parts the live workers into those that may be chosen and those that may not.
-  private func sort(
+  func sort(
     _ request: RoutingRequest, now: Nanoseconds
   ) -> (eligible: Int, refused: Int, busy: Int) {
     var (eligible, refused, busy) = (0, 0, 0)
@@ -62,7 +88,7 @@ extension Router {
     return (eligible, refused, busy)
   }
 
-  private func refusal(
+  func refusal(
     _ worker: UnsafeMutablePointer<WorkerState>, _ request: RoutingRequest, _ now: Nanoseconds
   ) -> RefusalReason {
     if worker.pointee.refusedUntil > now {
@@ -73,7 +99,13 @@ extension Router {
     } else if case .direct = options.mode {
       return .notNamed
     }
+    if let allowed = request.allowed, !allowed.contains(worker.pointee.id) { return .notAllowed }
     for exclusion in request.excluded where exclusion.worker == worker.pointee.id { return exclusion.reason }
+    return busyReason(worker)
+  }
+
+  /// Whether a worker has too much to do for any request.
+  func busyReason(_ worker: UnsafeMutablePointer<WorkerState>) -> RefusalReason {
     if let share = options.busyBlocksShare, worker.pointee.blocksMax < Int.max {
       let inUse = worker.pointee.activeBlocks + worker.pointee.untrackedBlocks
       if Double(inUse) >= share * Double(worker.pointee.blocksMax) { return .busyBlocks }
@@ -85,7 +117,7 @@ extension Router {
   // MARK: What it costs
 
   /// Writes the cost of each worker that may be chosen: Dynamo's in KV mode, requests in flight otherwise.
-  private func price(_ request: RoutingRequest, _ eligible: Int) {
+  func price(_ request: RoutingRequest, _ eligible: Int) {
     guard case .kv = options.mode else {
       for place in 0..<eligible {
         let slot = Int(scratch.eligible[place])
@@ -118,7 +150,7 @@ extension Router {
       inputs.activeRequests = Double(worker.pointee.activeRequests)
       inputs.potentialDecodeBlocks = 0
       if options.tracksActiveBlocks {
-        let fresh = request.chain.count &- Int(scratch.active[slot])
+        let fresh = request.chain.count &- (options.assumesReuse ? Int(scratch.active[slot]) : 0)
         let inUse = worker.pointee.activeBlocks &+ worker.pointee.untrackedBlocks
         inputs.potentialDecodeBlocks = Double(inUse &+ fresh)
       }
@@ -255,7 +287,7 @@ extension Router {
       RoutingCandidate(
         worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
         activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-        cost: cost, refusal: reason))
+        cost: cost, refusal: reason, cacheSource: worker.source))
     if case .none = reason {} else { decision.listsRefusal = true }
   }
 }

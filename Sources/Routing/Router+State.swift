@@ -1,6 +1,6 @@
 // What metrics and operators see of a router.
 
-import Base
+package import Base
 
 // MARK: What metrics show
 
@@ -61,5 +61,84 @@ extension Router {
       worker: worker.id, activeRequests: worker.activeRequests,
       activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
       cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, latest: worker.latest)
+  }
+}
+
+// MARK: What operators ask
+
+/// All that the router knows of one worker.
+package struct RouterWorkerState: Sendable, Equatable {
+  package let load: WorkerLoad
+  package let sourceReason: CacheSourceReason
+  /// Blocks that the router predicts, whatever the source.
+  package let predictedBlocks: Int
+  package let events: EventState
+  /// Blocks of its cache; nil when unknown.
+  package let blocksMax: Int?
+  package let batchedTokensMax: Int
+  /// Prompt tokens for which room is kept, of requests that just left the queue.
+  package let reservedTokens: Int
+  /// Why no request may go there now, of what does not depend on the request.
+  package let refusal: RefusalReason
+  /// When the refusal ends by itself; nil without one, and when it is lifted by hand.
+  package let refusedUntil: Nanoseconds?
+  package let truth: CacheTruth
+  /// False for a worker that left and still has requests.
+  package let isLive: Bool
+}
+
+extension Router {
+  /// What is known of every worker, in the order in which they came.
+  package func state(now: Nanoseconds) -> [RouterWorkerState] {
+    (0..<index.workers.used).compactMap { slot in
+      let worker = index.workers.base[slot]
+      guard worker.isLive || worker.activeRequests > 0 else { return nil }
+      let isRefused = worker.refusal != .none && worker.refusedUntil > now
+      return RouterWorkerState(
+        load: load(worker), sourceReason: worker.sourceReason, predictedBlocks: worker.cachedBlocks,
+        events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
+        batchedTokensMax: worker.batchedTokensMax, reservedTokens: worker.reservedTokens,
+        refusal: isRefused ? worker.refusal : busyReason(index.workers.base + slot),
+        refusedUntil: isRefused && worker.refusedUntil < .max ? worker.refusedUntil : nil,
+        truth: worker.truth,
+        isLive: worker.isLive)
+    }
+  }
+
+  /// What reports say of the router's idea of a worker's cache; nil when the worker is not known.
+  package func truth(of id: UInt64) -> CacheTruth? {
+    slot(of: id).map { index.workers.base[$0].truth }
+  }
+
+  /// Begins the comparison anew, as after a change of the worker's source.
+  package mutating func resetTruth(worker id: UInt64) {
+    guard let slot = slot(of: id) else { return }
+    index.workers.base[slot].truth = CacheTruth()
+  }
+
+  /// What a decision would see now: every worker, the cheapest first and refused ones last. Nothing is booked, and
+  /// nothing but working memory is touched.
+  package mutating func explain(_ request: RoutingRequest, now: Nanoseconds) -> [RoutingCandidate] {
+    let common = options
+    defer { options = common }
+    let request = adopted(request)
+    guard index.workers.used > 0 else { return [] }
+    _ = look(request, now: now)
+    let (eligible, refused, _) = sort(request, now: now)
+    if eligible > 0 { price(request, eligible) }
+    var candidates = (0..<eligible).map { candidate(Int(scratch.eligible[$0]), isEligible: true) }
+    candidates.sort { ($0.cost, $0.worker) < ($1.cost, $1.worker) }
+    return candidates + (0..<refused).map { candidate(Int(scratch.refused[$0]), isEligible: false) }
+  }
+
+  private func candidate(_ slot: Int, isEligible: Bool) -> RoutingCandidate {
+    let worker = index.workers.base[slot]
+    let hasTiers = workersWithEvents > 0 && events.hasTiers
+    return RoutingCandidate(
+      worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
+      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      cost: isEligible ? scratch.cost[slot] : -1, refusal: isEligible ? .none : scratch.reason[slot],
+      hostBlocks: hasTiers ? Int(scratch.host[slot]) : 0, diskBlocks: hasTiers ? Int(scratch.disk[slot]) : 0,
+      spread: isEligible ? scratch.spread[slot] : 0, cacheSource: worker.source)
   }
 }

@@ -8,13 +8,15 @@ package import Base
 /// ``firstToken(_:)`` and ``free(_:served:now:promptTokens:cachedTokens:)`` inside short critical sections.
 /// All times are readings of one monotonic clock.
 package struct Router: ~Copyable {
-  package private(set) var options: RoutingOptions
+  package internal(set) var options: RoutingOptions
   var index: PrefixIndex
   var load: ActiveLoad
   /// What engines tell of their caches.
   var events = EventIndex()
   /// Live workers whose source is their events: while there are none, the index of events is not asked.
   var workersWithEvents = 0
+  var queue = RouterQueue()
+  var sessions: SessionAffinity
   var scratch = Scratch()
   /// Where round robin looks first next time.
   var nextSlot = 0
@@ -30,6 +32,7 @@ package struct Router: ~Copyable {
     precondition(options.blockSize > 0, "a block holds at least one token")
     self.options = options
     index = PrefixIndex(policy: options.cachePolicy, bytesMax: options.indexBytesMax)
+    sessions = SessionAffinity(options.sessions)
     load = ActiveLoad(expiry: options.bookingExpiry)
   }
 
@@ -37,16 +40,20 @@ package struct Router: ~Copyable {
 
   /// Makes a worker known, or changes the size of its cache when it is known.
   ///
-  /// - Parameter blocksMax: blocks of its cache; nil when unknown, which bounds nothing.
-  package mutating func add(worker id: UInt64, blocksMax: Int? = nil) {
+  /// - Parameters:
+  ///   - blocksMax: blocks of its cache; nil when unknown, which bounds nothing.
+  ///   - batchedTokensMax: prompt tokens that it computes at once; nil when unknown, then 8192 for a new one.
+  package mutating func add(worker id: UInt64, blocksMax: Int? = nil, batchedTokensMax: Int? = nil) {
     let blocks = blocksMax ?? Int.max
     if let slot = slot(of: id) {
+      if let batchedTokensMax { index.workers.base[slot].batchedTokensMax = batchedTokensMax }
       index.workers.base[slot].blocksMax = blocks
       index.trim(Int32(slot))
       return
     }
     let slot = index.workers.allocate()
     index.workers.base[Int(slot)] = WorkerState(id: id, blocksMax: blocks)
+    if let batchedTokensMax { index.workers.base[Int(slot)].batchedTokensMax = batchedTokensMax }
     scratch.reserve(index.workers.used)
   }
 
@@ -112,7 +119,21 @@ package struct Router: ~Copyable {
       ActiveLoad.Record(
         generation: 0, slot: Int32(slot), leaf: isTracked ? leaf : -1, blocks: Int32(request.chain.count),
         overlap: overlap, untracked: untracked, prefillTokens: prefill, tokens: request.tokens, bookedAt: now,
-        stamp: stamp, overlapStamp: overlapStamp))
+        stamp: stamp, overlapStamp: overlapStamp, sharesActive: scratch.active[slot] > 0))
+  }
+
+  /// The request has generated `tokens` tokens so far; their blocks count as in use where the options say so.
+  package mutating func outputGrew(_ booking: Booking, tokens: Int) {
+    guard options.tracksOutputBlocks, options.tracksActiveBlocks, let record = load.find(booking) else {
+      return
+    }
+    let tail = max(0, record.pointee.tokens - Int(record.pointee.blocks) * options.blockSize)
+    let blocks = Int32(clamping: (tail + max(0, tokens)) / options.blockSize)
+    let more = blocks - record.pointee.outputBlocks
+    guard more > 0 else { return }
+    record.pointee.outputBlocks = blocks
+    record.pointee.untracked += more
+    index.workers.record(record.pointee.slot).pointee.untrackedBlocks += Int(more)
   }
 
   /// The worker has given the request's first token: its prompt no longer waits.
@@ -160,6 +181,7 @@ package struct Router: ~Copyable {
 
   private mutating func learn(from record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) {
     let worker = index.workers.base + Int(record.slot)
+    compare(record, promptTokens: promptTokens, cachedTokens: cachedTokens)
     if cachedTokens > 0 { worker.pointee.hasReportedHits = true }
     guard worker.pointee.hasReportedHits, record.overlapStamp > 0 else { return }
     // The engine counts real tokens, the router perhaps quarters of bytes.
@@ -170,6 +192,16 @@ package struct Router: ~Copyable {
     guard blocks * 2 < overlap, overlap - blocks >= 4 else { return }
     index.forget(record.slot, until: record.overlapStamp)
     correctedWorkers += 1
+  }
+
+  /// Holds the overlap of a request against the engine's report; not where the blocks may not have been computed yet.
+  private func compare(_ record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) {
+    guard options.mode == .kv, !record.sharesActive else { return }
+    let prompt = Double(promptTokens ?? record.tokens)
+    let scale = record.tokens > 0 ? prompt / Double(record.tokens) : 1
+    let predicted = Double(record.overlap) * Double(options.blockSize) * scale
+    _ = index.workers.record(record.slot).pointee.truth.observe(
+      predicted: predicted, reported: Double(cachedTokens), prompt: prompt, blockSize: options.blockSize)
   }
 
   /// Weighs candidates by `weights` from the next decision on.
@@ -199,6 +231,7 @@ package struct Router: ~Copyable {
   ///   allocator return free pages to the system.
   package mutating func maintain(now: Nanoseconds) -> Bool {
     tidy(now: now, budget: .max)
+    sessions.expire(now: now, budget: .max)
     while events.sweep(segments: 64) {}
     fitMemory()
     for slot in 0..<index.workers.used {
@@ -215,6 +248,7 @@ package struct Router: ~Copyable {
   package mutating func maintainSlice(now: Nanoseconds, budget: Int) -> Bool {
     let before = (index.entries.count, index.nodes.count, expiredBookings)
     tidy(now: now, budget: budget)
+    sessions.expire(now: now, budget: budget)
     let hasSwept = events.sweep(segments: 4)
     fitMemory()
     return hasSwept || (index.entries.count, index.nodes.count, expiredBookings) != before

@@ -30,7 +30,15 @@ extension CostParameters {
   ///     decay  = 1 / (1 + creditDecay * excess prefill blocks / prompt blocks)
   ///     credit = overlapCredit * decay * overlap + hostCredit * host blocks + diskCredit * disk blocks
   ///     cost   = prefillScale * max(0, raw - credit) + potential decode blocks + activeRequestWeight * requests
+  ///
+  /// Of workers that only decode, whose prefill is not tracked:
+  ///
+  ///     cost   = max(0, potential decode blocks - credit) + activeRequestWeight * requests
   package func cost(_ inputs: CostInputs) -> Double {
+    if creditsDecodeBlocks {
+      return max(0, inputs.potentialDecodeBlocks - credit(inputs)) + activeRequestWeight
+        * inputs.activeRequests
+    }
     let raw = (inputs.activePrefillTokens + inputs.promptTokens) / inputs.blockSize
     return prefillScale * max(0, raw - credit(inputs)) + inputs.potentialDecodeBlocks
       + activeRequestWeight * inputs.activeRequests

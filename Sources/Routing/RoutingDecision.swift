@@ -12,12 +12,34 @@ package struct RoutingRequest {
   package var excluded: [(worker: UInt64, reason: RefusalReason)] = []
   /// The only worker that may be chosen.
   package var named: UInt64?
+  /// The workers that may be chosen; nil for all.
+  package var allowed: [UInt64]?
+  /// Seconds by which the request goes before others in the queue, and its weight there.
+  package var priorityJump = 0.0
+  /// Requests of a higher one leave the queue first.
+  package var strictPriority = 0
+  package var session: RoutingSession?
+  /// What this request weighs differently.
+  package var weights: RequestWeights?
   /// Whether the candidates are to be listed.
   package var explains = true
 
   package init(chain: UnsafeBufferPointer<UInt64>, tokens: Int) {
     self.chain = chain
     self.tokens = tokens
+  }
+}
+
+/// What one request weighs differently than its model (Dynamo's `router_config_override`); nil leaves the model's value.
+package struct RequestWeights: Sendable, Equatable {
+  package var overlapCredit: Double?
+  package var temperature: Double?
+  package var assumesReuse: Bool?
+
+  package init(overlapCredit: Double? = nil, temperature: Double? = nil, assumesReuse: Bool? = nil) {
+    self.overlapCredit = overlapCredit
+    self.temperature = temperature
+    self.assumesReuse = assumesReuse
   }
 }
 
@@ -42,6 +64,12 @@ package struct RoutingCandidate: Sendable, Equatable {
   /// -1 for a refused one.
   package let cost: Double
   package let refusal: RefusalReason
+  /// Blocks beyond the overlap that it holds on its host, and beyond these on disk. Only in a dry run.
+  package var hostBlocks = 0
+  package var diskBlocks = 0
+  /// The hot-prefix term in the cost. Only in a dry run.
+  package var spread = 0.0
+  package var cacheSource = CacheSource.predicted
 }
 
 /// A decision and its explanation. One object a loop, filled anew by each selection, so that deciding allocates nothing.

@@ -47,6 +47,8 @@ package struct RoutingOptions: Sendable {
   package var tracksActiveBlocks = true
   /// Prompts before their first token count with their tokens.
   package var tracksPrefillTokens = true
+  /// Requests also count with the blocks of what they have generated.
+  package var tracksOutputBlocks = false
   /// Equal blocks of requests on one worker count once.
   package var assumesReuse = true
   package var cachePolicy = CachePolicy.timeToLive(120 * second)
@@ -55,6 +57,9 @@ package struct RoutingOptions: Sendable {
   package var indexBytesMax = 16 << 20
   /// Life of predictions beside events, for what a worker was sent and has not told of yet; nil counts events alone.
   package var predictedTTL: Nanoseconds?
+  /// When requests wait for room; nil for never.
+  package var queue: QueueOptions?
+  package var sessions = SessionAffinityOptions()
   /// A worker with this share of its blocks in use is busy; nil for never.
   package var busyBlocksShare: Double?
   /// A worker with this many prompt tokens waiting is busy; nil for never.
@@ -105,6 +110,8 @@ package struct CostParameters: Sendable {
   package var creditDecay = 0.0
   /// Weight of prefill blocks against decode blocks.
   package var prefillScale = 1.0
+  /// Cached blocks are taken off decode blocks, and prefill does not count: for workers that only decode.
+  package var creditsDecodeBlocks = false
   /// Blocks added for each request in flight.
   package var activeRequestWeight = 0.0
   /// Adds the hot-prefix term above its bound; false is Dynamo's cost exactly.

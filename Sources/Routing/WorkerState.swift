@@ -24,6 +24,13 @@ struct WorkerState: BitwiseCopyable {
   /// Blocks of requests in flight that the index had no room for, or that are not shared by choice.
   var untrackedBlocks = 0
 
+  /// Prompt tokens that the worker computes at once, by which the queue judges it.
+  var batchedTokensMax = WorkerState.batchedTokensDefault
+  /// Prompt tokens for which room is kept, of requests that left the queue and are not placed yet.
+  var reservedTokens = 0
+  /// What reports say of the router's idea of the cache.
+  var truth = CacheTruth()
+
   /// The last request that came to a first token here.
   var latest = ServedRequest()
 
@@ -45,6 +52,9 @@ struct WorkerState: BitwiseCopyable {
   var lane: Int32 = -1
   /// There was no room for a lane when it was needed.
   var lacksLane = false
+
+  /// Dynamo's default of `max_num_batched_tokens`.
+  static let batchedTokensDefault = 8192
 
   init(id: UInt64, blocksMax: Int) {
     self.id = id
@@ -69,6 +79,8 @@ package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
   case busyPrefill
   /// The request names another worker.
   case notNamed
+  /// The request allows other workers only.
+  case notAllowed
 
   /// The word for spans; empty for none.
   package var label: String {
@@ -82,6 +94,7 @@ package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
     case .busyBlocks: "busy_blocks"
     case .busyPrefill: "busy_prefill"
     case .notNamed: "not_named"
+    case .notAllowed: "not_allowed"
     }
   }
 }

@@ -1,0 +1,190 @@
+// Placing a request with all that may come between it and a worker: its session, and the queue.
+
+package import Base
+
+/// A request's session.
+package struct RoutingSession: Sendable, Equatable {
+  /// The hash of the session's name.
+  package let key: UInt64
+  /// The request must go to the session's worker; otherwise it goes there if that worker may be chosen.
+  package let isHard: Bool
+
+  package init(key: UInt64, isHard: Bool) {
+    self.key = key
+    self.isHard = isHard
+  }
+}
+
+/// How an attempt to place a request ended.
+package enum Placement: Sendable, Equatable {
+  case decided(RoutingOutcome)
+  /// The request waits: keep it until ``Router/nextReleasable(now:)`` names its ticket.
+  case queued(QueueTicket)
+  /// It would have to wait, and too many do.
+  case queueFull
+  /// The worker of its hard session is gone or refused. The session is forgotten, so the next request begins it anew.
+  case sessionLost
+}
+
+extension Router {
+  /// How many waiting requests are asked whether a worker is free for them, when the first ones must go to full ones.
+  private static let headsMax = 16
+
+  /// Chooses a worker like ``select(_:now:random:into:)``, or has the request wait while every worker that may be chosen
+  /// has more prefill before it than the queue's threshold.
+  ///
+  /// - Parameter ticket: of a request that waits already. Once it was named by ``nextReleasable(now:)`` it is placed
+  ///   whatever the load; before that it goes on waiting.
+  package mutating func selectOrQueue(
+    _ request: RoutingRequest, ticket: QueueTicket? = nil, now: Nanoseconds, random: inout Xoshiro256,
+    into decision: RoutingDecision
+  ) -> Placement {
+    var request = request
+    var hasNoRoom = options.queue != nil
+    if let ticket, let index = queue.find(ticket) {
+      if case .waiting = queue.slots[index].state { return .queued(ticket) }
+      giveBack(queue.end(index))
+      hasNoRoom = false
+    }
+    if let session = request.session, request.named == nil {
+      switch sessionWorker(session, request, now) {
+      case .none: break
+      case .worker(let worker): request.named = worker
+      case .lost:
+        decision.reset(promptBlocks: request.chain.count)
+        sessions.remove(session.key)
+        return .sessionLost
+      }
+    }
+    if hasNoRoom, let waits = waits(request, now: now) {
+      decision.reset(promptBlocks: request.chain.count)
+      return waits
+    }
+    let outcome = select(request, now: now, random: &random, into: decision)
+    if case .chosen = outcome, let session = request.session {
+      sessions.set(session.key, worker: decision.worker, now: now)
+    }
+    return .decided(outcome)
+  }
+
+  private enum SessionWorker {
+    case none
+    case worker(UInt64)
+    case lost
+  }
+
+  /// Where a request's session wants it.
+  private func sessionWorker(
+    _ session: RoutingSession, _ request: RoutingRequest, _ now: Nanoseconds
+  ) -> SessionWorker {
+    guard let worker = sessions.worker(of: session.key, now: now) else { return .none }
+    guard let slot = slot(of: worker) else { return session.isHard ? .lost : .none }
+    var named = request
+    named.named = worker
+    switch refusal(index.workers.base + slot, named, now) {
+    case .none:
+      // A soft session does not wait for its worker while others are free.
+      return session.isHard || !isFull(slot) ? .worker(worker) : .none
+    case .busyBlocks, .busyPrefill: return session.isHard ? .worker(worker) : .none
+    default: return session.isHard ? .lost : .none
+    }
+  }
+
+  /// Puts the request into the queue if every worker that may be chosen is full; nil when it need not wait.
+  private mutating func waits(_ request: RoutingRequest, now: Nanoseconds) -> Placement? {
+    guard let limits = options.queue else { return nil }
+    tidy(now: now, budget: 4)
+    var workers = 0
+    var eligible = 0
+    for slot in 0..<index.workers.used where index.workers.base[slot].isLive {
+      workers += 1
+      guard case .none = refusal(index.workers.base + slot, request, now) else { continue }
+      eligible += 1
+      if !isFull(slot) { return nil }
+    }
+    guard eligible > 0 else { return nil }
+    let statistics = queue.statistics
+    guard statistics.waiting < limits.requestsPerWorkerMax * workers,
+      statistics.waitingTokens + request.tokens <= limits.tokensMax
+    else {
+      queue.statistics.refusedTotal += 1
+      return .queueFull
+    }
+    let best = bestOverlap(request, now: now)
+    let uncached = max(0, request.tokens - best * options.blockSize)
+    return .queued(queue.add(request, uncached: uncached, policy: limits.policy, now: now))
+  }
+
+  /// The longest overlap on any worker that may be chosen.
+  private mutating func bestOverlap(_ request: RoutingRequest, now: Nanoseconds) -> Int {
+    _ = look(request, now: now)
+    var best: Int32 = 0
+    for slot in 0..<index.workers.used where index.workers.base[slot].isLive {
+      guard case .none = refusal(index.workers.base + slot, request, now) else { continue }
+      best = max(best, scratch.cached[slot])
+    }
+    return Int(best)
+  }
+
+  /// True when the worker has more prefill before it, booked or reserved, than the queue's threshold.
+  private func isFull(_ slot: Int) -> Bool {
+    guard let limits = options.queue else { return false }
+    let worker = index.workers.base + slot
+    return Double(worker.pointee.prefillTokens + worker.pointee.reservedTokens)
+      > limits.threshold * Double(worker.pointee.batchedTokensMax)
+  }
+
+  /// The next waiting request that some worker has room for; the room is kept for it until it is placed or cancelled, or
+  /// ``QueueOptions/reservationLife`` is over. A request that no worker may take any more is named too, to learn that.
+  ///
+  /// To be called until it says nil, after each first token and end, after workers changed, and after upkeep.
+  package mutating func nextReleasable(now: Nanoseconds) -> QueueTicket? {
+    guard let limits = options.queue else { return nil }
+    tidy(now: now, budget: 4)
+    while let index = queue.expired(now: now, life: limits.reservationLife) {
+      queue.statistics.expiredTotal += 1
+      giveBack(queue.end(index))
+    }
+    guard !queue.isEmpty else { return nil }
+    for head in queue.heads(Self.headsMax) {
+      let waiting = queue.slots[Int(head)]
+      var eligible = 0
+      var least = -1
+      for slot in 0..<index.workers.used where index.workers.base[slot].isLive {
+        guard case .none = refusal(index.workers.base + slot, waiting.request, now) else { continue }
+        eligible += 1
+        if !isFull(slot), least < 0 || waitingTokens(slot) < waitingTokens(least) { least = slot }
+      }
+      if eligible == 0 { return queue.release(head, slot: -1, worker: 0, now: now) }
+      guard least >= 0 else { continue }
+      index.workers.record(Int32(least)).pointee.reservedTokens += waiting.uncached
+      return queue.release(head, slot: Int32(least), worker: index.workers.base[least].id, now: now)
+    }
+    return nil
+  }
+
+  private func waitingTokens(_ slot: Int) -> Int {
+    index.workers.base[slot].prefillTokens + index.workers.base[slot].reservedTokens
+  }
+
+  /// The caller left: its request waits no more, and what was kept for it is free.
+  package mutating func cancel(_ ticket: QueueTicket) {
+    guard let index = queue.find(ticket) else { return }
+    queue.statistics.cancelledTotal += 1
+    giveBack(queue.end(index))
+  }
+
+  private func giveBack(_ reserved: (slot: Int32, worker: UInt64, tokens: Int)?) {
+    guard let reserved, Int(reserved.slot) < index.workers.used else { return }
+    let worker = index.workers.record(reserved.slot)
+    // The slot may be another worker's by now, which began without reservations.
+    guard worker.pointee.isLive, worker.pointee.id == reserved.worker else { return }
+    worker.pointee.reservedTokens = max(0, worker.pointee.reservedTokens - reserved.tokens)
+  }
+
+  /// What waits, and what has.
+  package var queueStatistics: QueueStatistics { queue.statistics }
+
+  /// Sessions that are remembered.
+  package var sessionCount: Int { sessions.count }
+}
