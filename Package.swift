@@ -70,6 +70,7 @@ let package = Package(
     // Layer 2
     room("Transport", ["EventLoop", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
+    room("KVEvents", ["Base"]),
 
     // Layer 3
     room(
@@ -127,6 +128,7 @@ let package = Package(
     tests("Tokenizer", ["Base", "JSON"]),
     tests("Transport", ["EventLoop", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
+    tests("KVEvents", ["Base"]),
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),

@@ -13,6 +13,8 @@ esac
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
 run_packages=(curl)
 test_packages=(python3-venv systemd docker-compose)
+# Loaded at run time where they are there; the tests that need them are skipped where they are not.
+optional_packages=(libzmq5)
 
 missing_packages() {
   local package
@@ -48,6 +50,9 @@ system_packages() {
   local -a missing
   mapfile -t missing < <(missing_packages "${wanted[@]}")
   apt_install "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
+  [ "$mode" = test ] || return 0
+  mapfile -t missing < <(missing_packages "${optional_packages[@]}")
+  apt_install "${missing[@]}" || warn "apt-get could not install ${missing[*]}: the tests that need it WILL BE SKIPPED"
 }
 
 check_swift() {

@@ -1,0 +1,672 @@
+// What vLLM 0.32.0 published with a cache of 40 blocks: evictions, a reset, preemption.
+//
+// Payloads as captured, and what they say by another decoder's account (see Samples.swift).
+
+let capturedEvictions: [Sample] = [
+  Sample(
+    name: "0: request 0: 300 fresh tokens", timestamp: 1795312261.1650746, rank: 0,
+    events: """
+      stored 9 16470223091732347880 288 35730422408453968 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSoUqQlZGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc+V2t4po9fLE8+HiJUQ5U5+Ys9MMqPvP+5dcM8goTr0
+      TC2zS88aunls7T8z3c9K17w36Us5Rs/bl1aHYjp7rM/C28fIILzyYc/zuqO5KgLGsLFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzUu0zUvTzUvyzUwRzUwwzUxPzUxuzUyNzUyszUzLzUzqzU0JzU0ozU1HzU1mzU2FzU2kzU3DzU3izU4BzU4gzU4/zU5e
+      zU59zU6czU67zU7azU75zU8YzU83zU9WzU91zU+UzU+zzU/SzU/xzVAQzVAvzVBOzVBtzVCMzVCrzVDKzVDpzVEIzVEnzVFGzVFl
+      zVGEzVGjzVHCzVHhzVIAzQP/zQQezQQ9zQRczQR7zQSazQS5zQTYzQT3zQUWzQU1zQVUzQVzzQWSzQWxzQXQzQXvzQYOzQYtzQZM
+      zQZrzQaKzQapzQbIzQbnzQcGzQclzQdEzQdjzQeCzQehzQfAzQffzQf+zQgdzQg8zQhbzQh6zQiZzQi4zQjXzQj2zQkVzQk0zQlT
+      zQlyzQmRzQmwzQnPzQnuzQoNzQoszQpLzQpqzQqJzQqozQrHzQrmzQsFzQskzQtDzQtizQuBzQugzQu/zQvezQv9zQwczQw7zQxa
+      zQx5zQyYzQy3zQzWzQz1zQ0UzQ0zzQ1SzQ1xzQ2QzQ2vzQ3OzQ3tzQ4MzQ4rzQ5KzQ5pzQ6IzQ6nzQ7GzQ7lzQ8EzQ8jzQ9CzQ9h
+      zQ+AzQ+fzQ++zQ/dzQ/8zRAbzRA6zRBZzRB4zRCXzRC2zRDVzRD0zRETzREyzRFRzRFwzRGPzRGuzRHNzRHszRILzRIqzRJJzRJo
+      zRKHzRKmzRLFzRLkzRMDzRMizRNBzRNgzRN/zROezRO9zRPczRP7zRQazRQ5zRRYzRR3zRSWzRS1zRTUzRTzzRUSzRUxzRVQzRVv
+      zRWOzRWtzRXMzRXrzRYKzRYpzRZIzRZnzRaGzRalzRbEzRbjzRcCzRchzRdAzRdfzRd+zRedzRe8zRfbzRf6zRgZzRg4zRhXzRh2
+      zRiVzRi0zRjTzRjyzRkRzRkwzRlPzRluzRmNzRmszRnLzRnqzRoJzRoozRpHzRpmzRqFzRqkzRrDzRrizRsBzRsgzRs/zRtezRt9
+      zRuczRu7zRvazRv5zRwYzRw3zRxWzRx1zRyUzRyzzRzSzRzxzR0QzR0vzR1OzR1tzR2MzR2rzR3KzR3pzR4IzR4nzR5GzR5lzR6E
+      zR6jzR7CzR7hzR8AzR8fzR8+zR9dzR98zR+bzR+6zR/ZzR/4zSAXzSA2zSBVqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvbgA=
+      """),
+  Sample(
+    name: "1: request 1: 300 fresh tokens", timestamp: 1795312262.5022569, rank: 0,
+    events: """
+      stored 9 12262004306274641237 288 15886436374920505200 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSoaAk+pGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc/jlgorZFYSCM/Jg1F2EJZ2OM9qcuXufsXwT894jS0T
+      l8iKvc+tzI52QzP2cs941rVhZJyFOM/vtRxfz4pvdM90WaET/2o2kM+hgAF9b0Io9bFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzRyDzRyizRzBzRzgzRz/zR0ezR09zR1czR17zR2azR25zR3YzR33zR4WzR41zR5UzR5zzR6SzR6xzR7QzR7vzR8OzR8t
+      zR9MzR9rzR+KzR+pzR/IzR/nzSAGzSAlzSBEzSBjzSCCzSChzSDAzSDfzSD+zSEdzSE8zSFbzSF6zSGZzSG4zSHXzSH2zSIVzSI0
+      zSJTzSJyzSKRzSKwzSLPzSLuzSMNzSMszSNLzSNqzSOJzSOozSPHzSPmzSQFzSQkzSRDzSRizSSBzSSgzSS/zSTezST9zSUczSU7
+      zSVazSV5zSWYzSW3zSXWzSX1zSYUzSYzzSZSzSZxzSaQzSavzSbOzSbtzScMzScrzSdKzSdpzSeIzSenzSfGzSflzSgEzSgjzShC
+      zShhzSiAzSifzSi+zSjdzSj8zSkbzSk6zSlZzSl4zSmXzSm2zSnVzSn0zSoTzSoyzSpRzSpwzSqPzSquzSrNzSrszSsLzSsqzStJ
+      zStozSuHzSumzSvFzSvkzSwDzSwizSxBzSxgzSx/zSyezSy9zSzczSz7zS0azS05zS1YzS13zS2WzS21zS3UzS3zzS4SzS4xzS5Q
+      zS5vzS6OzS6tzS7MzS7rzS8KzS8pzS9IzS9nzS+GzS+lzS/EzS/jzTACzTAhzTBAzTBfzTB+zTCdzTC8zTDbzTD6zTEZzTE4zTFX
+      zTF2zTGVzTG0zTHTzTHyzTIRzTIwzTJPzTJuzTKNzTKszTLLzTLqzTMJzTMozTNHzTNmzTOFzTOkzTPDzTPizTQBzTQgzTQ/zTRe
+      zTR9zTSczTS7zTTazTT5zTUYzTU3zTVWzTV1zTWUzTWzzTXSzTXxzTYQzTYvzTZOzTZtzTaMzTarzTbKzTbpzTcIzTcnzTdGzTdl
+      zTeEzTejzTfCzTfhzTgAzTgfzTg+zThdzTh8zTibzTi6zTjZzTj4zTkXzTk2zTlVzTl0zTmTzTmyzTnRzTnwzToPzTouzTpNzTps
+      zTqLzTqqzTrJzTrozTsHzTsmzTtFzTtkzTuDzTuizTvBzTvgzTv/zTwezTw9zTxczTx7zTyazTy5zTzYzTz3zT0WzT01zT1UzT1z
+      zT2SzT2xzT3QzT3vzT4OzT4tzT5MzT5rzT6KzT6pzT7IzT7nzT8GzT8lzT9EqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvbgA=
+      """),
+  Sample(
+    name: "2: request 2: 300 fresh tokens", timestamp: 1795312263.333558, rank: 0,
+    events: """
+      stored 9 13673976584660576981 288 9875640641682124624 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSodVZBJGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc/ertyjz80jYM/vS5qDQUq1Ys9WrcPq4ycBC89ju3yA
+      HjNnOc9ypgNe212uhs/qCWx39/B3mc/ngs9SfTtKj8+QcjIa9j3PXM/rf+uQIdmdpbFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzTtyzTuRzTuwzTvPzTvuzTwNzTwszTxLzTxqzTyJzTyozTzHzTzmzT0FzT0kzT1DzT1izT2BzT2gzT2/zT3ezT39zT4c
+      zT47zT5azT55zT6YzT63zT7WzT71zT8UzT8zzT9SzT9xzT+QzT+vzT/OzT/tzUAMzUArzUBKzUBpzUCIzUCnzUDGzUDlzUEEzUEj
+      zUFCzUFhzUGAzUGfzUG+zUHdzUH8zUIbzUI6zUJZzUJ4zUKXzUK2zULVzUL0zUMTzUMyzUNRzUNwzUOPzUOuzUPNzUPszUQLzUQq
+      zURJzURozUSHzUSmzUTFzUTkzUUDzUUizUVBzUVgzUV/zUWezUW9zUXczUX7zUYazUY5zUZYzUZ3zUaWzUa1zUbUzUbzzUcSzUcx
+      zUdQzUdvzUeOzUetzUfMzUfrzUgKzUgpzUhIzUhnzUiGzUilzUjEzUjjzUkCzUkhzUlAzUlfzUl+zUmdzUm8zUnbzUn6zUoZzUo4
+      zUpXzUp2zUqVzUq0zUrTzUryzUsRzUswzUtPzUtuzUuNzUuszUvLzUvqzUwJzUwozUxHzUxmzUyFzUykzUzDzUzizU0BzU0gzU0/
+      zU1ezU19zU2czU27zU3azU35zU4YzU43zU5WzU51zU6UzU6zzU7SzU7xzU8QzU8vzU9OzU9tzU+MzU+rzU/KzU/pzVAIzVAnzVBG
+      zVBlzVCEzVCjzVDCzVDhzVEAzVEfzVE+zVFdzVF8zVGbzVG6zVHZzVH4zQP3zQQWzQQ1zQRUzQRzzQSSzQSxzQTQzQTvzQUOzQUt
+      zQVMzQVrzQWKzQWpzQXIzQXnzQYGzQYlzQZEzQZjzQaCzQahzQbAzQbfzQb+zQcdzQc8zQdbzQd6zQeZzQe4zQfXzQf2zQgVzQg0
+      zQhTzQhyzQiRzQiwzQjPzQjuzQkNzQkszQlLzQlqzQmJzQmozQnHzQnmzQoFzQokzQpDzQpizQqBzQqgzQq/zQrezQr9zQsczQs7
+      zQtazQt5zQuYzQu3zQvWzQv1zQwUzQwzzQxSzQxxzQyQzQyvzQzOzQztzQ0MzQ0rzQ1KzQ1pzQ2IzQ2nzQ3GzQ3lzQ4EzQ4jzQ5C
+      zQ5hzQ6AzQ6fzQ6+zQ7dzQ78zQ8bzQ86zQ9ZzQ94zQ+XzQ+2zQ/VzQ/0zRATqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvbgA=
+      """),
+  Sample(
+    name: "3: request 3: 300 fresh tokens", timestamp: 1795312264.177522, rank: 0,
+    events: """
+      stored 9 12716370239518137113 288 10894036446265607024 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSogtchZGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc+5D27Q9e/3789CUqUdtqbPs8/qgkzxlCDEks/ZV+zM
+      6Uvsn8+UrBzj/lKsIM9hBAkQ5hC+KM/biPOvbys+K88soHiFIrbKac/r6LeYkHW0ULFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzQxBzQxgzQx/zQyezQy9zQzczQz7zQ0azQ05zQ1YzQ13zQ2WzQ21zQ3UzQ3zzQ4SzQ4xzQ5QzQ5vzQ6OzQ6tzQ7MzQ7r
+      zQ8KzQ8pzQ9IzQ9nzQ+GzQ+lzQ/EzQ/jzRACzRAhzRBAzRBfzRB+zRCdzRC8zRDbzRD6zREZzRE4zRFXzRF2zRGVzRG0zRHTzRHy
+      zRIRzRIwzRJPzRJuzRKNzRKszRLLzRLqzRMJzRMozRNHzRNmzROFzROkzRPDzRPizRQBzRQgzRQ/zRRezRR9zRSczRS7zRTazRT5
+      zRUYzRU3zRVWzRV1zRWUzRWzzRXSzRXxzRYQzRYvzRZOzRZtzRaMzRarzRbKzRbpzRcIzRcnzRdGzRdlzReEzRejzRfCzRfhzRgA
+      zRgfzRg+zRhdzRh8zRibzRi6zRjZzRj4zRkXzRk2zRlVzRl0zRmTzRmyzRnRzRnwzRoPzRouzRpNzRpszRqLzRqqzRrJzRrozRsH
+      zRsmzRtFzRtkzRuDzRuizRvBzRvgzRv/zRwezRw9zRxczRx7zRyazRy5zRzYzRz3zR0WzR01zR1UzR1zzR2SzR2xzR3QzR3vzR4O
+      zR4tzR5MzR5rzR6KzR6pzR7IzR7nzR8GzR8lzR9EzR9jzR+CzR+hzR/AzR/fzR/+zSAdzSA8zSBbzSB6zSCZzSC4zSDXzSD2zSEV
+      zSE0zSFTzSFyzSGRzSGwzSHPzSHuzSINzSIszSJLzSJqzSKJzSKozSLHzSLmzSMFzSMkzSNDzSNizSOBzSOgzSO/zSPezSP9zSQc
+      zSQ7zSRazSR5zSSYzSS3zSTWzST1zSUUzSUzzSVSzSVxzSWQzSWvzSXOzSXtzSYMzSYrzSZKzSZpzSaIzSanzSbGzSblzScEzScj
+      zSdCzSdhzSeAzSefzSe+zSfdzSf8zSgbzSg6zShZzSh4zSiXzSi2zSjVzSj0zSkTzSkyzSlRzSlwzSmPzSmuzSnNzSnszSoLzSoq
+      zSpJzSpozSqHzSqmzSrFzSrkzSsDzSsizStBzStgzSt/zSuezSu9zSvczSv7zSwazSw5zSxYzSx3zSyWzSy1zSzUzSzzzS0SzS0x
+      zS1QzS1vzS2OzS2tzS3MzS3rzS4KzS4pzS5IzS5nzS6GzS6lzS7EzS7jzS8CqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvbgA=
+      """),
+  Sample(
+    name: "4: request 4: 300 fresh tokens", timestamp: 1795312265.013487, rank: 0,
+    events: """
+      removed 1 17562529712553772720
+      removed 1 14041035925614293601
+      removed 1 15823210955258100652
+      removed 1 5392986027122702662
+      removed 1 1925985299398079453
+      removed 1 2351225301388604235
+      removed 1 5490631143683153264
+      stored 9 8855055683494208572 288 7371278384386576752 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSokDc+ZiEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HP87qjuSoCxrCmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz8Lbx8ggvPJhpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9j
+      a1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/bl1aHYjp7rKZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJs
+      b2NrX2hhc2hlc5HPSte8N+lLOUambWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXOR
+      zxq6eWztPzPdpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc8goTr0TC2zS6Zt
+      ZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPTDKj7z/uXXCmbWVkaXVto0dQValn
+      cm91cF9pZHgAi6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5nPmOPoJ5hVkubPKGFlV1Ki5IbPiz0LPki/ibrPSq9ULBBu
+      FevP2eQ6ga/+F3rP71Vc8wjuEeHP67JWRDzqLufP4iIRbkqVi4vPnffMyLTYa3ixcGFyZW50X2Jsb2NrX2hhc2jAqXRva2VuX2lk
+      c9wBIM0rMM0rT80rbs0rjc0rrM0ry80r6s0sCc0sKM0sR80sZs0shc0spM0sw80s4s0tAc0tIM0tP80tXs0tfc0tnM0tu80t2s0t
+      +c0uGM0uN80uVs0udc0ulM0us80u0s0u8c0vEM0vL80vTs0vbc0vjM0vq80vys0v6c0wCM0wJ80wRs0wZc0whM0wo80wws0w4c0x
+      AM0xH80xPs0xXc0xfM0xm80xus0x2c0x+M0yF80yNs0yVc0ydM0yk80yss0y0c0y8M0zD80zLs0zTc0zbM0zi80zqs0zyc0z6M00
+      B800Js00Rc00ZM00g800os00wc004M00/801Hs01Pc01XM01e801ms01uc012M019802Fs02Nc02VM02c802ks02sc020M027803
+      Ds03Lc03TM03a803is03qc03yM035804Bs04Jc04RM04Y804gs04oc04wM043804/s05Hc05PM05W805es05mc05uM0518059s06
+      Fc06NM06U806cs06kc06sM06z8067s07Dc07LM07S807as07ic07qM07x8075s08Bc08JM08Q808Ys08gc08oM08v8083s08/c09
+      HM09O809Ws09ec09mM09t8091s099c0+FM0+M80+Us0+cc0+kM0+r80+zs0+7c0/DM0/K80/Ss0/ac0/iM0/p80/xs0/5c1ABM1A
+      I81AQs1AYc1AgM1An81Avs1A3c1A/M1BG81BOs1BWc1BeM1Bl81Bts1B1c1B9M1CE81CMs1CUc1CcM1Cj81Crs1Czc1C7M1DC81D
+      Ks1DSc1DaM1Dh81Dps1Dxc1D5M1EA81EIs1EQc1EYM1Ef81Ens1Evc1E3M1E+81FGs1FOc1FWM1Fd81Fls1Ftc1F1M1F881GEs1G
+      Mc1GUM1Gb81Gjs1Grc1GzM1G681HCs1HKc1HSM1HZ81Hhs1Hpc1HxM1H481IAs1IIc1IQM1IX81Ifs1Inc1IvM1I281I+s1JGc1J
+      OM1JV81Jds1Jlc1JtM1J081J8s1KEc1KMM1KT81Kbs1Kjc1KrM1Ky81K6s1LCc1LKM1LR81LZs1Lhc1LpM1Lw81L4s1MAc1MIM1M
+      P81MXs1Mfc1MnM1Mu81M2s1M+c1NGM1NN81NVs1Ndc1NlM1Ns81N0s1N8apibG9ja19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BV
+      qWxvcmFfbmFtZcCqZXh0cmFfa2V5c5nAwMDAwMDAwMCpZ3JvdXBfaWR4ALJrdl9jYWNoZV9zcGVjX2tpbmSuZnVsbF9hdHRlbnRp
+      b24A
+      """),
+  Sample(
+    name: "5: request 5: 300 fresh tokens", timestamp: 1795312265.8543434, rank: 0,
+    events: """
+      removed 1 9766219691752062562
+      removed 1 10798187326998039315
+      removed 1 11637303075374508277
+      removed 1 8383909288588490384
+      removed 1 17272743143678832500
+      removed 1 8707346359471867192
+      removed 1 12523541302395270770
+      removed 1 8686648818441685693
+      removed 1 7670445927857254479
+      stored 9 14488114548929401487 288 8220623104300032880 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSonatkJqEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPh4iVEOVOfmKmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz5Xa3imj18sTpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9j
+      a1JlbW92ZWSsYmxvY2tfaGFzaGVzkc+hgAF9b0Io9aZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJs
+      b2NrX2hhc2hlc5HPdFmhE/9qNpCmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXOR
+      z++1HF/Pim90pm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc941rVhZJyFOKZt
+      ZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPrcyOdkMz9nKmbWVkaXVto0dQValn
+      cm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz3iNLROXyIq9pm1lZGl1baNHUFWpZ3JvdXBfaWR4AISk
+      dHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc9qcuXufsXwT6ZtZWRpdW2jR1BVqWdyb3VwX2lkeACLpHR5cGWrQmxvY2tT
+      dG9yZWSsYmxvY2tfaGFzaGVzmc+yWYdyfVS27s9sFCfSjUbSQ88bzqsYAmwALM+foWrG4b4WOc8EK5O9t0E2SM8gnd41z/vHfc9I
+      HYxAKK7+ls9+d+xzwtrJec9JRpIGj7rUSbFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5faWRz3AEgzUofzUo+zUpdzUp8zUqbzUq6
+      zUrZzUr4zUsXzUs2zUtVzUt0zUuTzUuyzUvRzUvwzUwPzUwuzUxNzUxszUyLzUyqzUzJzUzozU0HzU0mzU1FzU1kzU2DzU2izU3B
+      zU3gzU3/zU4ezU49zU5czU57zU6azU65zU7YzU73zU8WzU81zU9UzU9zzU+SzU+xzU/QzU/vzVAOzVAtzVBMzVBrzVCKzVCpzVDI
+      zVDnzVEGzVElzVFEzVFjzVGCzVGhzVHAzVHfzVH+zQP9zQQczQQ7zQRazQR5zQSYzQS3zQTWzQT1zQUUzQUzzQVSzQVxzQWQzQWv
+      zQXOzQXtzQYMzQYrzQZKzQZpzQaIzQanzQbGzQblzQcEzQcjzQdCzQdhzQeAzQefzQe+zQfdzQf8zQgbzQg6zQhZzQh4zQiXzQi2
+      zQjVzQj0zQkTzQkyzQlRzQlwzQmPzQmuzQnNzQnszQoLzQoqzQpJzQpozQqHzQqmzQrFzQrkzQsDzQsizQtBzQtgzQt/zQuezQu9
+      zQvczQv7zQwazQw5zQxYzQx3zQyWzQy1zQzUzQzzzQ0SzQ0xzQ1QzQ1vzQ2OzQ2tzQ3MzQ3rzQ4KzQ4pzQ5IzQ5nzQ6GzQ6lzQ7E
+      zQ7jzQ8CzQ8hzQ9AzQ9fzQ9+zQ+dzQ+8zQ/bzQ/6zRAZzRA4zRBXzRB2zRCVzRC0zRDTzRDyzRERzREwzRFPzRFuzRGNzRGszRHL
+      zRHqzRIJzRIozRJHzRJmzRKFzRKkzRLDzRLizRMBzRMgzRM/zRNezRN9zROczRO7zRPazRP5zRQYzRQ3zRRWzRR1zRSUzRSzzRTS
+      zRTxzRUQzRUvzRVOzRVtzRWMzRWrzRXKzRXpzRYIzRYnzRZGzRZlzRaEzRajzRbCzRbhzRcAzRcfzRc+zRddzRd8zRebzRe6zRfZ
+      zRf4zRgXzRg2zRhVzRh0zRiTzRiyzRjRzRjwzRkPzRkuzRlNzRlszRmLzRmqzRnJzRnozRoHzRomzRpFzRpkzRqDzRqizRrBzRrg
+      zRr/zRsezRs9zRtczRt7zRuazRu5zRvYzRv3zRwWzRw1zRxUzRxzzRySzRyxzRzQzRzvzR0OzR0tzR1MzR1rzR2KzR2pzR3IzR3n
+      zR4GzR4lzR5EzR5jzR6CzR6hzR7AqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNHUFWpbG9yYV9uYW1lwKpleHRyYV9rZXlz
+      mcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVudGlvbgA=
+      """),
+  Sample(
+    name: "6: request 0 again", timestamp: 1795312266.6951225, rank: 0,
+    events: """
+      removed 1 14520539191098897976
+      removed 1 16399306274599473672
+      removed 1 16969540925231046053
+      removed 1 10408436780188421980
+      removed 1 16682123922929044111
+      removed 1 16864129542182172569
+      removed 1 8261294272399912582
+      removed 1 7186474520104101689
+      removed 1 6245863671833493771
+      stored 9 16470223091732347880 288 35730422408453968 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSoqx845qEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPyYNRdhCWdjimbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz+OWCitkVhIIpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9j
+      a1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/rf+uQIdmdpaZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJs
+      b2NrX2hhc2hlc5HPkHIyGvY9z1ymbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXOR
+      z+eCz1J9O0qPpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/qCWx39/B3maZt
+      ZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPcqYDXttdroambWVkaXVto0dQValn
+      cm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz2O7fIAeM2c5pm1lZGl1baNHUFWpZ3JvdXBfaWR4AISk
+      dHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc9WrcPq4ycBC6ZtZWRpdW2jR1BVqWdyb3VwX2lkeACLpHR5cGWrQmxvY2tT
+      dG9yZWSsYmxvY2tfaGFzaGVzmc+V2t4po9fLE8+HiJUQ5U5+Ys9MMqPvP+5dcM8goTr0TC2zS88aunls7T8z3c9K17w36Us5Rs/b
+      l1aHYjp7rM/C28fIILzyYc/zuqO5KgLGsLFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5faWRz3AEgzUu0zUvTzUvyzUwRzUwwzUxP
+      zUxuzUyNzUyszUzLzUzqzU0JzU0ozU1HzU1mzU2FzU2kzU3DzU3izU4BzU4gzU4/zU5ezU59zU6czU67zU7azU75zU8YzU83zU9W
+      zU91zU+UzU+zzU/SzU/xzVAQzVAvzVBOzVBtzVCMzVCrzVDKzVDpzVEIzVEnzVFGzVFlzVGEzVGjzVHCzVHhzVIAzQP/zQQezQQ9
+      zQRczQR7zQSazQS5zQTYzQT3zQUWzQU1zQVUzQVzzQWSzQWxzQXQzQXvzQYOzQYtzQZMzQZrzQaKzQapzQbIzQbnzQcGzQclzQdE
+      zQdjzQeCzQehzQfAzQffzQf+zQgdzQg8zQhbzQh6zQiZzQi4zQjXzQj2zQkVzQk0zQlTzQlyzQmRzQmwzQnPzQnuzQoNzQoszQpL
+      zQpqzQqJzQqozQrHzQrmzQsFzQskzQtDzQtizQuBzQugzQu/zQvezQv9zQwczQw7zQxazQx5zQyYzQy3zQzWzQz1zQ0UzQ0zzQ1S
+      zQ1xzQ2QzQ2vzQ3OzQ3tzQ4MzQ4rzQ5KzQ5pzQ6IzQ6nzQ7GzQ7lzQ8EzQ8jzQ9CzQ9hzQ+AzQ+fzQ++zQ/dzQ/8zRAbzRA6zRBZ
+      zRB4zRCXzRC2zRDVzRD0zRETzREyzRFRzRFwzRGPzRGuzRHNzRHszRILzRIqzRJJzRJozRKHzRKmzRLFzRLkzRMDzRMizRNBzRNg
+      zRN/zROezRO9zRPczRP7zRQazRQ5zRRYzRR3zRSWzRS1zRTUzRTzzRUSzRUxzRVQzRVvzRWOzRWtzRXMzRXrzRYKzRYpzRZIzRZn
+      zRaGzRalzRbEzRbjzRcCzRchzRdAzRdfzRd+zRedzRe8zRfbzRf6zRgZzRg4zRhXzRh2zRiVzRi0zRjTzRjyzRkRzRkwzRlPzRlu
+      zRmNzRmszRnLzRnqzRoJzRoozRpHzRpmzRqFzRqkzRrDzRrizRsBzRsgzRs/zRtezRt9zRuczRu7zRvazRv5zRwYzRw3zRxWzRx1
+      zRyUzRyzzRzSzRzxzR0QzR0vzR1OzR1tzR2MzR2rzR3KzR3pzR4IzR4nzR5GzR5lzR6EzR6jzR7CzR7hzR8AzR8fzR8+zR9dzR98
+      zR+bzR+6zR/ZzR/4zSAXzSA2zSBVqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNHUFWpbG9yYV9uYW1lwKpleHRyYV9rZXlz
+      mcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVudGlvbgA=
+      """),
+  Sample(
+    name: "7: request 1 again", timestamp: 1795312268.353579, rank: 0,
+    events: """
+      cleared
+      stored 9 12262004306274641237 288 15886436374920505200 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSoxahCpKBpHR5cGWwQWxsQmxvY2tzQ2xlYXJlZIukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXOZz+OWCitkVhII
+      z8mDUXYQlnY4z2py5e5+xfBPz3iNLROXyIq9z63MjnZDM/Zyz3jWtWFknIU4z++1HF/Pim90z3RZoRP/ajaQz6GAAX1vQij1sXBh
+      cmVudF9ibG9ja19oYXNowKl0b2tlbl9pZHPcASDNHIPNHKLNHMHNHODNHP/NHR7NHT3NHVzNHXvNHZrNHbnNHdjNHffNHhbNHjXN
+      HlTNHnPNHpLNHrHNHtDNHu/NHw7NHy3NH0zNH2vNH4rNH6nNH8jNH+fNIAbNICXNIETNIGPNIILNIKHNIMDNIN/NIP7NIR3NITzN
+      IVvNIXrNIZnNIbjNIdfNIfbNIhXNIjTNIlPNInLNIpHNIrDNIs/NIu7NIw3NIyzNI0vNI2rNI4nNI6jNI8fNI+bNJAXNJCTNJEPN
+      JGLNJIHNJKDNJL/NJN7NJP3NJRzNJTvNJVrNJXnNJZjNJbfNJdbNJfXNJhTNJjPNJlLNJnHNJpDNJq/NJs7NJu3NJwzNJyvNJ0rN
+      J2nNJ4jNJ6fNJ8bNJ+XNKATNKCPNKELNKGHNKIDNKJ/NKL7NKN3NKPzNKRvNKTrNKVnNKXjNKZfNKbbNKdXNKfTNKhPNKjLNKlHN
+      KnDNKo/NKq7NKs3NKuzNKwvNKyrNK0nNK2jNK4fNK6bNK8XNK+TNLAPNLCLNLEHNLGDNLH/NLJ7NLL3NLNzNLPvNLRrNLTnNLVjN
+      LXfNLZbNLbXNLdTNLfPNLhLNLjHNLlDNLm/NLo7NLq3NLszNLuvNLwrNLynNL0jNL2fNL4bNL6XNL8TNL+PNMALNMCHNMEDNMF/N
+      MH7NMJ3NMLzNMNvNMPrNMRnNMTjNMVfNMXbNMZXNMbTNMdPNMfLNMhHNMjDNMk/NMm7NMo3NMqzNMsvNMurNMwnNMyjNM0fNM2bN
+      M4XNM6TNM8PNM+LNNAHNNCDNND/NNF7NNH3NNJzNNLvNNNrNNPnNNRjNNTfNNVbNNXXNNZTNNbPNNdLNNfHNNhDNNi/NNk7NNm3N
+      NozNNqvNNsrNNunNNwjNNyfNN0bNN2XNN4TNN6PNN8LNN+HNOADNOB/NOD7NOF3NOHzNOJvNOLrNONnNOPjNORfNOTbNOVXNOXTN
+      OZPNObLNOdHNOfDNOg/NOi7NOk3NOmzNOovNOqrNOsnNOujNOwfNOybNO0XNO2TNO4PNO6LNO8HNO+DNO//NPB7NPD3NPFzNPHvN
+      PJrNPLnNPNjNPPfNPRbNPTXNPVTNPXPNPZLNPbHNPdDNPe/NPg7NPi3NPkzNPmvNPorNPqnNPsjNPufNPwbNPyXNP0SqYmxvY2tf
+      c2l6ZSCnbG9yYV9pZMCmbWVkaXVto0dQValsb3JhX25hbWXAqmV4dHJhX2tleXOZwMDAwMDAwMDAqWdyb3VwX2lkeACya3ZfY2Fj
+      aGVfc3BlY19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "8: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.2043493, rank: 0,
+    events: """
+      stored 9 11625397523912678124 288 15185151824706916176 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSo00UD5GLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc9S+fTzAy+9d8/1Sl0YhJ4L6s/93ror2tr0ls/NHdiI
+      qo/6QM/RTDFU/AD7Ts+xkKfAox2soc+eaf2+FsjfLs+pP+EBwXMlJs+3WU3YdlFedLFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzUVgzUV/zUWezUW9zUXczUX7zUYazUY5zUZYzUZ3zUaWzUa1zUbUzUbzzUcSzUcxzUdQzUdvzUeOzUetzUfMzUfrzUgK
+      zUgpzUhIzUhnzUiGzUilzUjEzUjjzUkCzUkhzUlAzUlfzUl+zUmdzUm8zUnbzUn6zUoZzUo4zUpXzUp2zUqVzUq0zUrTzUryzUsR
+      zUswzUtPzUtuzUuNzUuszUvLzUvqzUwJzUwozUxHzUxmzUyFzUykzUzDzUzizU0BzU0gzU0/zU1ezU19zU2czU27zU3azU35zU4Y
+      zU43zU5WzU51zU6UzU6zzU7SzU7xzU8QzU8vzU9OzU9tzU+MzU+rzU/KzU/pzVAIzVAnzVBGzVBlzVCEzVCjzVDCzVDhzVEAzVEf
+      zVE+zVFdzVF8zVGbzVG6zVHZzVH4zQP3zQQWzQQ1zQRUzQRzzQSSzQSxzQTQzQTvzQUOzQUtzQVMzQVrzQWKzQWpzQXIzQXnzQYG
+      zQYlzQZEzQZjzQaCzQahzQbAzQbfzQb+zQcdzQc8zQdbzQd6zQeZzQe4zQfXzQf2zQgVzQg0zQhTzQhyzQiRzQiwzQjPzQjuzQkN
+      zQkszQlLzQlqzQmJzQmozQnHzQnmzQoFzQokzQpDzQpizQqBzQqgzQq/zQrezQr9zQsczQs7zQtazQt5zQuYzQu3zQvWzQv1zQwU
+      zQwzzQxSzQxxzQyQzQyvzQzOzQztzQ0MzQ0rzQ1KzQ1pzQ2IzQ2nzQ3GzQ3lzQ4EzQ4jzQ5CzQ5hzQ6AzQ6fzQ6+zQ7dzQ78zQ8b
+      zQ86zQ9ZzQ94zQ+XzQ+2zQ/VzQ/0zRATzRAyzRBRzRBwzRCPzRCuzRDNzRDszRELzREqzRFJzRFozRGHzRGmzRHFzRHkzRIDzRIi
+      zRJBzRJgzRJ/zRKezRK9zRLczRL7zRMazRM5zRNYzRN3zROWzRO1zRPUzRPzzRQSzRQxzRRQzRRvzRSOzRStzRTMzRTrzRUKzRUp
+      zRVIzRVnzRWGzRWlzRXEzRXjzRYCzRYhzRZAzRZfzRZ+zRadzRa8zRbbzRb6zRcZzRc4zRdXzRd2zReVzRe0zRfTzRfyzRgRzRgw
+      zRhPzRhuzRiNzRiszRjLzRjqzRkJzRkozRlHzRlmzRmFzRmkzRnDzRnizRoBqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvbgA=
+      """),
+  Sample(
+    name: "9: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.2122574, rank: 0,
+    events: """
+      stored 9 7564956211701663250 288 17196436919293853552 root 32 [] [] 9
+      stored 9 308073644940100027 288 13003144142224940880 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSo02VoJKLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzmc82LBz872f/hc/nW1m71bAsK8/vcZG3QNxyE8/Daswn
+      3RJ21M8yLKBBIo3QV885mclpkS2+ss+Z5MivP6DgR8884zv/r+F+Bc/OLOS1ddLSkrFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5f
+      aWRz3AEgzRYvzRZOzRZtzRaMzRarzRbKzRbpzRcIzRcnzRdGzRdlzReEzRejzRfCzRfhzRgAzRgfzRg+zRhdzRh8zRibzRi6zRjZ
+      zRj4zRkXzRk2zRlVzRl0zRmTzRmyzRnRzRnwzRoPzRouzRpNzRpszRqLzRqqzRrJzRrozRsHzRsmzRtFzRtkzRuDzRuizRvBzRvg
+      zRv/zRwezRw9zRxczRx7zRyazRy5zRzYzRz3zR0WzR01zR1UzR1zzR2SzR2xzR3QzR3vzR4OzR4tzR5MzR5rzR6KzR6pzR7IzR7n
+      zR8GzR8lzR9EzR9jzR+CzR+hzR/AzR/fzR/+zSAdzSA8zSBbzSB6zSCZzSC4zSDXzSD2zSEVzSE0zSFTzSFyzSGRzSGwzSHPzSHu
+      zSINzSIszSJLzSJqzSKJzSKozSLHzSLmzSMFzSMkzSNDzSNizSOBzSOgzSO/zSPezSP9zSQczSQ7zSRazSR5zSSYzSS3zSTWzST1
+      zSUUzSUzzSVSzSVxzSWQzSWvzSXOzSXtzSYMzSYrzSZKzSZpzSaIzSanzSbGzSblzScEzScjzSdCzSdhzSeAzSefzSe+zSfdzSf8
+      zSgbzSg6zShZzSh4zSiXzSi2zSjVzSj0zSkTzSkyzSlRzSlwzSmPzSmuzSnNzSnszSoLzSoqzSpJzSpozSqHzSqmzSrFzSrkzSsD
+      zSsizStBzStgzSt/zSuezSu9zSvczSv7zSwazSw5zSxYzSx3zSyWzSy1zSzUzSzzzS0SzS0xzS1QzS1vzS2OzS2tzS3MzS3rzS4K
+      zS4pzS5IzS5nzS6GzS6lzS7EzS7jzS8CzS8hzS9AzS9fzS9+zS+dzS+8zS/bzS/6zTAZzTA4zTBXzTB2zTCVzTC0zTDTzTDyzTER
+      zTEwzTFPzTFuzTGNzTGszTHLzTHqzTIJzTIozTJHzTJmzTKFzTKkzTLDzTLizTMBzTMgzTM/zTNezTN9zTOczTO7zTPazTP5zTQY
+      zTQ3zTRWzTR1zTSUzTSzzTTSzTTxzTUQzTUvzTVOzTVtzTWMzTWrzTXKzTXpzTYIzTYnzTZGzTZlzTaEzTajzTbCzTbhzTcAzTcf
+      zTc+zTddzTd8zTebzTe6zTfZzTf4zTgXzTg2zThVzTh0zTiTzTiyzTjRzTjwqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzmcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVu
+      dGlvboukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXOZz7u+5LDHMyYIz1Ir91AhP9Ypz6wun01jwtR1zwf5MXFViKnRz6qB
+      B06fdKaiz6+Bhk+k+Zfaz8cNIYlIIyUmz68OGqM26DxQzxvT6eF3SSeasXBhcmVudF9ibG9ja19oYXNowKl0b2tlbl9pZHPcASDN
+      NR7NNT3NNVzNNXvNNZrNNbnNNdjNNffNNhbNNjXNNlTNNnPNNpLNNrHNNtDNNu/NNw7NNy3NN0zNN2vNN4rNN6nNN8jNN+fNOAbN
+      OCXNOETNOGPNOILNOKHNOMDNON/NOP7NOR3NOTzNOVvNOXrNOZnNObjNOdfNOfbNOhXNOjTNOlPNOnLNOpHNOrDNOs/NOu7NOw3N
+      OyzNO0vNO2rNO4nNO6jNO8fNO+bNPAXNPCTNPEPNPGLNPIHNPKDNPL/NPN7NPP3NPRzNPTvNPVrNPXnNPZjNPbfNPdbNPfXNPhTN
+      PjPNPlLNPnHNPpDNPq/NPs7NPu3NPwzNPyvNP0rNP2nNP4jNP6fNP8bNP+XNQATNQCPNQELNQGHNQIDNQJ/NQL7NQN3NQPzNQRvN
+      QTrNQVnNQXjNQZfNQbbNQdXNQfTNQhPNQjLNQlHNQnDNQo/NQq7NQs3NQuzNQwvNQyrNQ0nNQ2jNQ4fNQ6bNQ8XNQ+TNRAPNRCLN
+      REHNRGDNRH/NRJ7NRL3NRNzNRPvNRRrNRTnNRVjNRXfNRZbNRbXNRdTNRfPNRhLNRjHNRlDNRm/NRo7NRq3NRszNRuvNRwrNRynN
+      R0jNR2fNR4bNR6XNR8TNR+PNSALNSCHNSEDNSF/NSH7NSJ3NSLzNSNvNSPrNSRnNSTjNSVfNSXbNSZXNSbTNSdPNSfLNShHNSjDN
+      Sk/NSm7NSo3NSqzNSsvNSurNSwnNSyjNS0fNS2bNS4XNS6TNS8PNS+LNTAHNTCDNTD/NTF7NTH3NTJzNTLvNTNrNTPnNTRjNTTfN
+      TVbNTXXNTZTNTbPNTdLNTfHNThDNTi/NTk7NTm3NTozNTqvNTsrNTunNTwjNTyfNT0bNT2XNT4TNT6PNT8LNT+HNUADNUB/NUD7N
+      UF3NUHzNUJvNULrNUNnNUPjNURfNUTbNUVXNUXTNUZPNUbLNUdHNUfDNA+/NBA7NBC3NBEzNBGvNBIrNBKnNBMjNBOfNBQbNBSXN
+      BUTNBWPNBYLNBaHNBcDNBd/NBf7NBh3NBjzNBlvNBnrNBpnNBrjNBtfNBvbNBxXNBzTNB1PNB3LNB5HNB7DNB8/NB+7NCA3NCCzN
+      CEvNCGrNCInNCKjNCMfNCObNCQXNCSTNCUPNCWLNCYHNCaDNCb+qYmxvY2tfc2l6ZSCnbG9yYV9pZMCmbWVkaXVto0dQValsb3Jh
+      X25hbWXAqmV4dHJhX2tleXOZwMDAwMDAwMDAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "10: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.3126962, rank: 0,
+    events: """
+      stored 1 14952447686393444871 32 4945195337486595188 13211676573961379444 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1QDN5GLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc/PgcPzBhe6B7FwYXJlbnRfYmxvY2tfaGFzaM+3WU3Y
+      dlFedKl0b2tlbl9pZHPcACDNGiDNGj/NGl7NGn3NGpzNGrvNGtrNGvnNGxjNGzfNG1bNG3XOAAIytM1Yzc4AAjK0zVjNzgACMrTN
+      WM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1YzapibG9ja19zaXplIKdsb3Jh
+      X2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxf
+      YXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "11: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.317417, rank: 0,
+    events: """
+      removed 1 11637303075374508277
+      stored 1 1812375435987366367 32 10041684049891379745 14856500738805387922 32 [] [] 1
+      stored 1 15666032621282951900 32 12068288371807454848 2005203413688199066 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1RQj5OEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPoYABfW9CKPWmbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HPGSbZ202rsd+xcGFyZW50X2Jsb2NrX2hhc2jPzizktXXS0pKpdG9rZW5f
+      aWRz3AAgzTkPzTkuzTlNzTlszTmLzTmqzTnJzTnozToHzTomzTpFzTpkzYthzgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/N
+      NX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw+qYmxvY2tfc2l6ZSCnbG9yYV9pZMCmbWVkaXVt
+      o0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVudGlvbouk
+      dHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORz9lo7aq3QILcsXBhcmVudF9ibG9ja19oYXNozxvT6eF3SSeaqXRva2VuX2lk
+      c9wAIM0J3s0J/c0KHM0KO80KWs0Kec0KmM0Kt80K1s0K9c0LFM0LM80zj84AAXfPzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB
+      /mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNH
+      UFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzkcCpZ3JvdXBfaWR4ALJrdl9jYWNoZV9zcGVjX2tpbmSuZnVsbF9hdHRlbnRpb24A
+      """),
+  Sample(
+    name: "12: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.3199422, rank: 0,
+    events: """
+      removed 1 8383909288588490384
+      removed 1 17272743143678832500
+      """,
+    base64: """
+      k8tB2sCSo1R575KEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPdFmhE/9qNpCmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz++1HF/Pim90pm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+  Sample(
+    name: "13: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.3817968, rank: 0,
+    events: """
+      stored 1 213724444628253965 32 9955965641672866704 14952447686393444871 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1hvXJGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc8C901AAeJ9DbFwYXJlbnRfYmxvY2tfaGFzaM/PgcPz
+      Bhe6B6l0b2tlbl9pZHPcACDOAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4A
+      AjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1YzapibG9j
+      a19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3Bl
+      Y19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "14: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.3846798, rank: 0,
+    events: """
+      removed 1 8707346359471867192
+      stored 1 17121697538598311226 32 1221752700732897040 1812375435987366367 32 [] [] 1
+      stored 1 12097757334741107805 32 4676981284071502688 15666032621282951900 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1iemJOEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPeNa1YWSchTimbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HP7Zx9MlvVFTqxcGFyZW50X2Jsb2NrX2hhc2jPGSbZ202rsd+pdG9rZW5f
+      aWRz3AAgzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4A
+      Aj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw+qYmxvY2tfc2l6ZSCnbG9y
+      YV9pZMCmbWVkaXVto0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxs
+      X2F0dGVudGlvboukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORz6fj3jMEHsRdsXBhcmVudF9ibG9ja19oYXNoz9lo7aq3
+      QILcqXRva2VuX2lkc9wAIM4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB
+      /mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBqmJsb2Nr
+      X3NpemUgp2xvcmFfaWTApm1lZGl1baNHUFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzkcCpZ3JvdXBfaWR4ALJrdl9jYWNoZV9zcGVj
+      X2tpbmSuZnVsbF9hdHRlbnRpb24A
+      """),
+  Sample(
+    name: "15: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.3869283, rank: 0,
+    events: """
+      removed 1 12523541302395270770
+      removed 1 8686648818441685693
+      """,
+    base64: """
+      k8tB2sCSo1jDb5KEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPrcyOdkMz9nKmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz3iNLROXyIq9pm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+  Sample(
+    name: "16: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.4492507, rank: 0,
+    events: """
+      stored 1 5301948193935857304 32 9955965641672866704 213724444628253965 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1zAhpGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc9JlE3KnRIWmLFwYXJlbnRfYmxvY2tfaGFzaM8C901A
+      AeJ9Dal0b2tlbl9pZHPcACDOAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4A
+      AjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1Yzc4AAjK0zVjNzgACMrTNWM3OAAIytM1YzapibG9j
+      a19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3Bl
+      Y19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "17: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.4516664, rank: 0,
+    events: """
+      removed 1 7670445927857254479
+      stored 1 1220469259922959211 32 1221752700732897040 17121697538598311226 32 [] [] 1
+      stored 1 12032755935949580850 32 4676981284071502688 12097757334741107805 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo1zoGpOEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPanLl7n7F8E+mbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HPEO/6U1j962uxcGFyZW50X2Jsb2NrX2hhc2jP7Zx9MlvVFTqpdG9rZW5f
+      aWRz3AAgzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4A
+      Aj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw/NNX7OAAI/D801fs4AAj8PzTV+zgACPw+qYmxvY2tfc2l6ZSCnbG9y
+      YV9pZMCmbWVkaXVto0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxs
+      X2F0dGVudGlvboukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORz6b878V/P2oysXBhcmVudF9ibG9ja19oYXNoz6fj3jME
+      HsRdqXRva2VuX2lkc9wAIM4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB
+      /mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBzgAB/mvN0YHOAAH+a83Rgc4AAf5rzdGBqmJsb2Nr
+      X3NpemUgp2xvcmFfaWTApm1lZGl1baNHUFWpbG9yYV9uYW1lwKpleHRyYV9rZXlzkcCpZ3JvdXBfaWR4ALJrdl9jYWNoZV9zcGVj
+      X2tpbmSuZnVsbF9hdHRlbnRpb24A
+      """),
+  Sample(
+    name: "18: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.4542375, rank: 0,
+    events: """
+      removed 1 14520539191098897976
+      removed 1 16399306274599473672
+      """,
+    base64: """
+      k8tB2sCSo10SOpKEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPyYNRdhCWdjimbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz+OWCitkVhIIpm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+  Sample(
+    name: "19: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.489121, rank: 0,
+    events: """
+      removed 1 5301948193935857304
+      removed 1 213724444628253965
+      removed 1 14952447686393444871
+      removed 1 13211676573961379444
+      removed 1 12195713713599358246
+      removed 1 11414933723415109422
+      removed 1 12794910987171769505
+      removed 1 15081483493231885134
+      removed 1 14780207633588550208
+      stored 9 7731000083474407494 288 12204036990638955376 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSo19NwpqEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPSZRNyp0SFpimbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORzwL3TUAB4n0Npm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9j
+      a1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/PgcPzBhe6B6ZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJs
+      b2NrX2hhc2hlc5HPt1lN2HZRXnSmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXOR
+      z6k/4QHBcyUmpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc+eaf2+FsjfLqZt
+      ZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPsZCnwKMdrKGmbWVkaXVto0dQValn
+      cm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz9FMMVT8APtOpm1lZGl1baNHUFWpZ3JvdXBfaWR4AISk
+      dHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/NHdiIqo/6QKZtZWRpdW2jR1BVqWdyb3VwX2lkeACLpHR5cGWrQmxvY2tT
+      dG9yZWSsYmxvY2tfaGFzaGVzmc/sJvCYy5in68+28ozUD2p4ss/atYBmPyZyks+H7q1AGA1pD8+Iivh+kHjuWM+m8Njy+qkCG89Z
+      Ave3JaZVrs+RyYBd04k3Is9DcWNmu4edQbFwYXJlbnRfYmxvY2tfaGFzaMCpdG9rZW5faWRz3AEgzQXtzQYMzQYrzQZKzQZpzQaI
+      zQanzQbGzQblzQcEzQcjzQdCzQdhzQeAzQefzQe+zQfdzQf8zQgbzQg6zQhZzQh4zQiXzQi2zQjVzQj0zQkTzQkyzQlRzQlwzQmP
+      zQmuzQnNzQnszQoLzQoqzQpJzQpozQqHzQqmzQrFzQrkzQsDzQsizQtBzQtgzQt/zQuezQu9zQvczQv7zQwazQw5zQxYzQx3zQyW
+      zQy1zQzUzQzzzQ0SzQ0xzQ1QzQ1vzQ2OzQ2tzQ3MzQ3rzQ4KzQ4pzQ5IzQ5nzQ6GzQ6lzQ7EzQ7jzQ8CzQ8hzQ9AzQ9fzQ9+zQ+d
+      zQ+8zQ/bzQ/6zRAZzRA4zRBXzRB2zRCVzRC0zRDTzRDyzRERzREwzRFPzRFuzRGNzRGszRHLzRHqzRIJzRIozRJHzRJmzRKFzRKk
+      zRLDzRLizRMBzRMgzRM/zRNezRN9zROczRO7zRPazRP5zRQYzRQ3zRRWzRR1zRSUzRSzzRTSzRTxzRUQzRUvzRVOzRVtzRWMzRWr
+      zRXKzRXpzRYIzRYnzRZGzRZlzRaEzRajzRbCzRbhzRcAzRcfzRc+zRddzRd8zRebzRe6zRfZzRf4zRgXzRg2zRhVzRh0zRiTzRiy
+      zRjRzRjwzRkPzRkuzRlNzRlszRmLzRmqzRnJzRnozRoHzRomzRpFzRpkzRqDzRqizRrBzRrgzRr/zRsezRs9zRtczRt7zRuazRu5
+      zRvYzRv3zRwWzRw1zRxUzRxzzRySzRyxzRzQzRzvzR0OzR0tzR1MzR1rzR2KzR2pzR3IzR3nzR4GzR4lzR5EzR5jzR6CzR6hzR7A
+      zR7fzR7+zR8dzR88zR9bzR96zR+ZzR+4zR/XzR/2zSAVzSA0zSBTzSByzSCRzSCwzSDPzSDuzSENzSEszSFLzSFqzSGJzSGozSHH
+      zSHmzSIFzSIkzSJDzSJizSKBzSKgzSK/zSLezSL9zSMczSM7zSNazSN5zSOYzSO3zSPWzSP1zSQUzSQzzSRSzSRxzSSQzSSvzSTO
+      zSTtzSUMzSUrzSVKzSVpzSWIzSWnzSXGzSXlzSYEzSYjzSZCzSZhzSaAzSafzSa+zSbdzSb8zScbzSc6zSdZzSd4zSeXzSe2zSfV
+      zSf0zSgTzSgyzShRzShwzSiPzSiuqmJsb2NrX3NpemUgp2xvcmFfaWTApm1lZGl1baNHUFWpbG9yYV9uYW1lwKpleHRyYV9rZXlz
+      mcDAwMDAwMDAwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVudGlvbgA=
+      """),
+  Sample(
+    name: "20: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.4938688, rank: 0,
+    events: """
+      removed 1 18293263433943676054
+      removed 1 17675042047454481386
+      removed 1 5979079304878734711
+      removed 1 1220469259922959211
+      removed 1 17121697538598311226
+      removed 1 1812375435987366367
+      removed 1 14856500738805387922
+      removed 1 4387416431342484997
+      stored 9 3983104731690806954 288 8681278928759925104 root 32 [] [] 9
+      removed 1 11089208837505343559
+      removed 1 4150569986843066034
+      removed 1 3615440802484703319
+      removed 1 14081291656512042708
+      removed 1 17253731863686312467
+      removed 1 16671017108920871979
+      removed 1 3903526849697283973
+      removed 1 12032755935949580850
+      removed 1 12097757334741107805
+      removed 1 15666032621282951900
+      stored 9 12502517256276146957 288 14086415418794451824 root 32 [] [] 9
+      """,
+    base64: """
+      k8tB2sCSo1+bjNwAFISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/93ror2tr0lqZtZWRpdW2jR1BVqWdyb3VwX2lk
+      eACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HP9UpdGISeC+qmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJs
+      b2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz1L59PMDL713pm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSs
+      YmxvY2tfaGFzaGVzkc8Q7/pTWP3ra6ZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hl
+      c5HP7Zx9MlvVFTqmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORzxkm2dtNq7Hf
+      pm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/OLOS1ddLSkqZtZWRpdW2jR1BV
+      qWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPPOM7/6/hfgWmbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5nPOB9N55hd69DPD1mRNnvN//7PWFbnifxHuTvPKWLwDYeVNibPHKcvul8P
+      /GXPQkyF4UQkep7P3kyYoipRoQHPd5KaZOkDckbP7N2812vfBEGxcGFyZW50X2Jsb2NrX2hhc2jAqXRva2VuX2lkc9wBIM0k3M0k
+      +80lGs0lOc0lWM0ld80lls0ltc0l1M0l880mEs0mMc0mUM0mb80mjs0mrc0mzM0m680nCs0nKc0nSM0nZ80nhs0npc0nxM0n480o
+      As0oIc0oQM0oX80ofs0onc0ovM0o280o+s0pGc0pOM0pV80pds0plc0ptM0p080p8s0qEc0qMM0qT80qbs0qjc0qrM0qy80q6s0r
+      Cc0rKM0rR80rZs0rhc0rpM0rw80r4s0sAc0sIM0sP80sXs0sfc0snM0su80s2s0s+c0tGM0tN80tVs0tdc0tlM0ts80t0s0t8c0u
+      EM0uL80uTs0ubc0ujM0uq80uys0u6c0vCM0vJ80vRs0vZc0vhM0vo80vws0v4c0wAM0wH80wPs0wXc0wfM0wm80wus0w2c0w+M0x
+      F80xNs0xVc0xdM0xk80xss0x0c0x8M0yD80yLs0yTc0ybM0yi80yqs0yyc0y6M0zB80zJs0zRc0zZM0zg80zos0zwc0z4M0z/800
+      Hs00Pc00XM00e800ms00uc002M009801Fs01Nc01VM01c801ks01sc010M017802Ds02Lc02TM02a802is02qc02yM025803Bs03
+      Jc03RM03Y803gs03oc03wM033803/s04Hc04PM04W804es04mc04uM0418049s05Fc05NM05U805cs05kc05sM05z8057s06Dc06
+      LM06S806as06ic06qM06x8065s07Bc07JM07Q807Ys07gc07oM07v8073s07/c08HM08O808Ws08ec08mM08t8081s089c09FM09
+      M809Us09cc09kM09r809zs097c0+DM0+K80+Ss0+ac0+iM0+p80+xs0+5c0/BM0/I80/Qs0/Yc0/gM0/n80/vs0/3c0//M1AG81A
+      Os1AWc1AeM1Al81Ats1A1c1A9M1BE81BMs1BUc1BcM1Bj81Brs1Bzc1B7M1CC81CKs1CSc1CaM1Ch81Cps1Cxc1C5M1DA81DIs1D
+      Qc1DYM1Df81Dns1Dvc1D3M1D+81EGs1EOc1EWM1Ed81Els1Etc1E1M1E881FEs1FMc1FUM1Fb81Fjs1Frc1FzM1F681GCs1GKc1G
+      SM1GZ81Ghs1Gpc1GxM1G481HAs1HIc1HQM1HX81Hfs1HnapibG9ja19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFt
+      ZcCqZXh0cmFfa2V5c5nAwMDAwMDAwMCpZ3JvdXBfaWR4ALJrdl9jYWNoZV9zcGVjX2tpbmSuZnVsbF9hdHRlbnRpb26EpHR5cGWs
+      QmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPmeTIrz+g4EembWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3Zl
+      ZKxibG9ja19oYXNoZXORzzmZyWmRLb6ypm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFz
+      aGVzkc8yLKBBIo3QV6ZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPw2rMJ90S
+      dtSmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz+9xkbdA3HITpm1lZGl1baNH
+      UFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSsYmxvY2tfaGFzaGVzkc/nW1m71bAsK6ZtZWRpdW2jR1BVqWdyb3VwX2lk
+      eACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPNiwc/O9n/4WmbWVkaXVto0dQValncm91cF9pZHgAhKR0eXBlrEJs
+      b2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz6b878V/P2oypm1lZGl1baNHUFWpZ3JvdXBfaWR4AISkdHlwZaxCbG9ja1JlbW92ZWSs
+      YmxvY2tfaGFzaGVzkc+n494zBB7EXaZtZWRpdW2jR1BVqWdyb3VwX2lkeACEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hl
+      c5HP2WjtqrdAgtymbWVkaXVto0dQValncm91cF9pZHgAi6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5nPiZzMZWyqT8zP
+      qt3PzZyE5VHPRYksQvrX1rXPMvfzhzAOYBvPK2Qj4ovbcULPioNRzJ6JzG/PnteyJttSnBPPvZZYrf/ygMDP8mKRyp8yMfKxcGFy
+      ZW50X2Jsb2NrX2hhc2jAqXRva2VuX2lkc9wBIM1Dy81D6s1ECc1EKM1ER81EZs1Ehc1EpM1Ew81E4s1FAc1FIM1FP81FXs1Ffc1F
+      nM1Fu81F2s1F+c1GGM1GN81GVs1Gdc1GlM1Gs81G0s1G8c1HEM1HL81HTs1Hbc1HjM1Hq81Hys1H6c1ICM1IJ81IRs1IZc1IhM1I
+      o81Iws1I4c1JAM1JH81JPs1JXc1JfM1Jm81Jus1J2c1J+M1KF81KNs1KVc1KdM1Kk81Kss1K0c1K8M1LD81LLs1LTc1LbM1Li81L
+      qs1Lyc1L6M1MB81MJs1MRc1MZM1Mg81Mos1Mwc1M4M1M/81NHs1NPc1NXM1Ne81Nms1Nuc1N2M1N981OFs1ONc1OVM1Oc81Oks1O
+      sc1O0M1O781PDs1PLc1PTM1Pa81Pis1Pqc1PyM1P581QBs1QJc1QRM1QY81Qgs1Qoc1QwM1Q381Q/s1RHc1RPM1RW81Res1Rmc1R
+      uM1R181R9s0D9c0EFM0EM80EUs0Ecc0EkM0Er80Ezs0E7c0FDM0FK80FSs0Fac0FiM0Fp80Fxs0F5c0GBM0GI80GQs0GYc0GgM0G
+      n80Gvs0G3c0G/M0HG80HOs0HWc0HeM0Hl80Hts0H1c0H9M0IE80IMs0IUc0IcM0Ij80Irs0Izc0I7M0JC80JKs0JSc0JaM0Jh80J
+      ps0Jxc0J5M0KA80KIs0KQc0KYM0Kf80Kns0Kvc0K3M0K+80LGs0LOc0LWM0Ld80Lls0Ltc0L1M0L880MEs0MMc0MUM0Mb80Mjs0M
+      rc0MzM0M680NCs0NKc0NSM0NZ80Nhs0Npc0NxM0N480OAs0OIc0OQM0OX80Ofs0Onc0OvM0O280O+s0PGc0POM0PV80Pds0Plc0P
+      tM0P080P8s0QEc0QMM0QT80Qbs0Qjc0QrM0Qy80Q6s0RCc0RKM0RR80RZs0Rhc0RpM0Rw80R4s0SAc0SIM0SP80SXs0Sfc0SnM0S
+      u80S2s0S+c0TGM0TN80TVs0Tdc0TlM0Ts80T0s0T8c0UEM0UL80UTs0Ubc0UjM0Uq80Uys0U6c0VCM0VJ80VRs0VZc0VhM0Vo80V
+      ws0V4c0WAM0WH80WPs0WXc0WfM0Wm80Wus0W2c0W+M0XF80XNs0XVc0XdM0Xk80Xss0X0c0X8M0YD80YLs0YTc0YbKpibG9ja19z
+      aXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5nAwMDAwMDAwMCpZ3JvdXBfaWR4ALJrdl9jYWNo
+      ZV9zcGVjX2tpbmSuZnVsbF9hdHRlbnRpb24A
+      """),
+  Sample(
+    name: "21: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.5369785, rank: 0,
+    events: """
+      stored 1 1724364050785245560 32 16468374869661871262 4859774765793516865 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2Jd25GLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc8X7iv31oIZeLFwYXJlbnRfYmxvY2tfaGFzaM9DcWNm
+      u4edQal0b2tlbl9pZHPcACDNKM3NKOzNKQvNKSrNKUnNKWjNKYfNKabNKcXNKeTNKgPNKiLNhBLOAAEg/M2EEs4AASD8zYQSzgAB
+      IPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/KpibG9ja19zaXplIKdsb3Jh
+      X2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxf
+      YXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "22: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.5397763, rank: 0,
+    events: """
+      removed 1 2005203413688199066
+      stored 1 11382818310130854884 32 8770205141862766542 17068005796217816129 32 [] [] 1
+      stored 1 2367679287397489621 32 14311533391858724068 17465682604336493042 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2KLspOEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPG9Pp4XdJJ5qmbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HPnffk8b4pa+SxcGFyZW50X2Jsb2NrX2hhc2jP7N2812vfBEGpdG9rZW5f
+      aWRz3AAgzUe8zUfbzUf6zUgZzUg4zUhXzUh2zUiVzUi0zUjTzUjyzUkRzgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvO
+      AAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DuqYmxvY2tfc2l6ZSCnbG9yYV9pZMCmbWVkaXVt
+      o0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxsX2F0dGVudGlvbouk
+      dHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORzyDbr8RzYJvVsXBhcmVudF9ibG9ja19oYXNoz/JikcqfMjHyqXRva2VuX2lk
+      c9wAIM0Yi80Yqs0Yyc0Y6M0ZB80ZJs0ZRc0ZZM0Zg80Zos0Zwc0Z4M1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1m
+      mc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmapibG9ja19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFf
+      a2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "23: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.542149, rank: 0,
+    events: """
+      removed 1 12614048894614518864
+      removed 1 14343157261749396774
+      """,
+    base64: """
+      k8tB2sCSo2KykpKEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPrw4aozboPFCmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz8cNIYlIIyUmpm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+  Sample(
+    name: "24: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6028528, rank: 0,
+    events: """
+      stored 1 12326443904786856941 32 11726705115488831136 1724364050785245560 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2aVJJGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc+rEFNsUJl77bFwYXJlbnRfYmxvY2tfaGFzaM8X7iv3
+      1oIZeKl0b2tlbl9pZHPcACDNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2E
+      Es4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/KpibG9j
+      a19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3Bl
+      Y19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "25: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6054158, rank: 0,
+    events: """
+      removed 1 12646536905261422554
+      stored 1 6884279916044253076 32 6716875167998361632 11382818310130854884 32 [] [] 1
+      stored 1 15496544912080559471 32 6961037201768435472 2367679287397489621 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2a/IpOEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPr4GGT6T5l9qmbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HPX4ngG/Isd5SxcGFyZW50X2Jsb2NrX2hhc2jPnffk8b4pa+SpdG9rZW5f
+      aWRz3AAgzgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZ
+      zew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DuqYmxvY2tfc2l6ZSCnbG9y
+      YV9pZMCmbWVkaXVto0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxs
+      X2F0dGVudGlvboukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORz9cOyX5Kct1vsXBhcmVudF9ibG9ja19oYXNozyDbr8Rz
+      YJvVqXRva2VuX2lkc9wAIM1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1m
+      mc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmapibG9ja19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFf
+      bmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "26: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6080465, rank: 0,
+    events: """
+      removed 1 12286109292707489442
+      removed 1 574544790302534097
+      """,
+    base64: """
+      k8tB2sCSo2bqPJKEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPqoEHTp90pqKmbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORzwf5MXFViKnRpm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+  Sample(
+    name: "27: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6685002, rank: 0,
+    events: """
+      stored 1 5884884251562817963 32 11726705115488831136 12326443904786856941 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2rItZGLpHR5cGWrQmxvY2tTdG9yZWSsYmxvY2tfaGFzaGVzkc9Rq08MHrE5q7FwYXJlbnRfYmxvY2tfaGFzaM+rEFNs
+      UJl77al0b2tlbl9pZHPcACDNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2E
+      Es4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/M2EEs4AASD8zYQSzgABIPzNhBLOAAEg/KpibG9j
+      a19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFfbmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3Bl
+      Y19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "28: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6709938, rank: 0,
+    events: """
+      removed 1 12407029178187306101
+      stored 1 12394271897046641182 32 6716875167998361632 6884279916044253076 32 [] [] 1
+      stored 1 16664541278865412523 32 6961037201768435472 15496544912080559471 32 [] [] 1
+      """,
+    base64: """
+      k8tB2sCSo2rxkJOEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPrC6fTWPC1HWmbWVkaXVto0dQValncm91cF9pZHgA
+      i6R0eXBlq0Jsb2NrU3RvcmVkrGJsb2NrX2hhc2hlc5HPrAFMn2kSah6xcGFyZW50X2Jsb2NrX2hhc2jPX4ngG/Isd5SpdG9rZW5f
+      aWRz3AAgzgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZ
+      zew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DvOAAF7mc3sO84AAXuZzew7zgABe5nN7DuqYmxvY2tfc2l6ZSCnbG9y
+      YV9pZMCmbWVkaXVto0dQValsb3JhX25hbWXAqmV4dHJhX2tleXORwKlncm91cF9pZHgAsmt2X2NhY2hlX3NwZWNfa2luZK5mdWxs
+      X2F0dGVudGlvboukdHlwZatCbG9ja1N0b3JlZKxibG9ja19oYXNoZXORz+dEWAAnm1GrsXBhcmVudF9ibG9ja19oYXNoz9cOyX5K
+      ct1vqXRva2VuX2lkc9wAIM1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1m
+      mc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmc1oyM1mmapibG9ja19zaXplIKdsb3JhX2lkwKZtZWRpdW2jR1BVqWxvcmFf
+      bmFtZcCqZXh0cmFfa2V5c5HAqWdyb3VwX2lkeACya3ZfY2FjaGVfc3BlY19raW5krmZ1bGxfYXR0ZW50aW9uAA==
+      """),
+  Sample(
+    name: "29: six concurrent requests, 300 in + 100 out, more than fits (preemption)",
+    timestamp: 1795312269.6733773, rank: 0,
+    events: """
+      removed 1 5921098058635925033
+      removed 1 13528501778574943752
+      """,
+    base64: """
+      k8tB2sCSo2sYnZKEpHR5cGWsQmxvY2tSZW1vdmVkrGJsb2NrX2hhc2hlc5HPUiv3UCE/1immbWVkaXVto0dQValncm91cF9pZHgA
+      hKR0eXBlrEJsb2NrUmVtb3ZlZKxibG9ja19oYXNoZXORz7u+5LDHMyYIpm1lZGl1baNHUFWpZ3JvdXBfaWR4AAA=
+      """),
+]
