@@ -51,6 +51,7 @@ say "building instrumented modules"
 module Base Sources/Base/*.swift
 module JSON Sources/JSON/*.swift
 module Protobuf Sources/Protobuf/*.swift
+module KVEvents Sources/KVEvents/*.swift
 # The HTTP/1.1 half: HTTP/2 is nghttp2's to parse.
 http_sources=()
 for file in Sources/HTTP/*.swift; do
@@ -79,7 +80,7 @@ for target in "${targets[@]}"; do
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
     libraries=()
-    for name in OpenAI Telemetry HTTP Tokenizer Protobuf JSON; do
+    for name in OpenAI Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \
