@@ -26,8 +26,6 @@ package final class ModelTokenizer: Sendable, Equatable {
     let toolTemplate: ChatTemplate?
     let beginToken: String?
     let endToken: String?
-    /// How the engine makes a chat of a request.
-    let rules = ChatTemplateRules(.vllm)
   }
 
   let parts: Parts

@@ -68,7 +68,8 @@ final class PreprocessJob: PooledWork {
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
-    let rules = PromptRules(workers.models[index].routing.options, tokenizer: tokenizer)
+    let model = workers.models[index]
+    let rules = PromptRules(model.routing.options, tokenizer: tokenizer, engine: model.engine)
     preprocessor.prepare(request, in: bytes, by: rules, clock: system)
   }
 

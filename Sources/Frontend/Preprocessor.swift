@@ -15,9 +15,12 @@ struct PromptRules: Sendable, Equatable {
   let blockSize: Int
   /// Makes tokens of the prompts; nil where bytes are hashed.
   let tokenizer: ModelTokenizer?
+  /// Whose tokens they are to be.
+  let engine: ChatTemplateRules.Engine
 
-  init(_ options: RoutingOptions, tokenizer: ModelTokenizer? = nil) {
+  init(_ options: RoutingOptions, tokenizer: ModelTokenizer? = nil, engine: EngineKind = .unknown) {
     self.tokenizer = tokenizer
+    self.engine = ChatTemplateRules.Engine(engine)
     if case .kv = options.mode { hashes = true } else { hashes = false }
     blockSize = options.blockSize
   }
@@ -125,7 +128,8 @@ final class Preprocessor {
     let encoder = encoder(of: model)
     defer { if keepsEncoder { encoder.trim() } else { model.putBack(encoder) } }
     do throws(PromptFailure) {
-      try encoder.encode(fields.limited(to: request.endpoint), in: body, clock: clock)
+      try encoder.encode(
+        fields.limited(to: request.endpoint), in: body, as: rules.engine, clock: clock)
     } catch {
       estimate.times = encoder.times
       return error.reason
@@ -161,5 +165,16 @@ extension WorkerSet {
     guard request.modelHasEscapes else { return modelIndex(body.slice(request.model)) }
     let name = request.modelName(in: body)
     return models.firstIndex { $0.name == name }
+  }
+}
+
+extension ChatTemplateRules.Engine {
+  /// Dynamo's way with an engine that does not say what it is: as vLLM.
+  init(_ kind: EngineKind) {
+    switch kind {
+    case .vllm, .simulated, .unknown: self = .vllm
+    case .sglang: self = .sglang
+    case .llamaCpp: self = .llamaCpp
+    }
   }
 }

@@ -36,6 +36,8 @@ final class PromptEncoder: @unchecked Sendable {
 
   private let model: ModelTokenizer.Parts
   private let encoder: TextEncoder
+  /// How the engine makes a chat of a request.
+  private var rules = ChatTemplateRules(.vllm)
   private var text = ByteBuffer()
   private(set) var times = Times()
   /// The ids of the last prompt.
@@ -50,11 +52,14 @@ final class PromptEncoder: @unchecked Sendable {
     encoder = TextEncoder(model.tokenizer, prefixCache: model.cache)
   }
 
-  /// Makes ``ids`` of a chat or of a completion's prompt, as vLLM does. `clock` is for the times, and for templates that
-  /// ask for the date.
+  /// Makes ``ids`` of a chat or of a completion's prompt, as `engine` does. `clock` is for the times, and for templates
+  /// that ask for the date.
   func encode(
-    _ fields: PromptFields, in body: UnsafeRawBufferPointer, clock: (any SystemCalls)?
+    _ fields: PromptFields, in body: UnsafeRawBufferPointer, as engine: ChatTemplateRules.Engine = .vllm,
+    clock: (any SystemCalls)?
   ) throws(PromptFailure) {
+    rules = ChatTemplateRules(engine)
+    encoder.skipsNormalization = engine == .llamaCpp
     times = Times(began: clock?.monotonicNanoseconds() ?? 0)
     ids.removeAll()
     text.removeAll()
@@ -100,7 +105,7 @@ final class PromptEncoder: @unchecked Sendable {
     request.eosToken = model.endToken
     request.now = ChatTemplateTime(seconds: seconds)
     do throws(ChatTemplateError) {
-      try template.render(request, rules: model.rules, into: &text)
+      try template.render(request, rules: rules, into: &text)
     } catch {
       throw PromptFailure(error)
     }

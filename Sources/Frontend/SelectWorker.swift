@@ -61,7 +61,8 @@ extension InferenceExchange {
 
   /// How this model's prompts become blocks.
   func promptRules(_ model: ServedModel) -> PromptRules {
-    PromptRules(model.routing.options, tokenizer: service.configuration.tokenizer)
+    PromptRules(
+      model.routing.options, tokenizer: service.configuration.tokenizer, engine: model.engine)
   }
 
   /// The prompt's blocks by this model's rules: as they came from the pool, else made here.

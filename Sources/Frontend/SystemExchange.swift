@@ -143,6 +143,10 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(decimal: worker.blockSize)
     body.append(",\"total_blocks\":" as StaticString)
     body.append(decimal: worker.totalBlocks)
+    body.append(",\"engine\":" as StaticString)
+    body.append(jsonString: worker.engine.rawValue)
+    body.append(",\"tokens\":" as StaticString)
+    body.append(jsonString: worker.prompts.label)
     body.append(",\"models\":[" as StaticString)
     for (index, model) in worker.models.enumerated() {
       if index > 0 { body.append(UInt8(ascii: ",")) }

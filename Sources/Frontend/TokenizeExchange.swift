@@ -128,13 +128,10 @@ final class TokenizeJob: PooledWork {
   func run() {
     do throws(APIError) {
       let fields = try PromptFields.read(body.readable)
-      if let name = fields.model, !workers.models.isEmpty,
-        !workers.models.contains(where: { $0.name == name })
-      {
-        throw .modelNotFound(name)
-      }
+      let served = workers.models.first { $0.name == fields.model }
+      if let name = fields.model, served == nil, !workers.models.isEmpty { throw .modelNotFound(name) }
       switch route {
-      case .tokenize: try tokenize(fields)
+      case .tokenize: try tokenize(fields, (served ?? workers.models.first)?.engine ?? .unknown)
       case .detokenize: try detokenize(fields)
       }
     } catch {
@@ -144,7 +141,7 @@ final class TokenizeJob: PooledWork {
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }
 
-  private func tokenize(_ fields: PromptFields) throws(APIError) {
+  private func tokenize(_ fields: PromptFields, _ engine: EngineKind) throws(APIError) {
     if fields.messages == nil {
       guard let prompt = fields.prompt else { throw .missing("prompt") }
       guard body.readable[prompt.lowerBound] == UInt8(ascii: "\"") else {
@@ -157,7 +154,8 @@ final class TokenizeJob: PooledWork {
     let encoder = model.takeEncoder()
     defer { model.putBack(encoder) }
     do throws(PromptFailure) {
-      try encoder.encode(fields, in: body.readable, clock: system)
+      try encoder.encode(
+        fields, in: body.readable, as: ChatTemplateRules.Engine(engine), clock: system)
     } catch {
       throw .invalidValue(fields.messages == nil ? "prompt" : "messages", reason: error.message)
     }

@@ -14,7 +14,14 @@ package struct ListedModel: Sendable, Equatable {
   /// Longest prompt plus answer in tokens, if it is known (`max_model_len`, as engines call it).
   package let contextTokens: Int?
 
-  package init(id: String, created: Int, contextTokens: Int? = nil) {
+  /// What answers of ours say in `owned_by`.
+  fileprivate static let owner = "nvidia"
+
+  /// The engine behind it, by the name that it gives itself in `owned_by`.
+  package var engine: String?
+
+  package init(id: String, created: Int, contextTokens: Int? = nil, engine: String? = nil) {
+    self.engine = engine
     self.id = id
     self.created = created
     self.contextTokens = contextTokens
@@ -25,8 +32,10 @@ package struct ListedModel: Sendable, Equatable {
     guard let data = answer["data"]?.array else { return nil }
     return data.compactMap { entry in
       guard let id = entry["id"]?.string, !id.isEmpty else { return nil }
+      let owner = entry["owned_by"]?.string
       return ListedModel(
-        id: id, created: entry["created"]?.integer ?? 0, contextTokens: entry["max_model_len"]?.integer)
+        id: id, created: entry["created"]?.integer ?? 0, contextTokens: entry["max_model_len"]?.integer,
+        engine: entry["engine"]?.string ?? (owner == Self.owner ? nil : owner))
     }
   }
 }
@@ -38,10 +47,15 @@ extension ByteBuffer {
     append(jsonString: model.id)
     append(",\"object\":\"model\",\"created\":" as StaticString)
     append(decimal: model.created)
-    append(",\"owned_by\":\"nvidia\"" as StaticString)
+    append(",\"owned_by\":" as StaticString)
+    append(jsonString: ListedModel.owner)
     if let tokens = model.contextTokens {
       append(",\"max_model_len\":" as StaticString)
       append(decimal: tokens)
+    }
+    if let engine = model.engine {
+      append(",\"engine\":" as StaticString)
+      append(jsonString: engine)
     }
     append(UInt8(ascii: "}"))
   }

@@ -8,6 +8,8 @@ internal import Glibc
 package final class TextEncoder {
   package let tokenizer: Tokenizer
   let prefixCache: EncodedPrefixCache?
+  /// Leaves text as it is where the tokenizer's file asks for normalization form C, as llama.cpp does.
+  package var skipsNormalization = false
 
   let pieces = PieceCache()
   private var work = MergeWorkspace()
@@ -68,6 +70,8 @@ package final class TextEncoder {
     return ids.array
   }
 
+  private var normalizes: Bool { tokenizer.form.normalizes && !skipsNormalization }
+
   private func trim() {
     work.trim()
     if normalized.capacity > TextEncoder.keptBytesMax { normalized.release() }
@@ -102,14 +106,14 @@ package final class TextEncoder {
       return
     }
     let form = tokenizer.form
-    if !form.normalizes, !form.barsAreNormalized {
+    if !normalizes, !form.barsAreNormalized {
       encodeInner(text, isBeginning: isBeginning, into: &ids)
       return
     }
     var whole = ByteBuffer()
     swap(&whole, &stretch)
     whole.removeAll()
-    if form.normalizes {
+    if normalizes {
       normalizer.append(text, to: &whole)
     } else {
       if form.prefix == .bar { whole.append(0x20) }
@@ -149,7 +153,8 @@ package final class TextEncoder {
     while start < text.count {
       let end = tokenizer.cuts.next(in: text, behind: start + EncodedPrefixCache.chunkBytes)
       let chunk = text.slice(start..<end)
-      let key = prefixCache.key(chunk, tokenizer, hasPrefix: hasPrefix, isNormalized: isNormalized)
+      let key = prefixCache.key(
+        chunk, tokenizer, hasPrefix: hasPrefix, isNormalized: isNormalized || skipsNormalization)
       if !prefixCache.append(key, chunk, to: &ids) {
         let before = ids.count
         encodeChunk(chunk, hasPrefix: hasPrefix, isNormalized: isNormalized, into: &ids)
@@ -178,8 +183,7 @@ package final class TextEncoder {
   private func encodeChunk(
     _ text: UnsafeRawBufferPointer, hasPrefix: Bool, isNormalized: Bool, into ids: inout TokenIDs
   ) {
-    let form = tokenizer.form
-    if form.normalizes, !isNormalized, !Normalizer.isNormalized(text) {
+    if normalizes, !isNormalized, !Normalizer.isNormalized(text) {
       var buffer = ByteBuffer()
       swap(&buffer, &normalized)
       buffer.removeAll()

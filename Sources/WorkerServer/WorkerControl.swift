@@ -80,7 +80,7 @@ final class WorkerControl: TimerHandler {
         [
           ListedModel(
             id: configuration.model, created: Int(worker.shared.startedWallSeconds),
-            contextTokens: engine.contextTokens)
+            contextTokens: engine.contextTokens, engine: EngineKind.simulated.rawValue)
         ], card)
     }
   }

@@ -263,6 +263,21 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   func probed(_ member: WorkerMember) { judge(member) }
 
+  func checked(_ member: WorkerMember) {
+    let worker = member.worker
+    switch worker.prompts {
+    case .differs(let samples):
+      logger.warning(
+        "the engine makes other tokens of a prompt than this process: blocks of such prompts will not match",
+        metadata: describe(worker, reason: "differs in: \(samples.joined(separator: ", "))"))
+    case .unanswered(let reason):
+      logger.info("the engine's tokens could not be checked", metadata: describe(worker, reason: reason))
+    case .agrees:
+      logger.info("the engine makes the same tokens as this process", metadata: describe(worker, reason: nil))
+    case .unchecked: break
+    }
+  }
+
   func connectFailed(_ member: WorkerMember) { names[member.id]?.refresh() }
 
   private func logReady(_ worker: Worker) {

@@ -13,6 +13,7 @@ struct ProbeAnswer: Sendable, Equatable {
   var totalBlocks: Int?
   /// It showed itself to be `dynamo-worker`.
   var isDynamoWorker = false
+  var engine = EngineKind.unknown
 
   /// Names of one worker that are kept; a server of many adapters lists no more.
   static let modelsMax = 256
@@ -36,6 +37,9 @@ struct ProbeAnswer: Sendable, Equatable {
       answer.models.append(name)
       answer.blockSize = answer.blockSize ?? positive(entry["kv_cache_block_size"])
       answer.totalBlocks = answer.totalBlocks ?? positive(entry["total_kv_blocks"])
+      if answer.engine == .unknown {
+        answer.engine = EngineKind(ownedBy: entry["owned_by"]?.string, engine: entry["engine"]?.string)
+      }
       if entry["owned_by"]?.string == "dynamo-worker" { answer.isDynamoWorker = true }
     }
     guard !answer.models.isEmpty else { throw .answer("it lists no model") }

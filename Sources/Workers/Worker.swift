@@ -47,6 +47,9 @@ package struct Worker: Sendable {
   package var totalBlocks: Int
   /// True for `dynamo-worker`, which takes request ids unchanged and speaks trace context; false for a bare engine.
   package var isDynamoWorker: Bool
+  package var engine = EngineKind.unknown
+  /// Whether its engine makes the tokens that are counted on here.
+  package var prompts = PromptAgreement.unchecked
 
   package init(
     id: UInt64, url: String, upstream: Upstream, source: WorkerSource, state: WorkerState = .unprobed,

@@ -22,6 +22,9 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var blockSizeOverride: Int?
   /// How workers are chosen; each model's routing state begins with it, but for the block size, which workers tell.
   package var routing = RoutingOptions()
+  /// Chats to ask an engine about when its worker becomes ready, with the ids that this process makes of them as an
+  /// engine of that kind would; nil where it makes none.
+  package var promptSamples: (@Sendable (_ engine: EngineKind, _ model: String) -> [PromptSample])?
   /// Sent to workers as a bearer token.
   package var apiKey: String?
   /// Between two probes of a ready worker.

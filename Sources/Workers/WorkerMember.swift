@@ -10,6 +10,8 @@ protocol WorkerMemberOwner: AnyObject {
   func changed(_ member: WorkerMember, from old: Worker)
   /// A probe ended; asked for file members, whose record may be dead.
   func probed(_ member: WorkerMember)
+  /// The engine was asked what it makes of sample chats.
+  func checked(_ member: WorkerMember)
   /// A connect failed, in a probe or for a request.
   func connectFailed(_ member: WorkerMember)
 }
@@ -47,6 +49,7 @@ final class WorkerMember: TimerHandler {
   private let probeTimer = Timer()
   private let exclusionTimer = Timer(tag: 1)
   private var probe: (any ProbeInFlight)?
+  private var check: (any ProbeInFlight)?
   private var health = Health.unprobed
   private var exclusion = Exclusion()
   private var hasBeenReady = false
@@ -122,6 +125,7 @@ final class WorkerMember: TimerHandler {
       }
       if answer.isDynamoWorker { next.isDynamoWorker = true }
     }
+    next.engine = answer.engine
     exclusion.answered(at: loop.now)
     if !cacheIsKnown {
       cacheIsKnown = true
@@ -129,8 +133,28 @@ final class WorkerMember: TimerHandler {
       next.blockSize = configuration.blockSizeOverride ?? answer.blockSize ?? next.blockSize
     }
     hasBeenReady = true
+    let wasReady = worker.isReady
     health = .ready
+    if !wasReady || next.engine != worker.engine || next.models != worker.models { next.prompts = .unchecked }
     show(next)
+    checkPrompts()
+  }
+
+  /// Asks the engine what it makes of sample chats, once each time it comes up.
+  private func checkPrompts() {
+    guard check == nil, case .unchecked = worker.prompts, let model = worker.models.first,
+      PromptCheck.knows(worker.engine), !worker.isDynamoWorker,
+      let samples = configuration.promptSamples?(worker.engine, model), !samples.isEmpty
+    else { return }
+    check = prober.check(worker.upstream, engine: worker.engine, model: model, samples) {
+      [weak self] agreement in
+      guard let self, !self.isClosed else { return }
+      self.check = nil
+      var next = self.worker
+      next.prompts = agreement
+      self.show(next)
+      self.owner.checked(self)
+    }
   }
 
   private func failed(_ failure: ProbeFailure) {
@@ -212,6 +236,8 @@ final class WorkerMember: TimerHandler {
     isClosed = true
     probe?.cancel()
     probe = nil
+    check?.cancel()
+    check = nil
     loop.cancel(probeTimer)
     loop.cancel(exclusionTimer)
     prober.forget(id)
@@ -221,9 +247,12 @@ final class WorkerMember: TimerHandler {
 extension Worker {
   /// The same worker at other addresses.
   fileprivate func moved(to upstream: Upstream) -> Worker {
-    Worker(
+    var worker = Worker(
       id: id, url: url, upstream: upstream, source: source, state: state, models: models,
       blockSize: blockSize,
       totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
+    worker.engine = engine
+    worker.prompts = prompts
+    return worker
   }
 }

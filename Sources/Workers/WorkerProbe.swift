@@ -14,6 +14,11 @@ protocol WorkerProber: AnyObject {
   func probe(
     _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
   ) -> any ProbeInFlight
+  /// Asks `upstream`, whose engine can be asked, what it makes of `samples`. `report` as above.
+  func check(
+    _ upstream: Upstream, engine: EngineKind, model: String, _ samples: [PromptSample],
+    _ report: @escaping (PromptAgreement) -> Void
+  ) -> any ProbeInFlight
   /// The worker left: nothing of it is kept.
   func forget(_ worker: UInt64)
   /// Closes everything.
@@ -26,7 +31,7 @@ protocol ProbeInFlight: AnyObject {
   func cancel()
 }
 
-/// Probes by `GET /v1/models`, then `GET /metrics`. Loop-confined.
+/// Probes by `GET /v1/models`, then `GET /metrics`; checks prompts by ``PromptCheck``. Loop-confined.
 final class HTTPWorkerProber: WorkerProber {
   private let pool: UpstreamPool
   private let timeout: Nanoseconds
@@ -47,6 +52,17 @@ final class HTTPWorkerProber: WorkerProber {
       upstream, pool: pool, authorization: authorization, wantsCache: wantsCache, report: report)
     probe.start(timeout: timeout)
     return probe
+  }
+
+  func check(
+    _ upstream: Upstream, engine: EngineKind, model: String, _ samples: [PromptSample],
+    _ report: @escaping (PromptAgreement) -> Void
+  ) -> any ProbeInFlight {
+    let check = PromptCheck(
+      upstream, engine: engine, model: model, samples: samples, pool: pool, authorization: authorization,
+      report: report)
+    check.start(timeout: 4 * timeout)
+    return check
   }
 
   func forget(_ worker: UInt64) { pool.forget(worker) }

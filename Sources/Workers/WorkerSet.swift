@@ -11,11 +11,14 @@ package final class ServedModel: Sendable {
   /// Seconds since the Unix epoch at which the model was first seen.
   package let created: Int
   package let routing: ModelRouting
+  /// The engine of its workers: of those that say what they are, the first.
+  package let engine: EngineKind
 
   package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
     self.name = name
     nameBytes = Array(name.utf8)
     self.workers = workers.map { ReadyWorker($0) }
+    engine = workers.lazy.map(\.engine).first { $0 != .unknown } ?? .unknown
     self.created = created
     self.routing = routing
   }

@@ -61,7 +61,7 @@ enum FrontendProcess {
       let simulated = try SimulatedWorkers(settings, environment: environment)
       defer { simulated.stop() }
       let directory = try makeDirectory(
-        settings, environment, simulated.urls, telemetry.outputs.log, registry)
+        settings, environment, simulated.urls, telemetry.outputs.log, registry, tokenizer)
       try directory.start()
       defer { directory.stop() }
       let processors = Machine.processorCount
@@ -132,9 +132,12 @@ enum FrontendProcess {
 
   private static func makeDirectory(
     _ settings: SettingsValues, _ environment: [String: String], _ simulated: [String], _ log: LogOutput,
-    _ registry: MetricRegistry
+    _ registry: MetricRegistry, _ tokenizer: ModelTokenizer?
   ) throws -> WorkerDirectory {
     var configuration = WorkerDirectoryConfiguration()
+    if let tokenizer, settings.string("router-mode") == "kv" {
+      configuration.promptSamples = { tokenizer.samples($0, model: $1) }
+    }
     configuration.urls = settings.list("worker")
     configuration.simulatedURLs = simulated
     switch settings.string("discovery-backend") {

@@ -56,6 +56,37 @@ final class ScriptedProber: WorkerProber {
     return pending
   }
 
+  final class PendingCheck: ProbeInFlight {
+    let engine: EngineKind
+    let model: String
+    private(set) var report: ((PromptAgreement) -> Void)?
+
+    init(_ engine: EngineKind, _ model: String, _ report: @escaping (PromptAgreement) -> Void) {
+      self.engine = engine
+      self.model = model
+      self.report = report
+    }
+
+    func cancel() { report = nil }
+
+    func end(_ agreement: PromptAgreement) {
+      let report = report
+      self.report = nil
+      report?(agreement)
+    }
+  }
+
+  private(set) var checks: [PendingCheck] = []
+
+  func check(
+    _ upstream: Upstream, engine: EngineKind, model: String, _ samples: [PromptSample],
+    _ report: @escaping (PromptAgreement) -> Void
+  ) -> any ProbeInFlight {
+    let pending = PendingCheck(engine, model, report)
+    checks.append(pending)
+    return pending
+  }
+
   func forget(_ worker: UInt64) { forgotten.append(worker) }
 
   func close() { isClosed = true }

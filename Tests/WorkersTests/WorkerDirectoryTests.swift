@@ -11,7 +11,7 @@ import Testing
 @testable import Workers
 
 /// An HTTP worker that answers by path, one connection at a time.
-private final class FakeWorker: Sendable {
+final class FakeWorker: Sendable {
   private let listener: Int32
   let port: UInt16
   private let answers: Mutex<[String: String]>
@@ -62,7 +62,7 @@ private final class FakeWorker: Sendable {
 }
 
 /// A loop that adopts snapshots, as a frontend's does.
-private final class Adopter: Sendable {
+final class Adopter: Sendable {
   private let sets = Mutex<[WorkerSet]>([])
   private let arrived = DispatchSemaphore(value: 0)
   let mailbox: Mailbox
