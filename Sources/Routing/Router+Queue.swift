@@ -74,7 +74,7 @@ extension Router {
   }
 
   /// Where a request's session wants it.
-  private func sessionWorker(
+  private mutating func sessionWorker(
     _ session: RoutingSession, _ request: RoutingRequest, _ now: Nanoseconds
   ) -> SessionWorker {
     guard let worker = sessions.worker(of: session.key, now: now) else { return .none }

@@ -1,4 +1,6 @@
 // One decision: look up, refuse, price, choose, explain, book.
+//
+// Its steps are mutating, also those that change nothing: a borrowed router would be copied whole for each call.
 
 package import Base
 import Glibc
@@ -65,7 +67,7 @@ extension Router {
   // MARK: Who may
 
   /// Parts the live workers into those that may be chosen and those that may not.
-  func sort(
+  mutating func sort(
     _ request: RoutingRequest, now: Nanoseconds
   ) -> (eligible: Int, refused: Int, busy: Int) {
     var (eligible, refused, busy) = (0, 0, 0)
@@ -88,7 +90,7 @@ extension Router {
     return (eligible, refused, busy)
   }
 
-  func refusal(
+  mutating func refusal(
     _ worker: UnsafeMutablePointer<WorkerState>, _ request: RoutingRequest, _ now: Nanoseconds
   ) -> RefusalReason {
     if worker.pointee.refusedUntil > now {
@@ -101,23 +103,27 @@ extension Router {
     }
     if let allowed = request.allowed, !allowed.contains(worker.pointee.id) { return .notAllowed }
     for exclusion in request.excluded where exclusion.worker == worker.pointee.id { return exclusion.reason }
-    return busyReason(worker)
+    return Self.busyReason(
+      worker, blocksShare: options.busyBlocksShare, prefillTokens: options.busyPrefillTokens)
   }
 
   /// Whether a worker has too much to do for any request.
-  func busyReason(_ worker: UnsafeMutablePointer<WorkerState>) -> RefusalReason {
-    if let share = options.busyBlocksShare, worker.pointee.blocksMax < Int.max {
+  @inline(__always)
+  static func busyReason(
+    _ worker: UnsafeMutablePointer<WorkerState>, blocksShare: Double?, prefillTokens: Int?
+  ) -> RefusalReason {
+    if let blocksShare, worker.pointee.blocksMax < Int.max {
       let inUse = worker.pointee.activeBlocks + worker.pointee.untrackedBlocks
-      if Double(inUse) >= share * Double(worker.pointee.blocksMax) { return .busyBlocks }
+      if Double(inUse) >= blocksShare * Double(worker.pointee.blocksMax) { return .busyBlocks }
     }
-    if let tokens = options.busyPrefillTokens, worker.pointee.prefillTokens >= tokens { return .busyPrefill }
+    if let prefillTokens, worker.pointee.prefillTokens >= prefillTokens { return .busyPrefill }
     return .none
   }
 
   // MARK: What it costs
 
   /// Writes the cost of each worker that may be chosen: Dynamo's in KV mode, requests in flight otherwise.
-  func price(_ request: RoutingRequest, _ eligible: Int) {
+  mutating func price(_ request: RoutingRequest, _ eligible: Int) {
     guard case .kv = options.mode else {
       for place in 0..<eligible {
         let slot = Int(scratch.eligible[place])
@@ -133,10 +139,10 @@ extension Router {
       requests &+= worker.pointee.activeRequests
       leastPrefill = min(leastPrefill, worker.pointee.prefillTokens)
     }
+    let hasTiers = workersWithEvents > 0 && events.hasTiers
     var inputs = CostInputs()
     inputs.promptTokens = Double(request.tokens)
     inputs.blockSize = Double(options.blockSize)
-    let hasTiers = workersWithEvents > 0 && events.hasTiers
     for place in 0..<eligible {
       let slot = Int(scratch.eligible[place])
       let worker = index.workers.base + slot
@@ -182,7 +188,7 @@ extension Router {
   }
 
   /// The lowest cost; among equals each is as likely as any other (reservoir sampling).
-  private func cheapest(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
+  private mutating func cheapest(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
     var best = Int(scratch.eligible[0])
     var ties = 1
     for place in 1..<max(eligible, 1) {
@@ -199,7 +205,7 @@ extension Router {
   }
 
   /// Drawn with weights exp(-(cost / range) / temperature); evenly when all costs are equal.
-  private func softmax(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
+  private mutating func softmax(_ eligible: Int, _ random: inout Xoshiro256) -> Int {
     var least = Double.infinity
     var most = -Double.infinity
     for place in 0..<eligible {
@@ -234,7 +240,7 @@ extension Router {
 
   // MARK: Why
 
-  private func fill(_ decision: RoutingDecision, slot: Int, eligible: Int) {
+  private mutating func fill(_ decision: RoutingDecision, slot: Int, eligible: Int) {
     decision.worker = index.workers.base[slot].id
     decision.overlapBlocks = Int(scratch.cached[slot])
     decision.cacheSource = index.workers.base[slot].source
@@ -257,7 +263,7 @@ extension Router {
   }
 
   /// Lists the cheapest candidates, the chosen one always among them, then refused ones while there is room.
-  private func explain(chosen: Int, eligible: Int, refused: Int, _ decision: RoutingDecision) {
+  private mutating func explain(chosen: Int, eligible: Int, refused: Int, _ decision: RoutingDecision) {
     withUnsafeTemporaryAllocation(of: Int32.self, capacity: RoutingDecision.candidatesMax) { best in
       var count = 0
       for place in 0..<eligible {
@@ -281,7 +287,8 @@ extension Router {
     }
   }
 
-  private func list(_ slot: Int, cost: Double, _ reason: RefusalReason, _ decision: RoutingDecision) {
+  private mutating func list(_ slot: Int, cost: Double, _ reason: RefusalReason, _ decision: RoutingDecision)
+  {
     let worker = index.workers.base[slot]
     decision.candidates.append(
       RoutingCandidate(

@@ -98,7 +98,11 @@ extension Router {
         load: load(worker), sourceReason: worker.sourceReason, predictedBlocks: worker.cachedBlocks,
         events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
         batchedTokensMax: worker.batchedTokensMax, reservedTokens: worker.reservedTokens,
-        refusal: isRefused ? worker.refusal : busyReason(index.workers.base + slot),
+        refusal: isRefused
+          ? worker.refusal
+          : Self.busyReason(
+            index.workers.base + slot, blocksShare: options.busyBlocksShare,
+            prefillTokens: options.busyPrefillTokens),
         refusedUntil: isRefused && worker.refusedUntil < .max ? worker.refusedUntil : nil,
         truth: worker.truth,
         isLive: worker.isLive)

@@ -45,12 +45,12 @@ extension CostParameters {
   }
 
   private func credit(_ inputs: CostInputs) -> Double {
-    let below = hostCredit * inputs.hostBlocks + diskCredit * inputs.diskBlocks
-    guard creditDecay > 0, inputs.promptTokens > 0 else {
-      return overlapCredit * inputs.overlapBlocks + below
+    var credit = overlapCredit * inputs.overlapBlocks
+    if creditDecay > 0, inputs.promptTokens > 0 {
+      credit /= 1 + creditDecay * inputs.excessPrefillBlocks * inputs.blockSize / inputs.promptTokens
     }
-    let excess = inputs.excessPrefillBlocks * inputs.blockSize / inputs.promptTokens
-    return overlapCredit * inputs.overlapBlocks / (1 + creditDecay * excess) + below
+    guard inputs.hostBlocks + inputs.diskBlocks > 0 else { return credit }
+    return credit + hostCredit * inputs.hostBlocks + diskCredit * inputs.diskBlocks
   }
 
   /// The hot-prefix term, to be added to the cost.
