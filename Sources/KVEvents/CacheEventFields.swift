@@ -222,7 +222,10 @@ struct CacheEventFields {
         _ = try reader.unsigned32()
       }
     } else {
-      for _ in 0..<count { batch.tokens.append(try reader.unsigned32()) }
+      batch.tokens.append(contentsOf: repeatElement(0, count: count))
+      try batch.tokens.withUnsafeMutableBufferPointer { tokens throws(MessagePackError) in
+        try reader.unsigned32s(into: UnsafeMutableBufferPointer(rebasing: tokens[start...]))
+      }
     }
     tokens = start..<start + count
   }

@@ -106,8 +106,12 @@ package final class CacheEventSubscriber {
     hasMore = !(isDrained && isLiveDrained)
   }
 
-  /// Forgets the engine's sequence: the owner knows of a restart that the messages may not show.
-  package func engineRestarted(perform: (CacheFeedAction) -> Void) { feed.engineRestarted(perform: perform) }
+  /// Begins anew: the owner knows of a restart that the messages may not show. The next turn asks for a replay.
+  package func engineRestarted(perform: (CacheFeedAction) -> Void) {
+    feed.engineRestarted(perform: perform)
+    hasBegun = false
+    hasMore = true
+  }
 
   private var hasRequested = false
 

@@ -93,6 +93,33 @@ package struct MessagePackReader {
     return value
   }
 
+  /// Fills `target` with integers from 0 to 2^32 - 1: token ids, which are most of what engines send.
+  package mutating func unsigned32s(
+    into target: UnsafeMutableBufferPointer<UInt32>
+  ) throws(MessagePackError) {
+    var at = position
+    for index in target.indices {
+      if at + 5 <= bytes.count {
+        let first = bytes[at]
+        if first == 0xcd {
+          target[index] = UInt32(
+            UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: at + 1, as: UInt16.self)))
+          at += 3
+          continue
+        }
+        if first == 0xce {
+          target[index] = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: at + 1, as: UInt32.self))
+          at += 5
+          continue
+        }
+      }
+      position = at
+      target[index] = try unsigned32()
+      at = position
+    }
+    position = at
+  }
+
   /// A float of either width, or an integer, as a double.
   package mutating func double() throws(MessagePackError) -> Double {
     switch try peek() {
@@ -193,10 +220,13 @@ package struct MessagePackReader {
 
   private mutating func bigEndian(_ width: Int) throws(MessagePackError) -> UInt64 {
     guard remaining >= width else { throw .truncated }
-    var value: UInt64 = 0
-    for offset in position..<position + width { value = value << 8 | UInt64(bytes[offset]) }
-    position += width
-    return value
+    defer { position += width }
+    switch width {
+    case 1: return UInt64(bytes[position])
+    case 2: return UInt64(UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt16.self)))
+    case 4: return UInt64(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt32.self)))
+    default: return UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+    }
   }
 
   private mutating func length(_ width: UInt8) throws(MessagePackError) -> Int {

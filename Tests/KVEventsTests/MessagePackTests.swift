@@ -107,6 +107,32 @@ import Testing
     }
   }
 
+  @Test func runsOfIntegersAreReadInEveryForm() {
+    let values: [UInt32] = [0, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, .max, 7, 0x8000, 300]
+    for count in 0...values.count {
+      var out = ByteBuffer()
+      for value in values[..<count] { MessagePackWriter.unsigned(UInt64(value), to: &out) }
+      let bytes = out.bytes
+      let read: (Int) -> [UInt32]? = { end in
+        var numbers = [UInt32](repeating: 0, count: count)
+        let isWhole = bytes[..<end].withUnsafeBytes { bytes in
+          var reader = MessagePackReader(bytes)
+          return numbers.withUnsafeMutableBufferPointer { target in
+            do throws(MessagePackError) {
+              try reader.unsigned32s(into: target)
+              return reader.remaining == 0
+            } catch {
+              return false
+            }
+          }
+        }
+        return isWhole ? numbers : nil
+      }
+      #expect(read(bytes.count) == Array(values[..<count]))
+      for end in 0..<bytes.count { #expect(read(end) == nil) }
+    }
+  }
+
   @Test func nestingCostsNoStack() {
     let bytes = [UInt8](repeating: 0x91, count: 1_000_000) + [0xc0]
     let skipped = read(bytes) { reader throws(MessagePackError) in

@@ -21,7 +21,8 @@ import Testing
   @Test(arguments: all)
   func everyCutThrows(_ sample: Sample) {
     let payload = sample.payload
-    for count in 0..<payload.count {
+    // All cuts of all forms; of the few long ones, which repeat themselves, about a thousand each.
+    for count in stride(from: 0, to: payload.count, by: 1 + payload.count / 1000) {
       guard case .failure(.malformed(.truncated)) = decode(Array(payload[..<count])) else {
         Issue.record("\(count) of \(payload.count) bytes were taken for a batch")
         return

@@ -117,6 +117,17 @@ struct SocketTests {
     #expect(pair.subscriber.lastError == nil && pair.publisher.lastError == nil)
   }
 
+  @Test func anOwnerWhoKnowsOfARestartHasAllAskedForAgain() throws {
+    let pair = try pair(publication())
+    for _ in 0..<3 { pair.publish() }
+    #expect(pair.turn { pair.subscriber.counters.batches == 3 && !pair.subscriber.isReplaying })
+    pair.subscriber.engineRestarted { action in pair.log.append("\(action)") }
+    #expect(pair.subscriber.deadline == 0)
+    #expect(pair.turn { pair.subscriber.counters.batches == 6 && !pair.subscriber.isReplaying })
+    #expect(pair.log.filter { $0.hasPrefix("replay") } == ["replay 0", "replay 0"])
+    #expect(pair.subscriber.counters.resets == 1)
+  }
+
   @Test func anEngineThatIsStartedAnewIsFollowedAgain() throws {
     let context = try ZeroMQContext()
     let options = publication()
