@@ -36,12 +36,13 @@ private struct NaiveEngine {
 
   mutating func evict(_ count: Int, _ random: inout Xoshiro256) {
     var gone: [UInt64] = []
-    for _ in 0..<count {
+    // Leaves in passes: each pass takes some of those that have no child left.
+    while gone.count < count, !held.isEmpty {
       let parents = Set(held.values.compactMap(\.parent))
-      guard let leaf = held.keys.filter({ !parents.contains($0) }).sorted().randomElement(using: &random),
-        let block = held.removeValue(forKey: leaf)
-      else { break }
-      gone.append(block.external)
+      let leaves = held.keys.filter { !parents.contains($0) }.sorted()
+      for leaf in leaves.shuffled(using: &random).prefix(1 + random.below(4)) where gone.count < count {
+        if let block = held.removeValue(forKey: leaf) { gone.append(block.external) }
+      }
     }
     mirror.remove(gone)
     waiting += mirror.takeOperations()
@@ -55,7 +56,7 @@ private struct NaiveEngine {
 }
 
 @Suite struct EventModelCheck {
-  @Test(arguments: 0..<12)
+  @Test(arguments: 0..<8)
   func randomHistoriesAgree(_ seed: UInt64) {
     var random = Xoshiro256(seed: seed)
     // Some of them beyond one word of workers.
@@ -63,12 +64,12 @@ private struct NaiveEngine {
     let bench = Bench(workers: workers, seed: seed)
     var engines = (0..<workers).map { _ in NaiveEngine() }
     for worker in 1...workers { bench.follow(UInt64(worker)) }
-    for step in 0..<400 {
+    for step in 0..<200 {
       let place = random.below(workers)
       let worker = UInt64(place + 1)
       switch random.below(20) {
       case 0...9: engines[place].run(prompt(&random), &random)
-      case 10...16: engines[place].evict(1 + random.below(40), &random)
+      case 10...16: engines[place].evict(1 + random.below(25), &random)
       case 17: engines[place].clear()
       case 18:
         bench.router.remove(worker: worker)
@@ -91,8 +92,9 @@ private struct NaiveEngine {
           told[UInt64(place + 1)]?[0] ?? 0 == expected, "seed \(seed), step \(step), worker \(place + 1)")
         #expect(bench.router.eventState(of: UInt64(place + 1))?.deviceBlocks == engines[place].held.count)
       }
-      let distinct = Set(engines.flatMap(\.held.keys))
       // Blocks of lanes not yet swept may still be there.
+      guard step % 40 == 0 else { continue }
+      let distinct = Set(engines.flatMap(\.held.keys))
       #expect(bench.router.statistics.eventBlocks >= distinct.count)
     }
     #expect(engines.allSatisfy { $0.mirror.counts.parentsNotFound + $0.mirror.counts.blocksNotFound == 0 })
