@@ -107,7 +107,8 @@ let package = Package(
     executable(
       "dynamo-bench",
       [
-        "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "GRPC", "Protobuf", "JSON", "Base",
+        "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "GRPC", "Protobuf", "JSON",
+        "Base",
         "CSystem",
         argumentParser,
       ]),
