@@ -75,7 +75,9 @@ let package = Package(
     // Layer 3
     room(
       "Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
-    room("Workers", ["EventLoop", "Transport", "HTTP", "Routing", "Telemetry", "JSON", "Base", logging]),
+    room(
+      "Workers",
+      ["EventLoop", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
@@ -131,7 +133,7 @@ let package = Package(
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
     tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
-    tests("Workers", ["EventLoop", "Transport", "Routing", "Telemetry", "Base", logging]),
+    tests("Workers", ["EventLoop", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests(
       "Frontend",

@@ -97,6 +97,8 @@ extension RoutingOptions {
     self.blockSize = settings.optionalInt("kv-cache-block-size") ?? blockSize
     cost.overlapCredit = settings.double("router-kv-overlap-score-credit")
     cost.creditDecay = settings.double("router-kv-overlap-score-credit-decay")
+    cost.hostCredit = settings.double("router-host-cache-hit-weight")
+    cost.diskCredit = settings.double("router-disk-cache-hit-weight")
     cost.prefillScale = settings.double("router-prefill-load-scale")
     cost.activeRequestWeight = settings.double("router-decode-active-request-weight")
     cost.spreadsHotPrefixes = settings.bool("router-hot-prefix-spread")
@@ -104,6 +106,7 @@ extension RoutingOptions {
     tracksActiveBlocks = settings.bool("router-track-active-blocks")
     tracksPrefillTokens = settings.bool("router-track-prefill-tokens")
     assumesReuse = settings.bool("router-assume-kv-reuse")
+    predictedTTL = settings.optionalDuration("router-predicted-ttl-secs")
     if settings.string("router-approximate-cache-policy") == "lru" {
       cachePolicy = .leastRecentlyUsed
     } else {

@@ -149,7 +149,10 @@ extension InferenceExchange {
       spans.attribute(AttributeName.decisionCost, decision.cost)
       if let margin = decision.margin { spans.attribute(AttributeName.decisionMargin, margin) }
       if decision.spreadShare > 0 { spans.attribute(AttributeName.hotPrefixShare, decision.spreadShare) }
-      spans.attribute(AttributeName.cacheSource, "predicted")
+      switch decision.cacheSource {
+      case .predicted: spans.attribute(AttributeName.cacheSource, "predicted")
+      case .events: spans.attribute(AttributeName.cacheSource, "events")
+      }
     }
     writeCandidates(decision)
     spans.end(at: times.wallTime(times.selected))

@@ -5,6 +5,7 @@ internal import EventLoop
 internal import HTTP
 internal import JSON
 internal import OpenAI
+internal import Routing
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -112,17 +113,22 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(",\"endpoints\":[" as StaticString)
     if set.hasReadyWorker { body.append("\"dyn://dynamo.backend.generate\"" as StaticString) }
     body.append("],\"instances\":[" as StaticString)
+    // A worker of several models is counted by its events in all of them or in none.
+    var followed: Set<UInt64> = []
+    for model in set.models {
+      for load in model.routing.loads where load.cacheSource == .events { followed.insert(load.worker) }
+    }
     var isFirst = true
     for worker in set.workers {
       if !isFirst { body.append(UInt8(ascii: ",")) }
       isFirst = false
-      append(worker, to: &body)
+      append(worker, followed.contains(worker.id) ? .events : .predicted, to: &body)
     }
     body.append("]}\n" as StaticString)
     return .json
   }
 
-  private func append(_ worker: Worker, to body: inout ByteBuffer) {
+  private func append(_ worker: Worker, _ source: CacheSource, to body: inout ByteBuffer) {
     body.append(
       "{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":"
         as StaticString)
@@ -139,7 +145,9 @@ final class SystemExchange: ServerExchangeHandler {
       body.append("\"unreachable\",\"reason\":" as StaticString)
       body.append(jsonString: reason)
     }
-    body.append(",\"cache_source\":\"predicted\",\"block_size\":" as StaticString)
+    body.append(",\"cache_source\":" as StaticString)
+    body.append(jsonString: source.label)
+    body.append(",\"block_size\":" as StaticString)
     body.append(decimal: worker.blockSize)
     body.append(",\"total_blocks\":" as StaticString)
     body.append(decimal: worker.totalBlocks)

@@ -56,9 +56,6 @@ extension SettingsTable {
 
   private static let routerForeign: [ForeignFlag] = [
     ForeignFlag("load-aware", "DYN_ROUTER_LOAD_AWARE", takesValue: false),
-    ForeignFlag("router-host-cache-hit-weight", "DYN_ROUTER_HOST_CACHE_HIT_WEIGHT"),
-    ForeignFlag("router-disk-cache-hit-weight", "DYN_ROUTER_DISK_CACHE_HIT_WEIGHT"),
-    ForeignFlag("router-kv-events", "DYN_ROUTER_USE_KV_EVENTS", takesValue: false),
     ForeignFlag("router-replica-sync", "DYN_ROUTER_REPLICA_SYNC", takesValue: false),
     ForeignFlag("router-track-output-blocks", "DYN_ROUTER_TRACK_OUTPUT_BLOCKS", takesValue: false),
     ForeignFlag("router-tracking-hash", "DYN_ROUTER_TRACKING_HASH"),
@@ -77,12 +74,10 @@ extension SettingsTable {
     ForeignFlag("enable-session-prefix-index", "DYN_ENABLE_SESSION_PREFIX_INDEX", takesValue: false),
     ForeignFlag("shared-cache-multiplier", "DYN_SHARED_CACHE_MULTIPLIER"),
     ForeignFlag("shared-cache-type", "DYN_SHARED_CACHE_TYPE"),
-    ForeignFlag("router-predicted-ttl-secs", "DYN_ROUTER_PREDICTED_TTL_SECS"),
   ]
 
   /// Flags of the releases up to 0.9 that later ones dropped.
   private static let seedRouterForeign: [ForeignFlag] = [
-    ForeignFlag("kv-events", "DYN_KV_EVENTS", takesValue: false),
     ForeignFlag("router-max-tree-size", "DYN_ROUTER_MAX_TREE_SIZE"),
     ForeignFlag("router-prune-target-ratio", "DYN_ROUTER_PRUNE_TARGET_RATIO"),
     ForeignFlag("router-snapshot-threshold", "DYN_ROUTER_SNAPSHOT_THRESHOLD"),

@@ -142,6 +142,19 @@ extension SettingsTable {
       fallback: "ttl", group: "Router",
       "When a predicted block is forgotten: after a time, or when the worker's cache must be full."),
     SettingDefinition(
+      "router-kv-events", "DYN_ROUTER_USE_KV_EVENTS", .boolean, fallback: "true", group: "Router",
+      olderFlags: ["kv-events"], olderEnvironment: ["DYN_KV_EVENTS"],
+      "Follow the cache events of engines that publish them (GET /kv_event_sources; needs libzmq)."),
+    SettingDefinition(
+      "router-predicted-ttl-secs", "DYN_ROUTER_PREDICTED_TTL_SECS", .duration(unit: second), group: "Router",
+      "Count what was sent to a worker as cached for this long although its events do not say so yet."),
+    SettingDefinition(
+      "router-host-cache-hit-weight", "DYN_ROUTER_HOST_CACHE_HIT_WEIGHT", weight, fallback: "0.75",
+      group: "Router", live: true, "Credit for a block that the worker holds in host memory."),
+    SettingDefinition(
+      "router-disk-cache-hit-weight", "DYN_ROUTER_DISK_CACHE_HIT_WEIGHT", weight, fallback: "0.25",
+      group: "Router", live: true, "Credit for a block that the worker holds on disk."),
+    SettingDefinition(
       "router-ttl-secs", "DYN_ROUTER_TTL_SECS", .duration(unit: second), fallback: "120", group: "Router",
       olderFlags: ["router-ttl"], olderEnvironment: ["DYN_ROUTER_TTL"],
       "Life of a predicted block under the ttl policy."),

@@ -22,6 +22,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let prober: any WorkerProber
   private let resolver: NameResolver
   private let publish: (WorkerSet) -> Void
+  private let feeds: CacheFeeds
   private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
   private let upkeepTimer = Timer(tag: Tag.upkeep)
@@ -45,7 +46,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// - Parameter publish: called with each snapshot, on the loop.
   init(
     loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber, logger: Logger,
-    lockWait: Histogram? = nil, publish: @escaping (WorkerSet) -> Void
+    lockWait: Histogram? = nil, feedBoard: CacheFeedBoard = CacheFeedBoard(),
+    publish: @escaping (WorkerSet) -> Void
   ) {
     self.loop = loop
     self.configuration = configuration
@@ -57,6 +59,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       memory: configuration.modelMemory, modelsMax: configuration.modelsMax, routing: configuration.routing,
       lockWait: lockWait)
     scanner = configuration.discoveryFolder.map(DiscoveryScanner.init)
+    feeds = CacheFeeds(loop: loop, configuration: configuration, board: feedBoard, logger: logger)
   }
 
   // MARK: Life
@@ -83,6 +86,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     members = [:]
     names = [:]
     groups = []
+    feeds.close()
     resolver.close()
     prober.close()
   }
@@ -98,6 +102,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// Has the routers forget what has expired, and the allocator return what that freed. It takes milliseconds when
   /// much was freed, which is why no loop does it.
   private func maintainRouting() {
+    feeds.checkTruth()
     var shrank = false
     for model in catalog.models where model.routing.maintain(now: loop.now) { shrank = true }
     if shrank { Machine.returnFreeMemory() }
@@ -325,6 +330,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
         "too many models; further ones are ignored", metadata: ["limit": "\(configuration.modelsMax)"])
     }
     let models = catalog.models
+    feeds.follow(workers, models)
     let isSame =
       current.workers.hasSameFacts(as: workers) && current.models.count == models.count
       && zip(current.models, models).allSatisfy { $0 === $1 }

@@ -12,6 +12,7 @@ package enum EngineKind: String, Sendable, CaseIterable {
   /// The kind that an entry of `/v1/models` tells: engines write their name in `owned_by`, and `dynamo-worker` the name
   /// of what stands behind it in `engine`.
   init(ownedBy: String?, engine: String?) {
-    self = engine.flatMap(EngineKind.init(rawValue:)) ?? ownedBy.flatMap(EngineKind.init(rawValue:)) ?? .unknown
+    self =
+      engine.flatMap(EngineKind.init(rawValue:)) ?? ownedBy.flatMap(EngineKind.init(rawValue:)) ?? .unknown
   }
 }

@@ -113,7 +113,7 @@ extension Worker {
     id == other.id && url == other.url && source == other.source && state.isSame(as: other.state)
       && models == other.models && blockSize == other.blockSize && totalBlocks == other.totalBlocks
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && prompts == other.prompts
-      && upstream.addresses == other.upstream.addresses
+      && eventSources == other.eventSources && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix
   }
 }

@@ -8,7 +8,7 @@ package import Telemetry
 
 /// Guards the router of one model. A decision is one critical section; first token and end are two more.
 ///
-/// Unchecked: `router` and `estimate` are touched inside `lock` alone. They lie beside the lock and not in it, because
+/// Unchecked: `router` and `estimate` are touched inside ``locked(_:)`` alone. They lie beside the lock and not in it, because
 /// a decision fills an object of the deciding loop, which must not be sent into the lock's region.
 package final class ModelRouting: @unchecked Sendable {
   /// As the model began with them; the weights among them may have changed since.
@@ -16,7 +16,7 @@ package final class ModelRouting: @unchecked Sendable {
   /// What every decision's span says of this model's routing.
   package let spanAttributes: EncodedAttributes
   private let lock = Mutex(())
-  private var router: Router
+  var router: Router
   private var estimate = TokenEstimate()
   private let lockWait: Histogram?
   /// Times that the lock was free, not yet in the histogram.
@@ -138,7 +138,7 @@ package final class ModelRouting: @unchecked Sendable {
     freeLocks = 0
   }
 
-  private func locked<Result>(_ body: () -> Result) -> Result {
+  func locked<Result>(_ body: () -> Result) -> Result {
     var result: Result?
     let found: Void? = lock.withLockIfAvailable { _ in
       noteFreeLock()

@@ -14,6 +14,8 @@ struct ProbeAnswer: Sendable, Equatable {
   /// It showed itself to be `dynamo-worker`.
   var isDynamoWorker = false
   var engine = EngineKind.unknown
+  /// Where it publishes its cache's events; nil when it was not asked or did not answer.
+  var eventSources: [CacheEventSource]?
 
   /// Names of one worker that are kept; a server of many adapters lists no more.
   static let modelsMax = 256

@@ -48,6 +48,8 @@ package struct Worker: Sendable {
   /// True for `dynamo-worker`, which takes request ids unchanged and speaks trace context; false for a bare engine.
   package var isDynamoWorker: Bool
   package var engine = EngineKind.unknown
+  /// Where it publishes its cache's events; empty when it does not.
+  package var eventSources: [CacheEventSource] = []
   /// Whether its engine makes the tokens that are counted on here.
   package var prompts = PromptAgreement.unchecked
 

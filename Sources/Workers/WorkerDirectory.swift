@@ -2,6 +2,7 @@
 
 internal import Base
 package import EventLoop
+internal import KVEvents
 package import Logging
 package import Routing
 internal import Synchronization
@@ -21,6 +22,7 @@ package final class WorkerDirectory: Sendable {
   private let logger: Logger
   private let lockWait: Histogram
   private let board = SnapshotBoard()
+  private let feedBoard = CacheFeedBoard()
   private let running = Mutex<Running?>(nil)
 
   /// Reads the configuration; nothing is asked before ``start()``. Throws `.urls` with every URL that cannot be used.
@@ -36,6 +38,9 @@ package final class WorkerDirectory: Sendable {
     guard faults.isEmpty else { throw .urls(faults) }
     register(on: registry)
   }
+
+  /// Why engines' cache events cannot be followed here; nil when they can.
+  package static var whyNoCacheEvents: String? { ZeroMQContext.unavailableReason }
 
   private static func parse(_ texts: [String], _ faults: inout [WorkerURLFault]) -> [WorkerURL] {
     var urls: [WorkerURL] = []
@@ -62,7 +67,7 @@ package final class WorkerDirectory: Sendable {
         loop: loop, configuration: configuration,
         prober: HTTPWorkerProber(
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
-        logger: logger, lockWait: lockWait, publish: board.publish)
+        logger: logger, lockWait: lockWait, feedBoard: feedBoard, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
       let handed = HandedLoop(loop: loop)
@@ -141,6 +146,7 @@ package final class WorkerDirectory: Sendable {
       }
     }
     registerRouting(on: registry)
+    feedBoard.register(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelKVCacheBlockSize) { $0.workers.first?.facts.blockSize }
     perModel(.modelTotalKVBlocks) { model in

@@ -22,6 +22,10 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var blockSizeOverride: Int?
   /// How workers are chosen; each model's routing state begins with it, but for the block size, which workers tell.
   package var routing = RoutingOptions()
+  /// Engines that publish their cache's events are listened to.
+  package var followsCacheEvents = false
+  /// Prompts are hashed by their tokens here, not by their bytes: events of the other kind match nothing.
+  package var hashesTokens = false
   /// Chats to ask an engine about when its worker becomes ready, with the ids that this process makes of them as an
   /// engine of that kind would; nil where it makes none.
   package var promptSamples: (@Sendable (_ engine: EngineKind, _ model: String) -> [PromptSample])?

@@ -54,6 +54,7 @@ final class WorkerMember: TimerHandler {
   private var exclusion = Exclusion()
   private var hasBeenReady = false
   private var cacheIsKnown = false
+  private var eventsAreKnown = false
   private var silences = 0
   private var isClosed = false
 
@@ -84,7 +85,11 @@ final class WorkerMember: TimerHandler {
     guard !isClosed, !worker.upstream.addresses.isEmpty else { return }
     probe?.cancel()
     loop.cancel(probeTimer)
-    probe = prober.probe(worker.upstream, wantsCache: !cacheIsKnown) { [weak self] in self?.ended($0) }
+    // A publisher's port may be another after an engine's restart; one that had none is not asked again and again.
+    let questions = ProbeQuestions(
+      cache: !cacheIsKnown,
+      events: configuration.followsCacheEvents && (!eventsAreKnown || !worker.eventSources.isEmpty))
+    probe = prober.probe(worker.upstream, questions) { [weak self] in self?.ended($0) }
   }
 
   private func ended(_ outcome: ProbeOutcome) {
@@ -126,6 +131,10 @@ final class WorkerMember: TimerHandler {
       if answer.isDynamoWorker { next.isDynamoWorker = true }
     }
     next.engine = answer.engine
+    if let sources = answer.eventSources {
+      eventsAreKnown = true
+      next.eventSources = sources
+    }
     exclusion.answered(at: loop.now)
     if !cacheIsKnown {
       cacheIsKnown = true
@@ -168,6 +177,7 @@ final class WorkerMember: TimerHandler {
     silences = 0
     // What comes back may have another cache.
     if finding == nil { cacheIsKnown = false }
+    eventsAreKnown = false
     health = .unreachable(failure.reason)
     show(worker)
     if isRefused { owner.connectFailed(self) }
@@ -253,6 +263,7 @@ extension Worker {
       totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
     worker.engine = engine
     worker.prompts = prompts
+    worker.eventSources = eventSources
     return worker
   }
 }

@@ -8,11 +8,19 @@ internal import Transport
 /// How a probe ended.
 typealias ProbeOutcome = Result<ProbeAnswer, ProbeFailure>
 
+/// What a probe asks beside the list of models.
+struct ProbeQuestions: Sendable, Equatable {
+  /// The size of its cache.
+  var cache = false
+  /// Where it publishes its cache's events.
+  var events = false
+}
+
 /// Starts probes; a test plays it.
 protocol WorkerProber: AnyObject {
-  /// Asks `upstream`; with `wantsCache` also for the size of its cache. `report` is called once, never from inside.
+  /// Asks `upstream`. `report` is called once, never from inside.
   func probe(
-    _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
+    _ upstream: Upstream, _ questions: ProbeQuestions, _ report: @escaping (ProbeOutcome) -> Void
   ) -> any ProbeInFlight
   /// Asks `upstream`, whose engine can be asked, what it makes of `samples`. `report` as above.
   func check(
@@ -31,7 +39,7 @@ protocol ProbeInFlight: AnyObject {
   func cancel()
 }
 
-/// Probes by `GET /v1/models`, then `GET /metrics`; checks prompts by ``PromptCheck``. Loop-confined.
+/// Probes by `GET /v1/models`, then `GET /metrics` and `GET /kv_event_sources`; checks prompts by ``PromptCheck``. Loop-confined.
 final class HTTPWorkerProber: WorkerProber {
   private let pool: UpstreamPool
   private let timeout: Nanoseconds
@@ -46,10 +54,10 @@ final class HTTPWorkerProber: WorkerProber {
   }
 
   func probe(
-    _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
+    _ upstream: Upstream, _ questions: ProbeQuestions, _ report: @escaping (ProbeOutcome) -> Void
   ) -> any ProbeInFlight {
     let probe = WorkerProbe(
-      upstream, pool: pool, authorization: authorization, wantsCache: wantsCache, report: report)
+      upstream, pool: pool, authorization: authorization, questions: questions, report: report)
     probe.start(timeout: timeout)
     return probe
   }
@@ -70,19 +78,19 @@ final class HTTPWorkerProber: WorkerProber {
   func close() { pool.closeIdle() }
 }
 
-/// One probe: models, then perhaps metrics.
+/// One probe: models, then perhaps metrics and event sources.
 private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHandler {
-  private enum Phase { case models, metrics, done }
+  private enum Phase { case models, metrics, events, done }
 
   /// Bytes of an answer that are read; more than a list of models ever needs, and most of a busy vLLM's metrics.
   private static let bodyBytesMax = 4 << 20
-  /// A worker that can serve does not wait longer for its `/metrics`.
-  private static let metricsTimeout = second
+  /// A worker that can serve does not wait longer for each of the further answers.
+  private static let furtherTimeout = second
 
   private let upstream: Upstream
   private let pool: UpstreamPool
   private let authorization: String?
-  private let wantsCache: Bool
+  private let questions: ProbeQuestions
   private var report: ((ProbeOutcome) -> Void)?
   private let timer = Timer()
   private var phase = Phase.models
@@ -93,13 +101,13 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
   private var isNamedDynamoWorker = false
 
   init(
-    _ upstream: Upstream, pool: UpstreamPool, authorization: String?, wantsCache: Bool,
+    _ upstream: Upstream, pool: UpstreamPool, authorization: String?, questions: ProbeQuestions,
     report: @escaping (ProbeOutcome) -> Void
   ) {
     self.upstream = upstream
     self.pool = pool
     self.authorization = authorization
-    self.wantsCache = wantsCache
+    self.questions = questions
     self.report = report
   }
 
@@ -156,10 +164,11 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
 
   func received(body bytes: UnsafeRawBufferPointer) {
     guard body.count + bytes.count <= Self.bodyBytesMax else {
-      if case .metrics = phase {
-        finishMetrics()
-      } else {
+      // What came of metrics may be read: the families looked for stand where they stand.
+      if case .models = phase {
         finish(.failure(.answer("its list of models is too long")))
+      } else {
+        answered()
       }
       return
     }
@@ -168,9 +177,19 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
 
   func receivedEnd(trailers: UnsafeRawBufferPointer) {
     connection = nil
+    answered()
+  }
+
+  private func answered() {
     switch phase {
     case .models: readModels()
-    case .metrics: finishMetrics()
+    case .metrics:
+      if status == 200 { answer.read(metrics: body.readable) }
+      askFurther()
+    case .events:
+      // An engine without this route has no events to tell of.
+      answer.eventSources = status == 200 ? CacheEventSource.parse(body.readable) : []
+      askFurther()
     case .done: break
     }
   }
@@ -179,7 +198,7 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
     connection = nil
     switch phase {
     case .models: finish(.failure(Self.failure(failure)))
-    case .metrics: finish(.success(answer))
+    case .metrics, .events: askFurther()
     case .done: break
     }
   }
@@ -187,7 +206,9 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
   func timerFired(_ timer: Timer) {
     switch phase {
     case .models: finish(.failure(.silent))
-    case .metrics: finish(.success(answer))
+    case .metrics, .events:
+      connection?.cancel()
+      askFurther()
     case .done: break
     }
   }
@@ -204,19 +225,24 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
       return
     }
     if isNamedDynamoWorker { answer.isDynamoWorker = true }
-    guard wantsCache else {
-      finish(.success(answer))
-      return
-    }
-    phase = .metrics
-    pool.loop.arm(timer, at: pool.loop.now + Self.metricsTimeout, self)
-    ask("/metrics", fresh: false)
+    askFurther()
   }
 
-  /// Reads what came of the metrics, which may be cut: the families looked for stand where they stand.
-  private func finishMetrics() {
-    if status == 200 { answer.read(metrics: body.readable) }
-    finish(.success(answer))
+  /// Asks what is still to be asked, or reports what came.
+  private func askFurther() {
+    switch phase {
+    case .models where questions.cache: ask("/metrics", as: .metrics)
+    case .models where questions.events, .metrics where questions.events:
+      ask("/kv_event_sources", as: .events)
+    case .models, .metrics, .events: finish(.success(answer))
+    case .done: break
+    }
+  }
+
+  private func ask(_ path: StaticString, as next: Phase) {
+    phase = next
+    pool.loop.arm(timer, at: pool.loop.now + Self.furtherTimeout, self)
+    ask(path, fresh: false)
   }
 
   private static func failure(_ failure: UpstreamFailure) -> ProbeFailure {

@@ -32,6 +32,13 @@ enum Doctor {
     }
     collector(environment, check)
     tokenizer(settings, check)
+    if settings.bool("router-kv-events"), settings.string("router-mode") == "kv" {
+      if let reason = WorkerDirectory.whyNoCacheEvents {
+        print("note     engines' cache events are not followed: \(reason)")
+      } else {
+        print("ok       libzmq is there for engines' cache events")
+      }
+    }
     return isWell ? 0 : 1
   }
 

@@ -135,6 +135,9 @@ enum FrontendProcess {
     _ registry: MetricRegistry, _ tokenizer: ModelTokenizer?
   ) throws -> WorkerDirectory {
     var configuration = WorkerDirectoryConfiguration()
+    configuration.hashesTokens = tokenizer != nil
+    configuration.followsCacheEvents =
+      settings.bool("router-kv-events") && settings.string("router-mode") == "kv"
     if let tokenizer, settings.string("router-mode") == "kv" {
       configuration.promptSamples = { tokenizer.samples($0, model: $1) }
     }

@@ -26,12 +26,12 @@ final class LineCollector: LogSink {
 final class ScriptedProber: WorkerProber {
   final class Pending: ProbeInFlight {
     let upstream: Upstream
-    let wantsCache: Bool
+    let questions: ProbeQuestions
     private(set) var report: ((ProbeOutcome) -> Void)?
 
-    init(_ upstream: Upstream, _ wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void) {
+    init(_ upstream: Upstream, _ questions: ProbeQuestions, _ report: @escaping (ProbeOutcome) -> Void) {
       self.upstream = upstream
-      self.wantsCache = wantsCache
+      self.questions = questions
       self.report = report
     }
 
@@ -49,9 +49,9 @@ final class ScriptedProber: WorkerProber {
   private(set) var isClosed = false
 
   func probe(
-    _ upstream: Upstream, wantsCache: Bool, _ report: @escaping (ProbeOutcome) -> Void
+    _ upstream: Upstream, _ questions: ProbeQuestions, _ report: @escaping (ProbeOutcome) -> Void
   ) -> any ProbeInFlight {
-    let pending = Pending(upstream, wantsCache, report)
+    let pending = Pending(upstream, questions, report)
     all.append(pending)
     return pending
   }

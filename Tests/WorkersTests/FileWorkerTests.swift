@@ -54,7 +54,7 @@ struct FileWorkerTests {
     #expect(worker.isDynamoWorker)
     #expect(worker.models == ["m"])
     #expect(rig.prober.open.count == 1)
-    #expect(rig.prober.open.first?.wantsCache == false)
+    #expect(rig.prober.open.first?.questions.cache == false)
   }
 
   @Test func aWorkerThatComesLaterIsSeenWithinASecond() throws {

@@ -18,7 +18,7 @@ struct StaticWorkerTests {
   @Test func aWorkerIsAskedAtOnceAndReadyWhenItAnswers() throws {
     let rig = try rig()
     #expect(rig.state() == "unprobed")
-    #expect(rig.prober.open.first?.wantsCache == true)
+    #expect(rig.prober.open.first?.questions.cache == true)
     rig.answer("m", blockSize: 32, totalBlocks: 100)
     #expect(rig.state() == "ready")
     let worker = rig.latest.workers[0]
@@ -79,7 +79,7 @@ struct StaticWorkerTests {
     #expect(rig.prober.open.isEmpty)
     rig.advance(8 * second)
     #expect(rig.prober.open.count == 1)
-    #expect(rig.prober.open.first?.wantsCache == false)
+    #expect(rig.prober.open.first?.questions.cache == false)
   }
 
   @Test func aWorkerThatWasReadyIsAskedEachTwoSecondsUntilItReturns() throws {
@@ -93,7 +93,7 @@ struct StaticWorkerTests {
     #expect(rig.prober.open.isEmpty)
     rig.advance(200 * millisecond)
     // What comes back may have another cache.
-    #expect(rig.prober.open.first?.wantsCache == true)
+    #expect(rig.prober.open.first?.questions.cache == true)
     rig.answer("m", blockSize: 8)
     #expect(rig.state() == "ready")
     #expect(rig.latest.workers[0].blockSize == 8)

@@ -1,0 +1,356 @@
+// One worker's cache events: from its publishers' sockets to the routing states of its models.
+
+internal import Base
+internal import EventLoop
+internal import KVEvents
+internal import Logging
+internal import Routing
+
+/// Follows one worker while it is ready. Loop-confined, on the control thread.
+///
+///     predictions ──first batch──▶ events ──gap, overflow, other blocks, drift──▶ predictions ──after a while──▶ events
+final class WorkerFeed: EventHandler, TimerHandler {
+  /// What a scrape and `/v1/router/state` read of it.
+  struct Status: Sendable, Equatable {
+    var counters = CacheFeedCounters()
+    var mirror = CacheMirrorCounts()
+    var blocks = 0
+    var source = CacheSource.predicted
+    var reason = CacheSourceReason.noFeed
+  }
+
+  /// How long predictions are preferred after events were lost: the mirror is filled anew meanwhile.
+  private static let recovery = 30 * second
+  /// How long after the engine's reports had contradicted the events.
+  private static let driftRecovery = 300 * second
+
+  let worker: UInt64
+  let sources: [CacheEventSource]
+  private let models: [(name: String, routing: ModelRouting, mirror: MirrorBox)]
+  private let loop: EventLoop
+  private let logger: Logger
+  private var subscribers: [CacheEventSubscriber] = []
+  private var registrations: [(registration: Registration, descriptor: Int32)] = []
+  private let timer = Timer()
+  private var status = Status()
+  /// Events are not trusted before this time.
+  private var distrustedUntil: Nanoseconds = 0
+  private var hasEvents = false
+  private var saidBlockSize = false
+
+  /// The mirror of one model's blocks. A box, because mirrors are not copied.
+  final class MirrorBox {
+    /// Salted blocks whose seed is remembered; those behind more of them are not known.
+    private static let saltedMax = 1 << 16
+
+    var mirror: CacheMirror
+    /// Seeds of salted blocks by the engine's hash: the engine names a salt on a prompt's first block only.
+    private var salted: [UInt64: UInt64] = [:]
+
+    init(blockSize: Int) { mirror = CacheMirror(blockSize: blockSize) }
+
+    /// The seed of blocks behind `parent` that name no salt themselves; nil when it is not a salted one.
+    func seed(behind parent: UInt64?) -> UInt64? { parent.flatMap { salted[$0] } }
+
+    func stored(_ blocks: StoredBlocks, isSalted: Bool) {
+      if isSalted {
+        guard salted.count + blocks.hashes.count <= Self.saltedMax else { return }
+        for hash in blocks.hashes { salted[hash] = blocks.seed }
+      }
+      mirror.stored(blocks)
+    }
+
+    func removed(_ hashes: UnsafeBufferPointer<UInt64>, _ tier: Routing.CacheTier) {
+      mirror.removed(hashes, tier: tier)
+      if !salted.isEmpty, tier == .device { for hash in hashes { salted[hash] = nil } }
+    }
+
+    func cleared() {
+      mirror.cleared()
+      salted = [:]
+    }
+  }
+
+  /// - Parameter models: those that the worker serves; the first has the events that name no adapter.
+  init(_ worker: Worker, models: [ServedModel], loop: EventLoop, logger: Logger) {
+    self.worker = worker.id
+    sources = worker.eventSources
+    self.models = models.map { ($0.name, $0.routing, MirrorBox(blockSize: $0.routing.options.blockSize)) }
+    self.loop = loop
+    self.logger = logger
+  }
+
+  /// True when it feeds these routing states and no others.
+  func serves(_ routings: [ModelRouting]) -> Bool {
+    models.count == routings.count && zip(models, routings).allSatisfy { $0.routing === $1 }
+  }
+
+  // MARK: Life
+
+  /// Subscribes to every rank; says what cannot be had. `host` is the engine's machine.
+  func start(host: String, context: ZeroMQContext) {
+    for source in sources {
+      guard let events = CacheEventEndpoint.events(of: source.endpoint, host: host, rank: 0) else {
+        warn("cannot listen to the engine's cache events", "no address to meet it at: \(source.endpoint)")
+        continue
+      }
+      var subscription = CacheEventSubscription(
+        events: events,
+        replay: source.replayEndpoint.flatMap { CacheEventEndpoint.replay(of: $0, host: host, rank: 0) })
+      subscription.topic = source.topic
+      do throws(ZeroMQError) {
+        subscribers.append(try CacheEventSubscriber(subscription, context: context))
+      } catch {
+        warn("cannot listen to the engine's cache events", "\(events.address): \(error)")
+      }
+    }
+    for subscriber in subscribers {
+      for descriptor in subscriber.descriptors {
+        do throws(SystemError) {
+          registrations.append((try loop.register(descriptor, self), descriptor))
+        } catch {
+          warn("cannot wait for the engine's cache events", "\(error)")
+        }
+      }
+    }
+    if !subscribers.isEmpty {
+      logger.info(
+        "listening to the engine's cache events",
+        metadata: metadata(subscribers.count == 1 ? sources[0].endpoint : "\(subscribers.count) ranks"))
+    }
+    turn()
+  }
+
+  /// The worker left or no longer answers: nothing of its cache is known.
+  func close() {
+    loop.cancel(timer)
+    for entry in registrations { loop.deregister(entry.registration, stillOpen: entry.descriptor) }
+    registrations = []
+    subscribers = []
+    for model in models {
+      model.routing.clearEvents(worker: worker)
+      model.routing.setSource(.predicted, .noFeed, worker: worker)
+    }
+  }
+
+  func ready(_ readiness: Readiness) { turn() }
+
+  func timerFired(_ timer: Timer) { turn() }
+
+  /// Takes what has come on all sockets. A bounded part of it: the rest comes with the next turn.
+  private func turn() {
+    let now = CacheFeedTime(
+      monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / 1e9)
+    var next: Nanoseconds?
+    for (index, subscriber) in subscribers.enumerated() {
+      subscriber.readable(now: now) { perform($0, rank: UInt64(index)) }
+      if let deadline = subscriber.deadline { next = min(next ?? .max, deadline) }
+    }
+    applyOperations()
+    judge()
+    report()
+    if let next { loop.arm(timer, at: max(next, loop.now), self) } else { loop.cancel(timer) }
+  }
+
+  // MARK: Events
+
+  private func perform(_ action: CacheFeedAction, rank: UInt64) {
+    switch action {
+    case .apply(let batch):
+      hasEvents = true
+      for event in batch.events { take(event, of: batch, rank: rank) }
+    case .forgetAll(let reason):
+      for model in models { model.mirror.cleared() }
+      // A new engine's cache is empty, and that is known; after a loss its content is not.
+      if reason != .restarted { distrust(.feedGap, for: Self.recovery) }
+      logger.info(
+        "what was known of the engine's cache is forgotten", metadata: metadata("reason: \(reason.rawValue)"))
+    case .requestReplay: break
+    }
+  }
+
+  private func take(_ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64) {
+    let adapter = event.adapter.isEmpty ? nil : batch.text(at: event.adapter)
+    // Removals name no adapter, and blocks of all of them share the engine's hashes: each mirror knows its own.
+    switch event.kind {
+    case .cleared:
+      for model in models { model.mirror.cleared() }
+      if status.reason == .feedGap { distrustedUntil = 0 }
+    case .removed:
+      guard let tier = Routing.CacheTier(event.tier) else { return }
+      withHashes(event, of: batch, rank: rank) { hashes in
+        for model in models { model.mirror.removed(hashes, tier) }
+      }
+    case .stored:
+      guard let tier = Routing.CacheTier(event.tier), !event.isBigram,
+        let model = adapter.map({ name in models.first { $0.name == name } }) ?? models.first
+      else { return }
+      store(event, of: batch, rank: rank, tier, in: model.mirror, adapter: adapter)
+    }
+  }
+
+  private func store(
+    _ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64, _ tier: Routing.CacheTier,
+    in box: MirrorBox, adapter: String?
+  ) {
+    let parent = event.parent.map { $0 ^ Self.mark(rank) }
+    let known = event.salt.isEmpty ? box.seed(behind: parent) : nil
+    let seed =
+      known
+      ?? batch.text[event.salt].withUnsafeBytes { salt in
+        var name = adapter ?? ""
+        return name.withUTF8 { PromptBlocks.seed(adapter: UnsafeRawBufferPointer($0), salt: salt) }
+      }
+    // Blocks with an image in them have other hashes here; those before them are told apart by tokens alone.
+    let blocks = min(event.hashableBlocks, event.hashes.count)
+    guard blocks > 0 || event.tokens.isEmpty else { return }
+    withHashes(event, of: batch, rank: rank) { hashes in
+      batch.tokens.withUnsafeBufferPointer { tokens in
+        let count = event.tokens.isEmpty ? 0 : blocks * event.blockSize
+        guard count <= event.tokens.count else { return }
+        box.stored(
+          StoredBlocks(
+            hashes: UnsafeBufferPointer(rebasing: hashes[..<(event.tokens.isEmpty ? hashes.count : blocks)]),
+            parent: parent,
+            tokens: UnsafeBufferPointer(
+              rebasing: tokens[event.tokens.lowerBound..<(event.tokens.lowerBound + count)]),
+            blockSize: event.blockSize, tier: tier, seed: seed),
+          isSalted: known != nil || !event.salt.isEmpty)
+      }
+    }
+  }
+
+  /// Lends the event's hashes. Ranks hold blocks of equal hashes each for itself, so a rank's mark is on them: the worker
+  /// has a block while one of its ranks has it.
+  private func withHashes(
+    _ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64,
+    _ body: (UnsafeBufferPointer<UInt64>) -> Void
+  ) {
+    if rank == 0 {
+      batch.hashes.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[event.hashes])) }
+    } else {
+      batch.hashes(of: event).map { $0 ^ Self.mark(rank) }.withUnsafeBufferPointer(body)
+    }
+  }
+
+  private static func mark(_ rank: UInt64) -> UInt64 { rank &* 0x9e37_79b9_7f4a_7c15 }
+
+  private func applyOperations() {
+    for model in models where model.mirror.mirror.pendingOperations > 0 {
+      model.routing.apply(model.mirror.mirror.takeOperations(), worker: worker)
+    }
+  }
+
+  // MARK: Trust
+
+  /// Chooses between events and predictions by what has come.
+  private func judge() {
+    let mirrors = models.map { $0.mirror.mirror.counts }
+    if mirrors.contains(where: { $0.wrongBlockSizes > 0 && $0.stored == 0 }) {
+      if !saidBlockSize {
+        warn(
+          "the engine's blocks are of another size than the model's: its cache is predicted",
+          "the model has blocks of \(models.first?.routing.options.blockSize ?? 0) tokens here")
+      }
+      saidBlockSize = true
+      show(.predicted, .blockSize)
+      return
+    }
+    if models.contains(where: { $0.mirror.mirror.isIncomplete || $0.routing.lacksEvents(worker: worker) }) {
+      show(.predicted, .overflow)
+      return
+    }
+    guard hasEvents, loop.now >= distrustedUntil else { return }
+    show(.events, .feedLive)
+  }
+
+  private func distrust(_ reason: CacheSourceReason, for time: Nanoseconds) {
+    distrustedUntil = loop.now + time
+    show(.predicted, reason)
+  }
+
+  /// Called every few seconds: what the engine reports with its answers is held against what its events told.
+  func checkTruth() {
+    guard case .events = status.source else {
+      judge()
+      report()
+      return
+    }
+    guard models.contains(where: { $0.routing.takeDrift(worker: worker) }) else { return }
+    warn(
+      "the engine's reports of cached tokens contradict its events: its cache is predicted for a while",
+      "another tokenizer, chat template or salt than here, or caching switched off")
+    distrust(.drift, for: Self.driftRecovery)
+    report()
+  }
+
+  private func show(_ source: CacheSource, _ reason: CacheSourceReason) {
+    guard status.source != source || status.reason != reason else { return }
+    status.source = source
+    status.reason = reason
+    for model in models { model.routing.setSource(source, reason, worker: worker) }
+    logger.info(
+      "a worker's cache is known by another source", metadata: metadata("\(source.label): \(reason.label)"))
+  }
+
+  // MARK: Reports
+
+  /// Told of each change of ``Status``.
+  var reported: (Status) -> Void = { _ in }
+
+  private func report() {
+    var next = status
+    next.counters = CacheFeedCounters()
+    for subscriber in subscribers { next.counters.add(subscriber.counters) }
+    next.mirror = models.first?.mirror.mirror.counts ?? CacheMirrorCounts()
+    next.blocks = models.reduce(0) { $0 + $1.mirror.mirror.count }
+    guard next != status else { return }
+    status = next
+    reported(next)
+  }
+
+  private func warn(_ message: Logger.Message, _ reason: String) {
+    logger.warning(message, metadata: metadata(reason))
+  }
+
+  private func metadata(_ reason: String) -> Logger.Metadata {
+    ["worker_id": .stringConvertible(worker), "reason": "\(reason)"]
+  }
+}
+
+extension Routing.CacheTier {
+  /// Nil for blocks that the worker has no nearer than others.
+  fileprivate init?(_ tier: KVEvents.CacheTier) {
+    switch tier {
+    case .device: self = .device
+    case .host: self = .host
+    case .disk: self = .disk
+    case .external: return nil
+    }
+  }
+}
+
+extension CacheFeedCounters {
+  /// Adds another rank's; the lag is the longest.
+  fileprivate mutating func add(_ other: CacheFeedCounters) {
+    messages += other.messages
+    batches += other.batches
+    events += other.events
+    gaps += other.gaps
+    missedBatches += other.missedBatches
+    replays += other.replays
+    replayedBatches += other.replayedBatches
+    resets += other.resets
+    restarts += other.restarts
+    overflows += other.overflows
+    replayTimeouts += other.replayTimeouts
+    malformedMessages += other.malformedMessages
+    malformedBatches += other.malformedBatches
+    malformedEvents += other.malformedEvents
+    skippedEvents += other.skippedEvents
+    unknownEvents += other.unknownEvents
+    dropped += other.dropped
+    duplicates += other.duplicates
+    lagSeconds = max(lagSeconds, other.lagSeconds)
+  }
+}

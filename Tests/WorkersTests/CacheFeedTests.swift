@@ -1,0 +1,198 @@
+// Engines' cache events from a real publisher's sockets to the routing state of a model.
+
+import Base
+import EventLoop
+import Glibc
+import KVEvents
+import Routing
+import Synchronization
+import Telemetry
+import Testing
+
+@testable import Workers
+
+struct CacheEventSourceTests {
+  private func parse(_ text: String) -> [CacheEventSource] {
+    Array(text.utf8).withUnsafeBytes { CacheEventSource.parse($0) }
+  }
+
+  @Test func vLLMsAnswerIsReadByRank() {
+    let sources = parse(
+      #"{"1":{"endpoint":"tcp://*:5558","replay_endpoint":null,"topic":"kv"},"#
+        + #""0":{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:5557","#
+        + #""replay_endpoint":"tcp://*:6557","buffer_steps":10000,"topic":""}}"#)
+    #expect(sources.map(\.rank) == [0, 1])
+    #expect(sources[0].replayEndpoint == "tcp://*:6557" && sources[1].replayEndpoint == nil)
+    #expect(sources[1].topic == "kv" && !sources[0].isOfBytes)
+  }
+
+  @Test(arguments: [
+    "", "[]", "{}", #"{"0":null}"#, #"{"a":{"endpoint":"tcp://*:1"}}"#, #"{"-1":{"endpoint":"tcp://*:1"}}"#,
+    #"{"0":{"endpoint":""}}"#, #"{"0":{"endpoint":7}}"#,
+    #"{"0":{"endpoint":"tcp://*:1","enable_kv_cache_events":false}}"#,
+    #"{"0":{"endpoint":"tcp://*:1","publisher":"null"}}"#,
+  ])
+  func whatIsNoPublisherIsLeftOut(_ text: String) {
+    #expect(parse(text).isEmpty)
+  }
+
+  @Test func ranksAreBounded() {
+    let entries = (0..<200).map { "\"\($0)\":{\"endpoint\":\"tcp://*:1\"}" }.joined(separator: ",")
+    #expect(parse("{\(entries)}").count == CacheEventSource.ranksMax)
+  }
+}
+
+/// Fed by a publisher in this process, unless libzmq is not there.
+@Suite(.enabled(if: ZeroMQContext.unavailableReason == nil, "libzmq cannot be loaded"))
+struct CacheFeedTests {
+  private static let blockSize = 4
+
+  /// An engine with one HTTP port and one publisher.
+  private final class Engine {
+    let http: FakeWorker
+    let publisher: CacheEventPublisher
+    private var encoder = CacheEventEncoder()
+
+    init(blockSize: Int = 4, extra: String = "") throws {
+      let context = try ZeroMQContext()
+      publisher = try CacheEventPublisher(
+        CacheEventPublication(endpoint: "tcp://*:*", replayEndpoint: "tcp://*:*"), context: context)
+      let events = Self.wildcard(publisher.boundAddress)
+      let replay = Self.wildcard(publisher.boundReplayAddress ?? "")
+      http = try FakeWorker([
+        "/v1/models": #"{"data":[{"id":"m","owned_by":"vllm"}]}"#,
+        "/metrics": "vllm:cache_config_info{block_size=\"4\",num_gpu_blocks=\"99\"} 1\n",
+        "/kv_event_sources":
+          #"{"0":{"endpoint":"\#(events)","replay_endpoint":"\#(replay)","topic":""\#(extra)}}"#,
+      ])
+    }
+
+    private static func wildcard(_ address: String) -> String {
+      "tcp://*:" + (address.split(separator: ":").last.map(String.init) ?? "")
+    }
+
+    func publish(_ write: (inout CacheEventEncoder) -> Void) {
+      write(&encoder)
+      publisher.publish(&encoder, timestamp: 1)
+      while publisher.readable() {}
+    }
+
+    /// Serves replays; waits for a request for a moment.
+    func turn() {
+      while publisher.readable() {}
+      var waits = publisher.descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      _ = poll(&waits, nfds_t(waits.count), 10)
+    }
+  }
+
+  private func followed(
+    _ engine: Engine, hashesTokens: Bool = true,
+    _ body: (WorkerDirectory, Adopter, MetricRegistry) throws -> Void
+  ) throws {
+    defer { engine.http.stop() }
+    var configuration = WorkerDirectoryConfiguration()
+    configuration.urls = ["http://127.0.0.1:\(engine.http.port)"]
+    configuration.followsCacheEvents = true
+    configuration.hashesTokens = hashesTokens
+    let registry = MetricRegistry()
+    let directory = try WorkerDirectory(
+      configuration: configuration, logger: quietLogger, registry: registry)
+    let adopter = try Adopter()
+    directory.subscribe(adopter.mailbox) { adopter.adopt($1) }
+    try directory.start()
+    defer { directory.stop() }
+    try body(directory, adopter, registry)
+  }
+
+  /// The overlap that the router counts on for a prompt of these tokens.
+  private func overlap(_ model: ServedModel, _ tokens: [UInt32], seed: UInt64 = PromptBlocks.seed) -> Int {
+    var blocks = PromptBlocks()
+    tokens.withUnsafeBufferPointer { blocks.hash(tokens: $0, blockSize: Self.blockSize, seed: seed) }
+    var random = Xoshiro256(seed: 1)
+    let decision = RoutingDecision()
+    _ = model.routing.select(
+      RoutingRequest(chain: blocks.chain, tokens: tokens.count), bytes: 0, now: 1, random: &random,
+      into: decision)
+    defer {
+      model.routing.free(
+        decision.booking, served: false, now: 1, bytes: 0, promptTokens: nil, cachedTokens: nil)
+    }
+    return decision.overlapBlocks
+  }
+
+  /// Turns the publisher's replies until `wanted`; fails after 20 s.
+  private func wait(_ engine: Engine, _ what: Comment, _ wanted: () -> Bool) throws {
+    let end = Machine.monotonicNanoseconds + 20 * second
+    while !wanted() {
+      try #require(Machine.monotonicNanoseconds < end, what)
+      engine.turn()
+    }
+  }
+
+  private static let prompt: [UInt32] = Array(1...12)
+
+  @Test func whatTheEngineStoresAndRemovesIsCounted() throws {
+    let engine = try Engine()
+    // Before anybody listens: the replay tells of it.
+    engine.publish { $0.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4) }
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the replay came") { overlap(model, Self.prompt) == 2 }
+      #expect(model.routing.loads[0].cacheSource == .events)
+      engine.publish { $0.stored(hashes: [3], parent: 2, tokens: Array(9...12), blockSize: 4) }
+      try wait(engine, "a further block came") { overlap(model, Self.prompt) == 3 }
+      engine.publish { $0.removed(hashes: [2, 3]) }
+      try wait(engine, "two blocks are gone") { overlap(model, Self.prompt) == 1 }
+      engine.publish { $0.cleared() }
+      try wait(engine, "all is gone") { overlap(model, Self.prompt) == 0 }
+      var page = ByteBuffer()
+      registry.writePrometheus(into: &page)
+      #expect(page.text.contains("dynamo_frontend_kv_event_source{"))
+      #expect(!page.text.contains("fault=\"block_not_found\"} 1"))
+    }
+  }
+
+  @Test func aSaltHoldsForTheBlocksBehindTheOneThatNamesIt() throws {
+    let engine = try Engine()
+    engine.publish {
+      $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4, salt: "tenant")
+      $0.stored(hashes: [2], parent: 1, tokens: Array(5...8), blockSize: 4)
+    }
+    let seed = Array("tenant".utf8).withUnsafeBytes {
+      PromptBlocks.seed(adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: $0)
+    }
+    try followed(engine) { _, adopter, _ in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the salted blocks came") { overlap(model, Self.prompt, seed: seed) == 2 }
+      #expect(overlap(model, Self.prompt) == 0)
+    }
+  }
+
+  @Test func blocksOfAnotherSizeAreNotCountedOn() throws {
+    let engine = try Engine()
+    engine.publish { $0.stored(hashes: [1], parent: nil, tokens: Array(1...8), blockSize: 8) }
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "it was noticed") {
+        var page = ByteBuffer()
+        registry.writePrometheus(into: &page)
+        return page.text.contains("reason=\"block_size\"} 0")
+      }
+      #expect(model.routing.loads[0].cacheSource == .predicted)
+      #expect(overlap(model, Self.prompt) == 0)
+    }
+  }
+
+  @Test(arguments: [(false, ""), (true, #","token_source":"bytes""#)])
+  func eventsInAnotherUnitAreNotFollowed(_ hashesTokens: Bool, _ extra: String) throws {
+    let engine = try Engine(extra: extra)
+    engine.publish { $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4) }
+    try followed(engine, hashesTokens: hashesTokens) { _, adopter, registry in
+      let model = try adopter.wait { $0.workers.first.map { !$0.eventSources.isEmpty } ?? false }.models[0]
+      var page = ByteBuffer()
+      registry.writePrometheus(into: &page)
+      #expect(!page.text.contains("dynamo_frontend_kv_event_batches_total{"))
+      #expect(model.routing.loads[0].cacheSource == .predicted)
+    }
+  }
+}
