@@ -134,15 +134,20 @@ def check_source(path: Path, witnesses: set[str]) -> None:
 
 def check_metrics(sources: list[Path]) -> None:
     """Each declared metric family is used by some code, and docs/metrics.md lists exactly the declared ones."""
-    names = ROOT / "Sources/Telemetry/MetricNames.swift"
-    text = names.read_text()
-    declared = re.findall(r'static let (\w+) = MetricDescription\(\s*"(\w+)"', text)
-    uses = "".join(path.read_text() for path in sources if path != names)
-    # Those that the file itself registers come behind the declarations.
-    uses += text.partition("extension MetricRegistry")[2]
-    for constant, family in declared:
+    names = sorted((ROOT / "Sources/Telemetry").glob("MetricNames*.swift"))
+    texts = {path: path.read_text() for path in names}
+    found = [
+        (path, *pair)
+        for path in names
+        for pair in re.findall(r'static let (\w+) = MetricDescription\(\s*"(\w+)"', texts[path])
+    ]
+    declared = [pair for _, *pair in found]
+    uses = "".join(path.read_text() for path in sources if path not in texts)
+    # Those that the files themselves register come behind the declarations.
+    uses += "".join(text.partition("extension MetricRegistry")[2] for text in texts.values())
+    for path, constant, family in found:
         if not re.search(rf"\.{constant}\b", uses):
-            problems.append(f"{names.relative_to(ROOT)}: {constant} ({family}) is declared, and nothing feeds it")
+            problems.append(f"{path.relative_to(ROOT)}: {constant} ({family}) is declared, and nothing feeds it")
     listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
     for family in sorted(listed ^ {family for _, family in declared}):
         where = "is not declared" if family in listed else "is missing"
