@@ -28,6 +28,10 @@ extension FrontendConfiguration {
     gracePeriod = settings.duration("DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS")
     drainTimeout = settings.duration("DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS")
     initialWorkers = settings.int("router-min-initial-workers")
+    hidesRouter = settings.bool("DYN_DISABLE_FRONTEND_ADMIN_API")
+    sessions = SessionMode(rawValue: settings.string("router-session-affinity-mode")) ?? .soft
+    let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
+    queueWait = queueTime > 0 ? queueTime : nil
     tracing.sampler = Sampler(settings)
     // There is no list of trusted peers yet, so nobody is one.
     tracing.trustsCallers = settings.string("DYN_TRACE_TRUST") == "always"
@@ -116,5 +120,16 @@ extension RoutingOptions {
     indexBytesMax = settings.int("DYN_ROUTER_INDEX_LIMIT_MB") << 20
     busyBlocksShare = settings.optionalDouble("active-decode-blocks-threshold")
     busyPrefillTokens = settings.optionalInt("active-prefill-tokens-threshold")
+    sessions = SessionAffinityOptions(
+      life: settings.duration("router-session-affinity-ttl-secs"),
+      sessionsMax: settings.int("DYN_ROUTER_SESSION_LIMIT"))
+    if let threshold = settings.optionalDouble("router-queue-threshold") {
+      var queue = QueueOptions(threshold: threshold)
+      queue.policy =
+        settings.string("router-queue-policy") == "wspt" ? .weightedShortestPrefill : .firstComeFirstServed
+      queue.requestsPerWorkerMax = settings.int("DYN_ROUTER_QUEUE_REQUESTS_PER_WORKER")
+      queue.tokensMax = settings.int("DYN_ROUTER_QUEUE_TOKENS")
+      self.queue = queue
+    }
   }
 }

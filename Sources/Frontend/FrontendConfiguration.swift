@@ -40,6 +40,12 @@ package struct FrontendConfiguration: Sendable {
   package var drainTimeout: Nanoseconds = 5 * second
   /// Ready workers that must be known before `/ready` first says yes.
   package var initialWorkers = 0
+  /// What `x-dynamo-session-id` means.
+  package var sessions = SessionMode.soft
+  /// How long a request may wait for a worker with room; nil for as long as its caller does.
+  package var queueWait: Nanoseconds? = 60 * second
+  /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
+  package var hidesRouter = false
   package var server = ServerLimits()
   package var client = ClientLimits()
   package var tracing = TracingConfiguration()

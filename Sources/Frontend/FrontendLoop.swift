@@ -86,14 +86,24 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func exchangeBegan(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
-    switch Route(head) {
+    let route = Route(head)
+    if configuration.hidesRouter, route.isAdministrative { return unknown(exchange, head, began: began) }
+    switch route {
     case .inference(let endpoint):
       let request = InferenceExchange(
         service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
       request.admit(head)
       return request
     case .tokenize(let route):
-      return TokenizeExchange(service: self, exchange: exchange, route: route)
+      let pooled = PooledExchange(service: self, exchange: exchange)
+      guard let model = configuration.tokenizer else {
+        pooled.refuse(.noTokenizer)
+        return pooled
+      }
+      pooled.job = TokenizeJob(route: route, model: model, service: self)
+      return pooled
+    case .explain:
+      return explain(exchange, head)
     case .system(let route):
       return SystemExchange(service: self, exchange: exchange, route: route)
     case .wrongMethod(let allow):
@@ -101,10 +111,27 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
         service: self, exchange: exchange, head: head, began: began,
         .methodNotAllowed(head.methodText.text, allow: allow))
     case .unknown:
-      return ErrorExchange(
-        service: self, exchange: exchange, head: head, began: began,
-        .notFound(method: head.methodText.text, path: head.path.text))
+      return unknown(exchange, head, began: began)
     }
+  }
+
+  private func unknown(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    ErrorExchange(
+      service: self, exchange: exchange, head: head, began: began,
+      .notFound(method: head.methodText.text, path: head.path.text))
+  }
+
+  private func explain(_ exchange: any ServerExchange, _ head: RequestHead) -> any ServerExchangeHandler {
+    let pooled = PooledExchange(service: self, exchange: exchange)
+    do throws(APIError) {
+      let hints = try RoutingHints.read(head.fields, sessions: configuration.sessions)
+      pooled.job = ExplainJob(hints: hints, service: self)
+    } catch {
+      pooled.refuse(error)
+    }
+    return pooled
   }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) {

@@ -6,15 +6,27 @@ internal import OpenAI
 
 /// A route that the frontend answers itself.
 enum SystemRoute {
-  case health, live, ready, metrics, version, models
+  case health, live, ready, metrics, version, models, routerState
   /// One model, by the percent-decoded name behind `/v1/models/`.
   case model(String)
+}
+
+extension Route {
+  /// One of the routes that show the router's inside.
+  var isAdministrative: Bool {
+    switch self {
+    case .explain, .system(.routerState): true
+    default: false
+    }
+  }
 }
 
 /// What a request head asks for.
 enum Route {
   case inference(Endpoint)
   case tokenize(TokenizeRoute)
+  /// A dry run of a request.
+  case explain
   case system(SystemRoute)
   /// The path exists for the methods named.
   case wrongMethod(allow: String)
@@ -28,6 +40,10 @@ enum Route {
     }
     if let route = Self.tokenizeRoute(path) {
       if case .post = head.method { self = .tokenize(route) } else { self = .wrongMethod(allow: "POST") }
+      return
+    }
+    if path.equals("/v1/router/explain") {
+      if case .post = head.method { self = .explain } else { self = .wrongMethod(allow: "POST") }
       return
     }
     guard let route = Self.systemRoute(path) else {
@@ -59,6 +75,7 @@ enum Route {
     if path.equals("/ready") { return .ready }
     if path.equals("/metrics") { return .metrics }
     if path.equals("/version") { return .version }
+    if path.equals("/v1/router/state") { return .routerState }
     let prefix = "/v1/models/".utf8.count
     guard path.count > prefix, path.slice(0..<prefix).equals("/v1/models/") else { return nil }
     return .model(path.slice(prefix..<path.count).percentDecoded)

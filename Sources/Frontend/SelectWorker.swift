@@ -79,7 +79,7 @@ extension InferenceExchange {
   /// The first token came: the prompt's prefill is no longer load.
   func routeFirstToken() {
     guard let attempt, let model else { return }
-    model.routing.firstToken(attempt.booking)
+    model.routing.firstToken(attempt.booking, now: loop.now)
   }
 
   /// An attempt ended: nothing of it is load any more, and what the engine said of its cache is learnt.

@@ -11,7 +11,8 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     upgrade, keepAlive, proxyConnection, proxyAuthenticate, proxyAuthorization, date, server, userAgent,
     retryAfter, cacheControl, traceresponse, serverTiming, xAccelBuffering, forwarded, xForwardedFor,
     xForwardedProto, xForwardedHost, xDynamoWorkerID, via, origin, cookie, setCookie, xAPIKey, location,
-    allow, vary, range, contentRange, maxForwards, pragma, wwwAuthenticate, http2Settings
+    allow, vary, range, contentRange, maxForwards, pragma, wwwAuthenticate, http2Settings,
+    xDynamoSessionID, xDynamoRequestPriority, xDynamoWorkerInstanceID
 
   /// Recognises a field name. `name` must be a token (RFC 9110 section 5.6.2).
   package init(_ name: UnsafeRawBufferPointer) {
@@ -75,6 +76,9 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     case .pragma: "pragma"
     case .wwwAuthenticate: "www-authenticate"
     case .http2Settings: "http2-settings"
+    case .xDynamoSessionID: "x-dynamo-session-id"
+    case .xDynamoRequestPriority: "x-dynamo-request-priority"
+    case .xDynamoWorkerInstanceID: "x-dynamo-worker-instance-id"
     }
   }
 
@@ -166,6 +170,11 @@ extension KnownHeader {
       if name.spellsToken("x-dynamo-worker-id") { return .xDynamoWorkerID }
     case 19:
       if name.spellsToken("proxy-authorization") { return .proxyAuthorization }
+      if name.spellsToken("x-dynamo-session-id") { return .xDynamoSessionID }
+    case 25:
+      if name.spellsToken("x-dynamo-request-priority") { return .xDynamoRequestPriority }
+    case 27:
+      if name.spellsToken("x-dynamo-worker-instance-id") { return .xDynamoWorkerInstanceID }
     default: break
     }
     return .other

@@ -79,6 +79,12 @@ extension APIError {
       status: 400, code: "invalid_value", param: param, message: "Invalid value for '\(param)': \(reason).")
   }
 
+  /// 400: a member of an object whose members are all known here.
+  package static func unknownField(_ param: String) -> APIError {
+    APIError(
+      status: 400, code: "unknown_parameter", param: param, message: "Unknown parameter: '\(param)'.")
+  }
+
   /// 400: a required field is absent.
   package static func missing(_ param: String) -> APIError {
     APIError(
@@ -177,6 +183,20 @@ extension APIError {
       retryAfterSeconds: retryAfterSeconds)
   }
 
+  /// 503: the worker that the request names is not there, or takes no request at the moment.
+  package static func workerUnavailable(_ id: UInt64, retryAfterSeconds: Int = 1) -> APIError {
+    APIError(
+      status: 503, code: "no_workers",
+      message: "The worker \(id), which the request names, is not available at the moment.",
+      retryAfterSeconds: retryAfterSeconds)
+  }
+
+  /// 503: the worker of a hard session is gone. The next request begins the session anew.
+  package static let sessionLost = APIError(
+    status: 503, code: "session_lost",
+    message: "The worker of this session is gone; the next request will be served by another one.",
+    retryAfterSeconds: 1)
+
   /// 503: the server is stopping.
   package static func draining(retryAfterSeconds: Int = 1) -> APIError {
     APIError(
@@ -189,6 +209,8 @@ extension APIError {
     case workers = "All workers are busy"
     case bodyMemory = "The server holds as many request bodies as it may"
     case preprocessing = "Too many long prompts wait to be preprocessed"
+    case queue = "All workers are full, and too many requests wait for them"
+    case queueTime = "All workers are full, and the request waited for too long"
   }
 
   /// 529 unless configured otherwise: all workers are busy, or a bound of the server is reached.

@@ -51,6 +51,9 @@ package struct InferenceRequest: Sendable {
   /// The contents of `cache_salt` between its quotes, when it is a string.
   package internal(set) var cacheSalt: Range<Int>?
 
+  /// What `nvext` asks of routing and of the answer; nil without it.
+  package internal(set) var extensions: RequestExtensions?
+
   /// True when white space stands outside strings in what ``canonical(of:into:)`` takes.
   package internal(set) var hasOuterWhitespace = false
 

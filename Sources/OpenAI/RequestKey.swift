@@ -15,6 +15,7 @@ enum RequestKey: UInt16 {
   case maxCompletionTokens = 128
   case tools = 256
   case cacheSalt = 512
+  case extensions = 1024
 
   var name: StaticString {
     switch self {
@@ -28,6 +29,7 @@ enum RequestKey: UInt16 {
     case .maxCompletionTokens: "max_completion_tokens"
     case .tools: "tools"
     case .cacheSalt: "cache_salt"
+    case .extensions: "nvext"
     }
   }
 
@@ -35,7 +37,7 @@ enum RequestKey: UInt16 {
   private static func candidate(_ text: UnsafeRawBufferPointer) -> RequestKey? {
     switch text.count {
     case 1: .choices
-    case 5: text[0] == UInt8(ascii: "m") ? .model : .tools
+    case 5: text[0] == UInt8(ascii: "m") ? .model : text[0] == UInt8(ascii: "t") ? .tools : .extensions
     case 6: text[0] == UInt8(ascii: "s") ? .stream : .prompt
     case 8: .messages
     case 10: text[0] == UInt8(ascii: "m") ? .maxTokens : .cacheSalt

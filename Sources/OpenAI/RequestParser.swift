@@ -19,6 +19,9 @@ extension InferenceRequest {
     }
     parser.checkWhole()
     if let fault = parser.fault { throw fault }
+    if let range = parser.extensions {
+      parser.request.extensions = RequestExtensions(try RequestHints.read(body, range))
+    }
     return parser.request
   }
 }
@@ -41,6 +44,8 @@ struct RequestParser {
   var scanner: JSONScanner
   var request: InferenceRequest
   var fault: APIError?
+  /// The value of `nvext`, unread.
+  fileprivate var extensions: Range<Int>?
   private var seen: UInt16 = 0
   private var options = StreamOptions.absent
   private var maxTokens: Int?
@@ -88,6 +93,9 @@ struct RequestParser {
     case .tools: try readTools()
     case .cacheSalt:
       request.cacheSalt = try scanner.stringOrSkip()?.range
+    case .extensions:
+      if case .null = try scanner.kind() { return try scanner.literal() }
+      extensions = try scanner.skipValue()
     }
   }
 

@@ -67,14 +67,14 @@ extension Router {
     return .decided(outcome)
   }
 
-  private enum SessionWorker {
+  enum SessionWorker {
     case none
     case worker(UInt64)
     case lost
   }
 
   /// Where a request's session wants it.
-  private mutating func sessionWorker(
+  mutating func sessionWorker(
     _ session: RoutingSession, _ request: RoutingRequest, _ now: Nanoseconds
   ) -> SessionWorker {
     guard let worker = sessions.worker(of: session.key, now: now) else { return .none }
@@ -127,7 +127,7 @@ extension Router {
   }
 
   /// True when the worker has more prefill before it, booked or reserved, than the queue's threshold.
-  private func isFull(_ slot: Int) -> Bool {
+  func isFull(_ slot: Int) -> Bool {
     guard let limits = options.queue else { return false }
     let worker = index.workers.base + slot
     return Double(worker.pointee.prefillTokens + worker.pointee.reservedTokens)

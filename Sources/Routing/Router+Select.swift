@@ -57,6 +57,7 @@ extension Router {
   /// Puts a request's own weights in the place of the model's, and returns the request without them.
   mutating func adopted(_ request: RoutingRequest) -> RoutingRequest {
     options.cost.overlapCredit = request.weights?.overlapCredit ?? options.cost.overlapCredit
+    options.cost.prefillScale = request.weights?.prefillScale ?? options.cost.prefillScale
     options.temperature = request.weights?.temperature ?? options.temperature
     options.assumesReuse = request.weights?.assumesReuse ?? options.assumesReuse
     var plain = request

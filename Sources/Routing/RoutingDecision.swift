@@ -33,6 +33,7 @@ package struct RoutingRequest {
 /// What one request weighs differently than its model (Dynamo's `router_config_override`); nil leaves the model's value.
 package struct RequestWeights: Sendable, Equatable {
   package var overlapCredit: Double?
+  package var prefillScale: Double?
   package var temperature: Double?
   package var assumesReuse: Bool?
 

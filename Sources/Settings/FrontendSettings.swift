@@ -13,7 +13,8 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendWorkers + frontendRouter + frontendLimits + frontendDeadlines
+    definitions: frontendServer + frontendWorkers + frontendRouter + frontendQueue + frontendLimits
+      + frontendDeadlines
       + frontendMetrics + tracing + logging,
     foreign: frontendForeign, reloads: true)
 
@@ -33,6 +34,9 @@ extension SettingsTable {
       "admin-listen", "DYN_ADMIN_LISTEN", .string, unset: "off", placeholder: "unix:PATH|HOST:PORT",
       group: "Server",
       "Unix socket or loopback port for requests that change state. No effect in this version."),
+    SettingDefinition(
+      nil, "DYN_DISABLE_FRONTEND_ADMIN_API", .boolean, fallback: "false", group: "Server", live: true,
+      "Answer 404 to /v1/router/state and /v1/router/explain, which show the router's inside."),
     SettingDefinition(
       nil, "DYN_HTTP_LISTEN_BACKLOG", .integer(1...65535), fallback: "4096", group: "Server",
       "Connections that may wait to be accepted."),

@@ -58,6 +58,12 @@ extension MetricDescription {
   package static let modelMigrations = MetricDescription(
     "dynamo_frontend_model_migration_total",
     "Requests that moved to another worker before their answer began.")
+  /// model, worker_type, policy_class; present where requests may queue
+  package static let routerQueueRequests = MetricDescription(
+    "dynamo_frontend_router_queue_pending_requests", "Requests that wait until a worker has room.")
+  /// model, worker_type, policy_class; present where requests may queue
+  package static let routerQueueTokens = MetricDescription(
+    "dynamo_frontend_router_queue_pending_isl_tokens", "Prompt tokens of requests that wait for room.")
   /// worker_id, dp_rank, worker_type
   package static let workerActiveDecodeBlocks = MetricDescription(
     "dynamo_frontend_worker_active_decode_blocks", "Distinct cache blocks of a worker's live requests.")

@@ -17,7 +17,10 @@ package final class ModelRouting: @unchecked Sendable {
   package let spanAttributes: EncodedAttributes
   private let lock = Mutex(())
   var router: Router
-  private var estimate = TokenEstimate()
+  var estimate = TokenEstimate()
+  /// Requests may wait for room; then ``waiters`` has how each of them is told. As many at most as the queue takes.
+  let mayQueue: Bool
+  var waiters: [QueueTicket: QueueWaiter] = [:]
   private let lockWait: Histogram?
   /// Times that the lock was free, not yet in the histogram.
   private var freeLocks = 0
@@ -29,6 +32,7 @@ package final class ModelRouting: @unchecked Sendable {
   /// - Parameter lockWait: where waits for the lock are observed, in seconds.
   package init(options: RoutingOptions, lockWait: Histogram? = nil) {
     self.options = options
+    mayQueue = options.queue != nil
     spanAttributes = EncodedAttributes { span in
       span.attribute(AttributeName.routerMode, options.mode.name)
       span.attribute(AttributeName.blockSize, options.blockSize)
@@ -50,8 +54,9 @@ package final class ModelRouting: @unchecked Sendable {
   }
 
   /// The worker gave the request's first token.
-  package func firstToken(_ booking: Booking) {
+  package func firstToken(_ booking: Booking, now: Nanoseconds) {
     locked { router.firstToken(booking) }
+    if mayQueue { wakeWaiters(now: now) }
   }
 
   /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
@@ -65,6 +70,7 @@ package final class ModelRouting: @unchecked Sendable {
         request: request)
       if let promptTokens { estimate.observe(bytes: bytes, promptTokens: promptTokens) }
     }
+    if mayQueue { wakeWaiters(now: now) }
   }
 
   /// A connect to the worker failed: nothing is predicted of its cache, and it is not chosen until `time`.
@@ -73,6 +79,7 @@ package final class ModelRouting: @unchecked Sendable {
       router.forgetPredictions(worker: worker, now: now)
       router.refuse(worker: worker, .ejected, until: time)
     }
+    if mayQueue { wakeWaiters(now: now) }
   }
 
   /// Notes that a caller's request id is in flight at a worker; false when it is already. `key` stands for the pair.
@@ -102,6 +109,7 @@ package final class ModelRouting: @unchecked Sendable {
         if !known.contains(worker.id) { router.allow(worker: worker.id) }
       }
     }
+    if mayQueue { wakeWaiters(now: Machine.monotonicNanoseconds) }
   }
 
   /// Weighs candidates by `weights` from the next decision on.
@@ -116,6 +124,7 @@ package final class ModelRouting: @unchecked Sendable {
     while idle <= locked({ router.slotCount }) {
       idle = locked { router.maintainSlice(now: now, budget: 256) } ? 0 : idle + 1
     }
+    if mayQueue { wakeWaiters(now: now) }
     return locked {
       showFreeLocks()
       return router.noteShrinkage()

@@ -147,6 +147,7 @@ package final class WorkerDirectory: Sendable {
     }
     registerRouting(on: registry)
     feedBoard.register(on: registry)
+    board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelKVCacheBlockSize) { $0.workers.first?.facts.blockSize }
     perModel(.modelTotalKVBlocks) { model in

@@ -1,0 +1,115 @@
+// Requests that are answered by one piece of work of the preprocess pool: `/tokenize`, `/detokenize`, dry runs.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import OpenAI
+internal import Transport
+
+/// Makes an answer of a body. One thread has it at a time.
+class AnswerJob: PooledWork {
+  fileprivate(set) var body = ByteBuffer()
+  fileprivate var bodyMemory = 0
+  var answer = ByteBuffer()
+  /// What to answer with instead.
+  var failure: APIError?
+  fileprivate var home: LoopBound<PooledExchange>?
+
+  /// Does the work, on a thread of the pool.
+  func run() {}
+
+  /// Does what must be done on the loop, before the answer is sent.
+  func complete(_ service: FrontendLoop) {}
+
+  func returned(to loop: EventLoop) { home?.open(on: loop).returned(self) }
+}
+
+/// Takes the body of one such request and answers it. It is neither traced nor logged, as the system's routes are not.
+final class PooledExchange: ServerExchangeHandler {
+  /// Longest body: an answer to `/tokenize` has up to eight bytes for each of its bytes.
+  static let bodyBytesMax = 4 << 20
+
+  private enum Phase { case reading, pooled, answered }
+
+  private let service: FrontendLoop
+  private let exchange: any ServerExchange
+  /// What is done with the body; until then the request is refused.
+  var job: AnswerJob?
+  private var phase = Phase.reading
+  private var body = ByteBuffer()
+  /// What the body holds of the memory that all bodies share; the job has it while the pool works.
+  private var bodyMemory = 0
+
+  init(service: FrontendLoop, exchange: any ServerExchange) {
+    self.service = service
+    self.exchange = exchange
+    if service.shared.isRefusingWork { refuse(.draining()) }
+  }
+
+  func received(body bytes: UnsafeRawBufferPointer) {
+    guard case .reading = phase else { return }
+    let limit = min(service.configuration.bodyBytesMax, Self.bodyBytesMax)
+    guard body.count + bytes.count <= limit else { return refuse(.bodyTooLarge(limitBytes: limit)) }
+    guard service.shared.reserveBodyMemory(bytes.count) else {
+      return refuse(.overloaded(status: service.configuration.overloadStatus, .bodyMemory))
+    }
+    bodyMemory += bytes.count
+    body.append(bytes)
+  }
+
+  func receivedEnd() {
+    guard case .reading = phase, let job else { return }
+    self.job = nil
+    job.home = LoopBound(self, of: service.loop)
+    swap(&job.body, &body)
+    guard service.shared.pool.submit(job, from: service.loop.mailbox) else {
+      return refuse(.overloaded(status: service.configuration.overloadStatus, .preprocessing))
+    }
+    phase = .pooled
+    job.bodyMemory = bodyMemory
+    bodyMemory = 0
+  }
+
+  /// The job is home; the caller may be gone.
+  fileprivate func returned(_ job: AnswerJob) {
+    defer { service.releaseBodyMemory(job.bodyMemory) }
+    guard case .pooled = phase else { return }
+    if job.failure == nil { job.complete(service) }
+    if let error = job.failure { refuse(error) } else { answer(200, job.answer.readable) }
+  }
+
+  func drained() {}
+
+  func stopping() { if phase != .answered { refuse(.draining()) } }
+
+  func ended(_ end: EndOfStream) {
+    phase = .answered
+    releaseMemory()
+  }
+
+  /// Answers with an error, if nothing was answered yet.
+  func refuse(_ error: APIError) {
+    guard phase != .answered else { return }
+    var text = ByteBuffer(capacity: 256)
+    error.write(into: &text, format: service.configuration.errorFormat)
+    answer(error.status, text.readable, retryAfter: error.retryAfterSeconds)
+  }
+
+  private func answer(_ status: Int, _ text: UnsafeRawBufferPointer, retryAfter: Int? = nil) {
+    phase = .answered
+    releaseMemory()
+    var fields = ByteBuffer(capacity: 128)
+    fields.append("content-type: application/json\r\ncache-control: no-store\r\n" as StaticString)
+    if let retryAfter { fields.header("retry-after", retryAfter) }
+    exchange.respond(status: status, fields: fields.readable, body: .length(text.count))
+    exchange.send(text)
+    exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  private func releaseMemory() {
+    service.releaseBodyMemory(bodyMemory)
+    bodyMemory = 0
+    body.release()
+    job = nil
+  }
+}
