@@ -12,6 +12,11 @@ enum BlockHash {
 
   static func tokenCount(bytes: Int) -> Int { (bytes + bytesPerToken - 1) / bytesPerToken }
 
+  /// What a cache salt adds to the seed, as in Dynamo; 0 for none.
+  static func salt(_ text: String) -> UInt64 {
+    text.isEmpty ? 0 : Array(text.utf8).withUnsafeBytes { XXH3.hash($0, seed: 1) }
+  }
+
   /// The hash of a block's content behind the block of hash `parent`.
   static func chained(_ content: UnsafeRawBufferPointer, parent: UInt64?, salt: UInt64) -> UInt64 {
     let seed = 1_337 &+ salt

@@ -66,7 +66,7 @@ struct BlockManager {
 
   /// Makes the now full, active `block` known by `hash`. Where the same content is known already, that block is taken
   /// instead and this one freed; the result is the block to use from now on.
-  mutating func register(_ block: Int32, hash: UInt64, parent: UInt64?) -> Int32 {
+  mutating func register(_ block: Int32, hash: UInt64) -> Int32 {
     if let other = known[hash] {
       acquire(other)
       release(block)
@@ -75,8 +75,21 @@ struct BlockManager {
     blocks[Int(block)].hash = hash
     blocks[Int(block)].isKnown = true
     known[hash] = block
-    observer?.stored(hash: hash, parent: parent)
     return block
+  }
+
+  /// Forgets all content; false, and nothing done, while a block is in use (vLLM's rule).
+  mutating func forgetAll() -> Bool {
+    guard activeCount == 0 else { return false }
+    while oldest >= 0 {
+      let block = oldest
+      unlink(block)
+      blocks[Int(block)].isKnown = false
+      free.append(block)
+    }
+    inactiveCount = 0
+    known.removeAll()
+    return true
   }
 
   /// Drops a reference; the last one makes the block inactive when it is known, else free.

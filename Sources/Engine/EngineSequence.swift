@@ -20,6 +20,9 @@ package final class EngineSequence {
   private var tail: [UInt8] = []
   /// Prompt and output tokens.
   private(set) var tokenCount: Int
+  /// Prompt and output tokens themselves, for the reports of stored blocks; empty when nobody wants them.
+  private var tokens: [UInt32] = []
+  private let keepsTokens: Bool
   /// Tokens whose cache entries exist, or will when the step in flight ends.
   var computedTokens = 0
   var blocks: [Int32] = []
@@ -30,6 +33,7 @@ package final class EngineSequence {
 
   private let blockBytes: Int
   private let salt: UInt64
+  private let saltText: String
   private let outputTokensMax: Int
   private let contextTokens: Int
   private var stream: TokenStream
@@ -39,11 +43,14 @@ package final class EngineSequence {
   private var firstToken: Nanoseconds?
 
   init(
-    _ request: EngineRequest, configuration: EngineConfiguration, client: any SequenceClient, now: Nanoseconds
+    _ request: EngineRequest, configuration: EngineConfiguration, keepsTokens: Bool,
+    client: any SequenceClient, now: Nanoseconds
   ) {
     self.client = client
     blockBytes = configuration.blockSize * BlockHash.bytesPerToken
-    salt = request.cacheSalt
+    self.keepsTokens = keepsTokens
+    saltText = request.cacheSalt
+    salt = BlockHash.salt(request.cacheSalt)
     contextTokens = configuration.contextTokens
     outputTokensMax = request.outputTokensMax ?? Int.max
     submitted = now
@@ -60,6 +67,7 @@ package final class EngineSequence {
     }
     tail.append(contentsOf: request.prompt.slice(offset..<request.prompt.count))
     while tail.count % BlockHash.bytesPerToken != 0 { tail.append(0) }
+    if keepsTokens { keepTokens(of: request.prompt.slice(0..<offset)) }
     closeTail()
     for token in request.resumedTokens {
       stream.resume(with: token)
@@ -119,8 +127,29 @@ package final class EngineSequence {
     return usage
   }
 
+  /// The report of the blocks `range`, all of which are full.
+  func stored(_ range: Range<Int>) -> StoredBlocks {
+    let blockSize = blockBytes / BlockHash.bytesPerToken
+    return StoredBlocks(
+      hashes: Array(hashes[range]), parent: range.lowerBound > 0 ? hashes[range.lowerBound - 1] : nil,
+      tokens: Array(tokens[range.lowerBound * blockSize..<range.upperBound * blockSize]), salt: saltText)
+  }
+
+  /// Keeps the tokens of the prompt's full blocks, `blocks`, and of the tail behind them.
+  private func keepTokens(of blocks: UnsafeRawBufferPointer) {
+    tokens.reserveCapacity(tokenCount + 64)
+    func keep(_ bytes: UnsafeRawBufferPointer) {
+      for offset in stride(from: 0, to: bytes.count, by: BlockHash.bytesPerToken) {
+        tokens.append(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+      }
+    }
+    keep(blocks)
+    tail.withUnsafeBytes { keep($0) }
+  }
+
   private func append(_ token: UInt32) {
     tokenCount += 1
+    if keepsTokens { tokens.append(token) }
     withUnsafeBytes(of: token.littleEndian) { tail.append(contentsOf: $0) }
     closeTail()
   }

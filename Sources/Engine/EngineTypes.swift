@@ -30,8 +30,8 @@ package struct EngineRequest {
   package var stops: [String] = []
   /// Tells equal prompts apart: the index of a choice when several are asked for, or the caller's seed.
   package var variation: UInt64 = 0
-  /// Keeps the blocks of different tenants apart; 0 for none.
-  package var cacheSalt: UInt64 = 0
+  /// Keeps the blocks of different tenants apart; empty for none.
+  package var cacheSalt = ""
 
   /// Creates a request with no limit and no stops.
   package init(prompt: UnsafeRawBufferPointer) { self.prompt = prompt }
@@ -70,12 +70,31 @@ package protocol SequenceClient: AnyObject {
   func finished(_ summary: SequenceSummary)
 }
 
-/// Is told which full blocks the cache gains and loses: the seam for KV events.
+/// Full blocks that the cache gained, each the child of the one before it.
+package struct StoredBlocks: Sendable, Equatable {
+  /// The engine's hashes, which hold all that came before them.
+  package var hashes: [UInt64]
+  /// The hash of the block before the first; nil at a prompt's begin.
+  package var parent: UInt64?
+  /// The blocks' tokens, ``EngineConfiguration/blockSize`` each: of the prompt, of the output, or of both.
+  package var tokens: [UInt32]
+  /// The salt of the request; empty for none.
+  package var salt: String
+}
+
+/// Is told of every change of the cache, in the order they happen: the seam for KV events.
+///
+/// The order is vLLM's: what is evicted is told before the blocks that needed the room, a prefix that was cached is not
+/// told again, and all of one scheduler step comes before its ``stepScheduled()``.
 package protocol BlockObserver: AnyObject {
-  /// A block became known under its chained `hash`; `parent` is the hash of the block before it.
-  func stored(hash: UInt64, parent: UInt64?)
+  /// Blocks became known; all that one sequence gained in a step come together, unless the cache had one between them.
+  func stored(_ blocks: StoredBlocks)
   /// The block of `hash` was evicted.
   func removed(hash: UInt64)
+  /// All blocks were forgotten.
+  func cleared()
+  /// The step is put together: what was told since the last one belongs to it.
+  func stepScheduled()
 }
 
 /// What the engine is doing, for metrics.

@@ -9,6 +9,7 @@ extension SimulatedEngine {
     let preempted = scheduleRunning(&step)
     // Blocks were just taken away from somebody: no newcomer gets them.
     if !preempted { scheduleWaiting(&step) }
+    observer?.stepScheduled()
     guard !batch.isEmpty else { return false }
     counts.steps += 1
     let usage = Double(blocks.activeCount) / Double(blocks.capacity)
@@ -121,13 +122,28 @@ extension SimulatedEngine {
     batch.append(sequence)
     guard configuration.prefixCaching else { return }
     let full = min(sequence.computedTokens / configuration.blockSize, sequence.hashes.count)
-    while sequence.knownBlocks < full {
-      let index = sequence.knownBlocks
-      sequence.blocks[index] = blocks.register(
-        sequence.blocks[index], hash: sequence.hashes[index],
-        parent: index > 0 ? sequence.hashes[index - 1] : nil)
-      sequence.knownBlocks += 1
+    register(sequence, upTo: full)
+  }
+
+  /// Makes the blocks of a sequence known up to the one before `full`, and reports those that the cache did not have.
+  private func register(_ sequence: EngineSequence, upTo full: Int) {
+    guard sequence.knownBlocks < full else { return }
+    var first = sequence.knownBlocks
+    for index in sequence.knownBlocks..<full {
+      let own = sequence.blocks[index]
+      let block = blocks.register(own, hash: sequence.hashes[index])
+      guard block != own else { continue }
+      sequence.blocks[index] = block
+      report(sequence, first..<index)
+      first = index + 1
     }
+    report(sequence, first..<full)
+    sequence.knownBlocks = full
+  }
+
+  private func report(_ sequence: EngineSequence, _ range: Range<Int>) {
+    guard let observer, !range.isEmpty else { return }
+    observer.stored(sequence.stored(range))
   }
 
   /// Who loses its blocks for the sequence at `index`: never one that is in this step already, nor that one itself.

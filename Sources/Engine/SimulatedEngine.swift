@@ -10,6 +10,7 @@ package import Base
 package final class SimulatedEngine {
   package let configuration: EngineConfiguration
   let timing: TimingModel
+  let observer: (any BlockObserver)?
   var blocks: BlockManager
   var waiting: [EngineSequence] = []
   var waitingTokens = 0
@@ -24,12 +25,13 @@ package final class SimulatedEngine {
   /// Nothing can be computed until somebody submits, cancels or resumes.
   private var isBlocked = false
 
-  /// Creates an idle engine. `configuration` must have no faults; `observer` learns of stored and removed blocks.
+  /// Creates an idle engine. `configuration` must have no faults; `observer` learns of every change of the cache.
   package init(_ configuration: EngineConfiguration, observer: (any BlockObserver)? = nil) {
     precondition(configuration.faults().isEmpty, "the configuration was checked before it is used")
     self.configuration = configuration
     timing = TimingModel(configuration)
     blocks = BlockManager(capacity: configuration.blockCount)
+    self.observer = observer
     blocks.observer = observer
   }
 
@@ -64,7 +66,8 @@ package final class SimulatedEngine {
       counts.refusals += 1
       throw .queueFull
     }
-    let sequence = EngineSequence(request, configuration: configuration, client: client, now: now)
+    let sequence = EngineSequence(
+      request, configuration: configuration, keepsTokens: observer != nil, client: client, now: now)
     waiting.append(sequence)
     waitingTokens += sequence.tokenCount
     isBlocked = false
@@ -88,6 +91,14 @@ package final class SimulatedEngine {
     sequence.client = nil
     isBlocked = false
     return sequence.usage(at: now)
+  }
+
+  /// Forgets the cache's content; false, and nothing done, while a sequence uses a block. The observer hears of it now,
+  /// and of the step that it belongs to when there is one.
+  package func resetPrefixCache() -> Bool {
+    guard blocks.forgetAll() else { return false }
+    observer?.cleared()
+    return true
   }
 
   /// Holds a sequence whose reader is slow: it keeps its blocks and gets no further token until ``resume(_:)``.

@@ -13,8 +13,11 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
   private let timer = Timer()
   private var isQueued = false
 
-  init(_ configuration: EngineConfiguration, on worker: WorkerLoop) {
-    engine = SimulatedEngine(configuration)
+  /// `observer` hears of every change of the engine's cache.
+  init(
+    _ configuration: EngineConfiguration, observer: (any BlockObserver)? = nil, on worker: WorkerLoop
+  ) {
+    engine = SimulatedEngine(configuration, observer: observer)
     self.worker = worker
     worker.shared.metrics.totalBlocks.set(configuration.blockCount)
   }
@@ -59,9 +62,7 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
       request.stops = wanted.stop
       request.variation =
         UInt64(choice) &+ UInt64(bitPattern: Int64(wanted.seed ?? 0)) &* 0x9e37_79b9_7f4a_7c15
-      if !wanted.cacheSalt.isEmpty {
-        request.cacheSalt = Array(wanted.cacheSalt.utf8).withUnsafeBytes { XXH3.hash($0, seed: 1) }
-      }
+      request.cacheSalt = wanted.cacheSalt
       return Result { () throws(EngineRefusal) in try engine.submit(request, client: client, now: now) }
     }
     client.sequence = try result.get()

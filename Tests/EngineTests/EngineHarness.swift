@@ -21,13 +21,37 @@ final class Recorder: SequenceClient {
   func finished(_ summary: SequenceSummary) { self.summary = summary }
 }
 
-/// Records block events.
+/// Records what the cache gains and loses, all events of a step together.
 final class BlockRecorder: BlockObserver {
-  private(set) var stored: [(hash: UInt64, parent: UInt64?)] = []
-  private(set) var removed: [UInt64] = []
+  enum Event: Equatable {
+    case stored(StoredBlocks), removed(UInt64), cleared
+  }
 
-  func stored(hash: UInt64, parent: UInt64?) { stored.append((hash, parent)) }
-  func removed(hash: UInt64) { removed.append(hash) }
+  private(set) var events: [Event] = []
+  /// The events of each step that had any.
+  private(set) var batches: [[Event]] = []
+  private var open: [Event] = []
+
+  var stored: [StoredBlocks] {
+    events.compactMap { if case .stored(let blocks) = $0 { blocks } else { nil } }
+  }
+  var removed: [UInt64] {
+    events.compactMap { if case .removed(let hash) = $0 { hash } else { nil } }
+  }
+
+  func stored(_ blocks: StoredBlocks) { take(.stored(blocks)) }
+  func removed(hash: UInt64) { take(.removed(hash)) }
+  func cleared() { take(.cleared) }
+
+  func stepScheduled() {
+    if !open.isEmpty { batches.append(open) }
+    open = []
+  }
+
+  private func take(_ event: Event) {
+    events.append(event)
+    open.append(event)
+  }
 }
 
 extension SimulatedEngine {
