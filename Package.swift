@@ -90,9 +90,8 @@ let package = Package(
     room(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "JSON",
-        "Base",
-        logging,
+        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Settings", "JSON", "Base", logging,
       ]),
 
     // Layer 5
@@ -141,8 +140,8 @@ let package = Package(
     tests(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Telemetry", "Settings", "Protobuf",
-        "Base",
+        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Settings", "Protobuf", "Base",
       ]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),

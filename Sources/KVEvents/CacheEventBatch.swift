@@ -61,6 +61,8 @@ package struct CacheEventBatch: Sendable, Equatable {
   package var skippedEvents = 0
   /// Events of a kind that is not known here.
   package var unknownEvents = 0
+  /// The message as the engine sent it, for those who pass it on; empty unless the feed was told to keep it.
+  package var payload: [UInt8] = []
 
   /// An empty batch.
   package init() {}
@@ -85,6 +87,7 @@ package struct CacheEventBatch: Sendable, Equatable {
     malformedEvents = 0
     skippedEvents = 0
     unknownEvents = 0
+    payload = []
   }
 }
 

@@ -19,6 +19,11 @@ package struct CacheEventPublication: Sendable, Equatable {
     self.endpoint = endpoint
     self.replayEndpoint = replayEndpoint
   }
+
+  /// True when the PUB socket listens; else it connects to somebody who does.
+  package var isBound: Bool {
+    endpoint.contains("*") || endpoint.contains("::") || !endpoint.hasPrefix("tcp://")
+  }
 }
 
 /// Counts of a publisher.
@@ -73,11 +78,10 @@ package final class CacheEventPublisher {
       replay = try ZeroMQSocket(.router, context: context, options: options)
     }
     if let replay, let address = publication.replayEndpoint { try replay.bind(address) }
-    let address = publication.endpoint
-    if address.contains("*") || address.contains("::") || !address.hasPrefix("tcp://") {
-      try live.bind(address)
+    if publication.isBound {
+      try live.bind(publication.endpoint)
     } else {
-      try live.connect(address)
+      try live.connect(publication.endpoint)
     }
   }
 
@@ -93,7 +97,7 @@ package final class CacheEventPublisher {
   package var descriptors: [Int32] { [live.descriptor] + (replay.map { [$0.descriptor] } ?? []) }
 
   /// Address of the PUB socket with the port that was found; empty when it connects.
-  package var boundAddress: String { live.boundAddress }
+  package var boundAddress: String { publication.isBound ? live.boundAddress : "" }
 
   /// Address of the ROUTER socket with the port that was found; nil when there is none.
   package var boundReplayAddress: String? { replay?.boundAddress }
@@ -105,7 +109,11 @@ package final class CacheEventPublisher {
     guard encoder.count > 0 else { return }
     payload.removeAll()
     encoder.finish(timestamp: timestamp, rank: publication.rank, into: &payload)
-    let bytes = payload.bytes
+    publish(payload: payload.bytes)
+  }
+
+  /// Sends a batch that somebody else encoded as the next one: a relay's way.
+  package func publish(payload bytes: [UInt8]) {
     do throws(ZeroMQError) {
       // PUB drops for those who lag, and never refuses.
       if try live.send(message: [topic, Self.bytes(of: sequence), bytes]) { counters.batches += 1 }

@@ -11,6 +11,8 @@ package struct CacheEventSubscription: Sendable, Equatable {
   package var topic = ""
   /// Data parallel rank; batches of another are dropped. Nil takes all.
   package var rank: Int?
+  /// Batches come with their bytes, for a relay.
+  package var keepsPayloads = false
   package var limits = CacheFeedLimits()
   package var sockets = ZeroMQSocketOptions()
 
@@ -46,7 +48,8 @@ package final class CacheEventSubscriber {
     try live.subscribe(subscription.topic)
     replayAddress = subscription.replay?.address ?? ""
     feed = CacheFeed(
-      rank: subscription.rank, canReplay: subscription.replay != nil, limits: subscription.limits)
+      rank: subscription.rank, canReplay: subscription.replay != nil,
+      keepsPayloads: subscription.keepsPayloads, limits: subscription.limits)
     if subscription.replay == nil {
       replay = nil
     } else {

@@ -35,6 +35,7 @@ package struct CacheFeed {
 
   private let rank: Int?
   private let canReplay: Bool
+  private let keepsPayloads: Bool
   private let limits: CacheFeedLimits
   private var decoder: CacheEventDecoder
   private var batch = CacheEventBatch()
@@ -58,9 +59,13 @@ package struct CacheFeed {
   /// - Parameters:
   ///   - rank: data parallel rank; batches that name another are dropped. Nil takes all.
   ///   - canReplay: whether the engine offers replays.
-  package init(rank: Int?, canReplay: Bool, limits: CacheFeedLimits = CacheFeedLimits()) {
+  ///   - keepsPayloads: whether batches come with their bytes.
+  package init(
+    rank: Int?, canReplay: Bool, keepsPayloads: Bool = false, limits: CacheFeedLimits = CacheFeedLimits()
+  ) {
     self.rank = rank
     self.canReplay = canReplay
+    self.keepsPayloads = keepsPayloads
     self.limits = limits
     decoder = CacheEventDecoder(limits: limits.batch)
   }
@@ -363,6 +368,7 @@ package struct CacheFeed {
     counters.unknownEvents += UInt64(batch.unknownEvents)
     if isLive { counters.lagSeconds = now.wallSeconds - batch.timestamp }
     isMirrorFilled = true
+    if keepsPayloads { batch.payload = Array(payload) }
     perform(.apply(batch))
   }
 }

@@ -91,7 +91,6 @@ extension SettingsTable {
   /// Flags of Dynamo's workers and mocker, and the engine flags of common launch scripts.
   static let workerForeign: [ForeignFlag] =
     planes + [
-      ForeignFlag("kv-events-endpoint", "DYN_KV_EVENTS_ENDPOINT"),
       ForeignFlag("is-decode-worker", "DYN_IS_DECODE_WORKER", takesValue: false),
       ForeignFlag("migration-limit", "DYN_MIGRATION_LIMIT"),
       ForeignFlag("engine-request-limit", "DYN_ENGINE_REQUEST_LIMIT"),

@@ -35,6 +35,22 @@ extension SettingsTable {
       "engine-command", "DYN_ENGINE_COMMAND", .string, unset: "none", placeholder: "COMMAND", group: "Worker",
       "Command that starts the engine, which is then watched and restarted."),
     SettingDefinition(
+      "kv-events-endpoint", "DYN_KV_EVENTS_ENDPOINT", .string, fallback: "auto", placeholder: "ADDRESS",
+      group: "Worker",
+      "Where the engine's cache events are published, as tcp://*:5557 (0 picks a port) or ipc://PATH; auto takes a free port of --host for the simulated engine and leaves an engine on this machine to publish its own; off publishes nothing."
+    ),
+    SettingDefinition(
+      "kv-events-replay-endpoint", "DYN_KV_EVENTS_REPLAY_ENDPOINT", .string, fallback: "auto",
+      placeholder: "ADDRESS", group: "Worker",
+      "Where missed cache events can be asked for; auto takes a free port, off offers no replay."),
+    SettingDefinition(
+      "engine-kv-events-endpoint", "DYN_ENGINE_KV_EVENTS_ENDPOINT", .string,
+      unset: "what the engine's /kv_event_sources says", placeholder: "ADDRESS", group: "Worker",
+      "Where the attached engine publishes cache events, as in its own configuration."),
+    SettingDefinition(
+      "engine-kv-events-replay-endpoint", "DYN_ENGINE_KV_EVENTS_REPLAY_ENDPOINT", .string, unset: "none",
+      placeholder: "ADDRESS", group: "Worker", "Where the attached engine replays them, beside the endpoint."),
+    SettingDefinition(
       "worker-api-key-file", "DYN_WORKER_API_KEY_FILE", .string, unset: "none", placeholder: "FILE",
       group: "Worker", "File with the API key to present to the engine."),
     SettingDefinition(

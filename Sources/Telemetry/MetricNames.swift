@@ -194,6 +194,18 @@ extension MetricDescription {
     "dynamo_component_gpu_cache_usage_percent", "Share of the engine's cache blocks in use, 0 to 1.")
   package static let componentKVCacheHitRate = MetricDescription(
     "dynamo_component_kv_cache_hit_rate", "Share of prompt tokens found in the engine's cache, 0 to 1.")
+  package static let componentCacheEventBatches = MetricDescription(
+    "dynamo_component_kv_event_batches_total", "Batches of cache events that were published.")
+  package static let componentCacheEvents = MetricDescription(
+    "dynamo_component_kv_events_total", "Cache events in them.")
+  package static let componentCacheEventReplays = MetricDescription(
+    "dynamo_component_kv_event_replays_total", "Requests for a replay of cache events that were answered.")
+  package static let componentCacheEventResets = MetricDescription(
+    "dynamo_component_kv_event_relay_resets_total",
+    "Times that the attached engine's cache events were lost and its cache was told as cleared.")
+  package static let componentCacheEventsMissed = MetricDescription(
+    "dynamo_component_kv_event_relay_missed_batches_total",
+    "Batches that the attached engine published and that could not be had.")
 }
 
 /// Families about telemetry itself, in every process.

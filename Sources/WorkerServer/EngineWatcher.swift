@@ -12,11 +12,14 @@ struct EngineFacts: Sendable, Equatable {
   var models: [ListedModel] = []
   var blockSize: Int?
   var totalBlocks: Int?
+  /// Where it publishes cache events; empty when it does not, or does not say.
+  var cacheEvents: [CacheEventSource] = []
 }
 
-/// Asks `GET /v1/models` again and again, and once it is answered `GET /metrics` for the size of the cache.
+/// Asks `GET /v1/models` again and again, and once it is answered `GET /metrics` for the size of the cache and
+/// `GET /kv_event_sources` for the publishers of its events.
 final class EngineWatcher: TimerHandler, ClientExchangeHandler {
-  private enum Question { case models, metrics }
+  private enum Question { case models, metrics, cacheEvents }
 
   private let loop: EventLoop
   private let url: EngineURL
@@ -87,6 +90,7 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     switch question {
     case .models: path = "/v1/models"
     case .metrics: path = "/metrics"
+    case .cacheEvents: path = "/kv_event_sources"
     }
     connection = pool.send(to: upstream, method: .get, handler: self) { out in
       out.append("GET " as StaticString)
@@ -114,6 +118,10 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     case .models: readModels()
     case .metrics:
       if status == 200 { readCache() }
+      ask(.cacheEvents)
+    case .cacheEvents:
+      // Engines that do not know the question answer 404, or something that is no such object.
+      facts.cacheEvents = status == 200 ? CacheEventSource.parse(body.readable) : []
       tell()
     }
   }
@@ -123,7 +131,8 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     guard !isClosed else { return }
     switch question {
     case .models: countFailure("the engine does not answer: \(failure)")
-    case .metrics: tell()
+    case .metrics: ask(.cacheEvents)
+    case .cacheEvents: tell()
     }
   }
 

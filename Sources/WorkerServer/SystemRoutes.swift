@@ -33,7 +33,7 @@ struct SystemRoutes {
   let shared: WorkerShared
 
   private enum Route {
-    case models, model(String), health, live, metrics, version, inference
+    case models, model(String), health, live, metrics, version, cacheEvents, inference
   }
 
   /// Appends the answer's body to `out`.
@@ -58,6 +58,9 @@ struct SystemRoutes {
     case .health: return health(isDraining: isDraining, now: now, into: &out)
     case .live: return live(now: now, into: &out)
     case .metrics: return metrics(now: now, into: &out)
+    case .cacheEvents:
+      CacheEventSource.write(shared.cacheEventSources.value, into: &out)
+      return PlainAnswer()
     case .version, .inference:
       out.append("{\"version\":" as StaticString)
       out.append(jsonString: shared.configuration.version)
@@ -72,6 +75,7 @@ struct SystemRoutes {
     if path.equals("/live") { return .live }
     if path.equals("/metrics") { return .metrics }
     if path.equals("/version") { return .version }
+    if path.equals("/kv_event_sources") { return .cacheEvents }
     if path.equals(Endpoint.chatCompletions.path) || path.equals(Endpoint.completions.path) {
       return .inference
     }

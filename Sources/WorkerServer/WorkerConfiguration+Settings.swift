@@ -43,6 +43,7 @@ extension WorkerConfiguration {
     let systemPort = settings.int("DYN_SYSTEM_PORT")
     self.systemPort = systemPort >= 0 ? UInt16(systemPort) : nil
     startupTime = settings.duration("startup-time")
+    readCacheEvents(settings, &faults)
     readDeadlines(settings)
     guard faults.isEmpty else { throw WorkerSettingsError(faults: faults) }
   }
@@ -99,6 +100,17 @@ extension WorkerConfiguration {
     simulated.seed = UInt64(settings.int("seed"))
     faults += simulated.faults()
     engine = .simulated(simulated)
+  }
+
+  private mutating func readCacheEvents(_ settings: SettingsValues, _ faults: inout [String]) {
+    cacheEvents.endpoint = CacheEventSettings.Place(settings.string("kv-events-endpoint"))
+    cacheEvents.replayEndpoint = CacheEventSettings.Place(settings.string("kv-events-replay-endpoint"))
+    cacheEvents.engineEndpoint = settings.optionalString("engine-kv-events-endpoint")
+    cacheEvents.engineReplayEndpoint = settings.optionalString("engine-kv-events-replay-endpoint")
+    faults += cacheEvents.faults()
+    if case .simulated = engine, cacheEvents.engineEndpoint != nil {
+      faults.append("--engine-kv-events-endpoint needs --engine openai")
+    }
   }
 
   private func readKey(_ settings: SettingsValues, _ faults: inout [String]) -> String? {

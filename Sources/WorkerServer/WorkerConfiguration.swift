@@ -2,6 +2,7 @@
 
 package import Base
 package import Engine
+internal import KVEvents
 package import Transport
 package import Workers
 
@@ -44,6 +45,7 @@ package struct WorkerConfiguration: Sendable {
   package var systemPort: UInt16?
   /// How long after the start the worker registers and calls itself ready.
   package var startupTime: Nanoseconds = 0
+  package var cacheEvents = CacheEventSettings()
   package var serverLimits = ServerLimits()
   package var clientLimits = ClientLimits()
   /// Longest request body; more is 413.
@@ -63,6 +65,9 @@ package struct WorkerConfiguration: Sendable {
 
   /// The path of ``discoveryFolder``.
   package var discoveryPath: String? { discoveryFolder?.path }
+
+  /// Why cache events can be neither published nor relayed on this machine; nil when they can.
+  package static var cacheEventsProblem: String? { ZeroMQContext.unavailableReason }
 
   /// Why the discovery folder cannot be used; nil when it can, or when there is none. Makes it where it is missing.
   package var discoveryProblem: String? {

@@ -36,6 +36,7 @@ final class WorkerControl: TimerHandler {
   private var resolving = false
   private var lastReason = ""
   var watcher: EngineWatcher?
+  var cacheEvents: CacheEventService?
   var systemServer: HTTPServer?
 
   private var configuration: WorkerConfiguration { worker.shared.configuration }
@@ -107,12 +108,14 @@ final class WorkerControl: TimerHandler {
     card.blockSize = facts.blockSize
     card.totalBlocks = facts.totalBlocks
     if let blocks = facts.totalBlocks { worker.shared.metrics.totalBlocks.set(blocks) }
+    cacheEvents?.engineAnswered(facts.cacheEvents)
     becomeReady(models, card)
   }
 
   /// An attached engine is not there.
   func engineFailed(_ reason: String) {
     guard case .serving = phase else { return }
+    cacheEvents?.engineFailed()
     if lastReason != reason {
       lastReason = reason
       logger.warning("engine is not ready", metadata: ["reason": "\(reason)"])
@@ -257,6 +260,7 @@ final class WorkerControl: TimerHandler {
   private func finish() {
     systemServer?.drain()
     systemServer?.cutAll()
+    cacheEvents?.close()
     worker.finish()
     logger.info("stopped")
     whenEnded?()

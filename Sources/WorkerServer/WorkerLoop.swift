@@ -19,6 +19,8 @@ struct WorkerShared: Sendable {
   let started: Nanoseconds
   /// Wall-clock seconds of the start: when the models were "created".
   let startedWallSeconds: UInt64
+  /// Where cache events can be had.
+  var cacheEventSources = CacheEventSourcesBox()
 }
 
 /// The application of one loop's server. Loop-confined.

@@ -4,6 +4,7 @@ internal import Base
 internal import Engine
 internal import EventLoop
 internal import Glibc
+internal import KVEvents
 internal import Logging
 internal import OpenAI
 internal import Synchronization
@@ -70,8 +71,21 @@ package final class WorkerServer: Sendable {
   package func start() throws(WorkerStartError) {
     let faults = faults()
     guard faults.isEmpty else { throw WorkerStartError(faults.joined(separator: "; ")) }
+    let (plan, warning) = configuration.cacheEventPlan(hasLibrary: ZeroMQContext.unavailableReason == nil)
+    if let warning { telemetry.logs.logger("\(LogTarget.worker)").warning("\(warning)") }
+    let host = SocketAddress.resolve(host: configuration.host, port: 0).first?.host ?? configuration.host
+    let publisher: OpenedCachePublisher?
+    do throws(ZeroMQError) {
+      let publishes = plan == .publish || plan == .relay
+      publisher = publishes ? try CacheEventService.open(configuration.cacheEvents, host: host, rank: 0) : nil
+    } catch {
+      throw WorkerStartError("--kv-events-endpoint: \(error)")
+    }
     do throws(SystemError) {
-      try open()
+      try open { control, worker throws(SystemError) in
+        control.cacheEvents = try CacheEventService(
+          plan, publisher, host: host, on: worker, logger: self.telemetry.logs.logger("\(LogTarget.worker)"))
+      }
     } catch {
       throw WorkerStartError("\(configuration.host):\(configuration.port): \(error)")
     }
@@ -88,6 +102,7 @@ package final class WorkerServer: Sendable {
     case .openAI(let url, _):
       do throws(WorkerStartError) { _ = try EngineURL(url) } catch { faults.append(error.description) }
     }
+    faults += configuration.cacheEvents.faults()
     return faults
   }
 
@@ -115,7 +130,10 @@ package final class WorkerServer: Sendable {
 
   // MARK: Putting it together
 
-  private func open() throws(SystemError) {
+  /// `equip` gives the control what it needs beside, once its loop is there.
+  private func open(
+    equip: (WorkerControl, WorkerLoop) throws(SystemError) -> Void
+  ) throws(SystemError) {
     let logger = telemetry.logs.logger("\(LogTarget.worker)")
     let (listener, address) = try Sockets.listen(host: configuration.host, port: configuration.port)
     let shared = WorkerShared(
@@ -153,6 +171,7 @@ package final class WorkerServer: Sendable {
       first,
       handles: workers.map { WorkerLoopHandle(mailbox: $0.loop.mailbox, worker: LoopBound($0, of: $0.loop)) },
       loads: loads, listener: listener, registrar: registrar, logger: logger)
+    try equip(control, first)
     attachEngine(to: workers, control)
     let systemAddress = try openSystemServer(on: first, control, counters)
 
@@ -206,7 +225,10 @@ package final class WorkerServer: Sendable {
   private func attachEngine(to workers: [WorkerLoop], _ control: WorkerControl) {
     switch configuration.engine {
     case .simulated(let engine):
-      for worker in workers { worker.backend = SimulatedBackend(engine, on: worker) }
+      let observer = control.cacheEvents?.observer(blockSize: engine.blockSize)
+      for worker in workers {
+        worker.backend = SimulatedBackend(engine, observer: observer, on: worker)
+      }
     case .openAI(let text, let apiKey):
       guard let url = try? EngineURL(text) else { return }
       let upstream = Self.upstream(url, SocketAddress.resolve(host: url.host, port: url.port))

@@ -49,6 +49,12 @@ final class WorkerMetrics: Sendable {
   let cacheUsage: Gauge
   let cacheHitRate: Gauge
   let totalBlocks: Gauge
+  let cacheEventBatches: Counter
+  let cacheEvents: Counter
+  let cacheEventReplays: Counter
+  /// Of the attached engine's feed, when it is relayed.
+  let cacheEventResets: Counter
+  let cacheEventsMissed: Counter
   /// Brought up to date when it is asked for.
   let uptime: Gauge
   private let errors: [Counter]
@@ -67,6 +73,11 @@ final class WorkerMetrics: Sendable {
     cacheUsage = registry.gauge(.componentCacheUsage, labels: labels)
     cacheHitRate = registry.gauge(.componentKVCacheHitRate, labels: labels)
     totalBlocks = registry.gauge(.componentTotalBlocks, labels: labels)
+    cacheEventBatches = registry.counter(.componentCacheEventBatches, labels: labels)
+    cacheEvents = registry.counter(.componentCacheEvents, labels: labels)
+    cacheEventReplays = registry.counter(.componentCacheEventReplays, labels: labels)
+    cacheEventResets = registry.counter(.componentCacheEventResets, labels: labels)
+    cacheEventsMissed = registry.counter(.componentCacheEventsMissed, labels: labels)
     uptime = registry.gauge(.componentUptime, labels: labels)
     errors = ErrorType.allCases.map {
       registry.counter(.componentErrors, labels: labels + [("error_type", $0.rawValue)])

@@ -18,6 +18,7 @@ enum WorkerDoctor {
       print("note     \(warning)")
     }
     var isWell = engine(configuration)
+    cacheEvents(configuration)
     if let path = configuration.discoveryPath {
       isWell = tell("discovery folder \(path)", configuration.discoveryProblem) && isWell
     } else {
@@ -39,6 +40,17 @@ enum WorkerDoctor {
       return tell("engine \(url)", "not an http:// URL")
     }
     return tell("engine \(url)", Sockets.whyUnreachable(host, port))
+  }
+
+  /// libzmq is a choice: where it is absent nothing fails, unless an address was given, which is a fault of its own.
+  private static func cacheEvents(_ configuration: WorkerConfiguration) {
+    if case .off = configuration.cacheEvents.endpoint {
+      print("note     cache events are off (--kv-events-endpoint)")
+    } else if let problem = WorkerConfiguration.cacheEventsProblem {
+      print("note     cache events are off: \(problem)")
+    } else {
+      print("ok       libzmq, for cache events")
+    }
   }
 
   private static func collector(_ configuration: WorkerConfiguration, _ environment: [String: String]) -> Bool

@@ -1,0 +1,120 @@
+// Follows an attached engine's cache events and publishes them again, so that its subscribers need to know the worker only.
+
+internal import Base
+internal import EventLoop
+internal import KVEvents
+internal import Logging
+internal import Telemetry
+
+/// Relays one rank. Batches go on byte by byte, whatever the engine's release, under the worker's own sequence; what the
+/// engine's feed lost is made good as far as its replay goes, and told as a cleared cache beyond. Loop-confined.
+final class CacheRelay: EventHandler, TickHandler, TimerHandler {
+  let source: CacheEventSource
+  private let subscriber: CacheEventSubscriber
+  private let outlet: CacheEventOutlet
+  private let loop: EventLoop
+  private let metrics: WorkerMetrics
+  private let logger: Logger
+  private let timer = Timer()
+  private var encoder = CacheEventEncoder()
+  private var registrations: [(Registration, Int32)] = []
+  private var counted = CacheFeedCounters()
+  private var isQueued = false
+
+  /// Subscribes to `source` of the engine at `engineHost`. Throws when an address cannot be used.
+  init(
+    of source: CacheEventSource, engineHost: String, to outlet: CacheEventOutlet, context: ZeroMQContext,
+    worker: WorkerLoop, logger: Logger
+  ) throws {
+    guard let events = CacheEventEndpoint.events(of: source.endpoint, host: engineHost, rank: 0) else {
+      throw WorkerStartError("no subscriber can reach \(source.endpoint)")
+    }
+    var subscription = CacheEventSubscription(
+      events: events,
+      replay: source.replayEndpoint.flatMap { CacheEventEndpoint.replay(of: $0, host: engineHost, rank: 0) })
+    subscription.topic = source.topic
+    subscription.keepsPayloads = true
+    subscriber = try CacheEventSubscriber(subscription, context: context)
+    self.source = source
+    self.outlet = outlet
+    self.logger = logger
+    loop = worker.loop
+    metrics = worker.shared.metrics
+    for descriptor in subscriber.descriptors {
+      registrations.append((try loop.register(descriptor, self), descriptor))
+    }
+    logger.info(
+      "following cache events of the engine",
+      metadata: [
+        "address": "\(events.address)", "replay_endpoint": "\(subscription.replay?.address ?? "none")",
+        "rank": .stringConvertible(source.rank),
+      ])
+    queue()
+  }
+
+  /// Unsubscribes. What was told of the engine's cache is no longer kept true, so it is taken back.
+  func close() {
+    loop.cancel(timer)
+    for (registration, descriptor) in registrations {
+      loop.deregister(registration, stillOpen: descriptor)
+    }
+    registrations = []
+    tellCleared()
+  }
+
+  /// The engine does not answer. A replay will show whether it was started anew; without one nothing would.
+  func engineFailed() {
+    guard source.replayEndpoint == nil else { return }
+    subscriber.engineRestarted { perform($0) }
+  }
+
+  // MARK: Readiness
+
+  func ready(_ readiness: Readiness) { queue() }
+
+  func timerFired(_ timer: Timer) { queue() }
+
+  func endOfTick() {
+    isQueued = false
+    if !registrations.isEmpty { turn() }
+  }
+
+  private func queue() {
+    guard !isQueued else { return }
+    isQueued = true
+    loop.atEndOfTick(self)
+  }
+
+  private func turn() {
+    let now = CacheFeedTime(
+      monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / Double(second))
+    subscriber.readable(now: now) { perform($0) }
+    let counters = subscriber.counters
+    metrics.cacheEventResets.add(Int(counters.resets - counted.resets))
+    metrics.cacheEventsMissed.add(Int(counters.missedBatches - counted.missedBatches))
+    counted = counters
+    switch subscriber.deadline {
+    case nil: loop.cancel(timer)
+    case 0?: queue()
+    case let deadline?: loop.arm(timer, at: deadline, self)
+    }
+  }
+
+  private func perform(_ action: CacheFeedAction) {
+    switch action {
+    case .apply(let batch):
+      outlet.publish(payload: batch.payload, events: batch.events.count)
+    case .forgetAll(let reason):
+      logger.warning(
+        "cache events of the engine were lost; its cache is taken for empty",
+        metadata: ["reason": "\(reason.rawValue)", "rank": .stringConvertible(source.rank)])
+      tellCleared()
+    case .requestReplay: break
+    }
+  }
+
+  private func tellCleared() {
+    encoder.cleared()
+    outlet.publish(&encoder)
+  }
+}
