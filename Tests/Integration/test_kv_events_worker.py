@@ -106,7 +106,11 @@ def test_sources_have_vllms_form(stack):
     assert entry["enable_kv_cache_events"] is True and entry["publisher"] == "zmq" and entry["topic"] == ""
     assert entry["endpoint"].startswith("tcp://*:") and entry["replay_endpoint"].startswith("tcp://*:")
     assert (entry["buffer_steps"], entry["hwm"], entry["max_queue_size"]) == (10000, 100000, 100000)
-    line = next(record for record in worker.records() if record["message"] == "publishing cache events")
+    # The line goes through the log's own thread.
+    (line,) = eventually(
+        "the log names the addresses",
+        lambda: [record for record in worker.records() if record["message"] == "publishing cache events"],
+    )
     assert line["endpoint"] == entry["endpoint"] and line["replay_endpoint"] == entry["replay_endpoint"]
 
 
