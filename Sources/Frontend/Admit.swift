@@ -31,6 +31,12 @@ extension InferenceExchange {
       // Memory is counted as bytes come: a promise of a large body alone must not keep others out.
       _ = body.reserve(min(length, Self.bodyRoom))
     }
+    do throws(APIError) {
+      hints = try RoutingHints.read(head.fields, sessions: service.configuration.sessions)
+    } catch {
+      refuse(error)
+      return
+    }
     keepFields(head.fields)
   }
 
@@ -48,7 +54,8 @@ extension InferenceExchange {
   private func keepFields(_ fields: HeaderFields) {
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
-      case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID:
+      case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
+        .xDynamoWorkerInstanceID:
         continue
       case .traceparent, .tracestate:
         if trace != nil { continue }

@@ -27,6 +27,7 @@ extension InferenceExchange {
   /// Finds the workers of the model that a valid request names, and goes on to choose one of them.
   func accept(_ request: InferenceRequest) {
     self.request = request
+    if let asked = request.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
     let set = service.workers
     guard let index = set.modelIndex(of: request, in: body.readable) else {
       // Before any worker was heard of, a right name is unknown too: that is no mistake of the caller.

@@ -21,6 +21,10 @@ extension InferenceExchange {
     isEventStream = false
     lengthOfAnswer = nil
     responseFields.removeAll()
+    if extendsAnswer {
+      extendsAnswer = false
+      answer.removeAll()
+    }
     let span = trace.map { $0.request.child(using: &service.loop.random) }
     if let attempt { earlierAttempts.append(attempt) }
     let attempt = Attempt(
@@ -119,6 +123,8 @@ extension InferenceExchange {
   /// Asks a worker that was not asked yet; false when there is none that may be chosen or enough were asked.
   func retryElsewhere() -> Bool {
     let tried = allAttempts.map(\.worker.id)
+    // A hard session has one worker.
+    if let session = hints?.session, session.isHard { return false }
     guard Set(tried).count < Self.workersTriedMax, let model,
       latest(model).workers.contains(where: { !tried.contains($0.id) })
     else { return false }

@@ -20,7 +20,7 @@ extension InferenceExchange {
   func stopping() {
     attempt?.cancel(.cancelled, "engine_shutdown")
     switch phase {
-    case .reading, .preprocessing, .dispatched:
+    case .reading, .preprocessing, .queued, .dispatched:
       answer(.draining(), outcome: .unavailable)
     case .relaying:
       breakResponse(error: .draining(), outcome: .unavailable)
@@ -62,6 +62,7 @@ extension InferenceExchange {
     fields.append("\r\nserver-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
     appendTiming("preprocess", from: times.decoded, to: times.preprocessed, first: false, &fields)
+    appendTiming("queue", from: times.queued, to: times.released, first: false, &fields)
     appendTiming("route", from: times.preprocessed, to: times.selected, first: false, &fields)
     appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)
     fields.append("\r\n" as StaticString)

@@ -29,6 +29,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let preprocessor = Preprocessor(keepsEncoder: true)
   /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
   private var inPool: [UInt64: InferenceExchange] = [:]
+  /// Requests that wait for a worker with room; the router bounds them.
+  private var waiting: [UInt64: InferenceExchange] = [:]
   private var lastTicket: UInt64 = 0
   let bodyWaiters: BodyWaiters
   private var lines: LogRecordWriter
@@ -164,6 +166,21 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     shared.releaseBodyMemory(count)
     bodyWaiters.memoryWasFreed()
   }
+
+  // MARK: The router's queue
+
+  /// Takes a request that waits for room, under the name that is returned.
+  func expect(_ exchange: InferenceExchange) -> UInt64 {
+    lastTicket += 1
+    waiting[lastTicket] = exchange
+    exchange.queueKey = lastTicket
+    return lastTicket
+  }
+
+  /// There is room for one of them, which may have ended.
+  func roomWasFound(_ key: UInt64) { waiting.removeValue(forKey: key)?.roomWasFound() }
+
+  func forgetWaiter(_ key: UInt64) { waiting[key] = nil }
 
   // MARK: What requests hand over
 

@@ -39,6 +39,8 @@ package final class FrontendMetrics: Sendable {
 struct StageGauges {
   /// Requests whose prompt is with the pool.
   let preprocessing: LocalGauge
+  /// Requests that wait for a worker with room.
+  let queued: LocalGauge
   /// Requests that a worker has and has not answered.
   let dispatched: LocalGauge
 
@@ -47,6 +49,7 @@ struct StageGauges {
       LocalGauge(registry.gauge(.stageRequests, labels: [("stage", stage), ("phase", phase)]))
     }
     preprocessing = gauge("preprocess", "")
+    queued = gauge("route", "")
     // Workers here do both phases of a request.
     dispatched = gauge("dispatch", "aggregated")
   }
@@ -168,6 +171,16 @@ final class ModelMetrics {
   func rejected(_ endpoint: Endpoint) {
     registry.counter(
       .modelRejections, labels: [("model", model), ("endpoint", "\(endpoint.label)")]
+    ).add()
+  }
+
+  /// The router's queue refused a request.
+  func pushedBack(_ reason: String) {
+    registry.counter(
+      .routerQueueBackpressure,
+      labels: [
+        ("model", model), ("worker_type", "decode"), ("policy_class", "default"), ("reason", reason),
+      ]
     ).add()
   }
 

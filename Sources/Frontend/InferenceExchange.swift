@@ -17,12 +17,15 @@ internal import Workers
 ///  │ ▲ long: preprocessing  │  ▲ retried                  │ broke: error event
 ///  └─┴──refused─────────────┴─────────────────────────────┴──▶ answered
 /// ```
+/// Between reading and dispatched a request may be queued, while every worker is full.
 final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   enum Phase {
-    /// Reads the body. Next: preprocessing, dispatched, answered, ended.
+    /// Reads the body. Next: preprocessing, queued, dispatched, answered, ended.
     case reading
     /// The body is with the pool. Next: reading (in which it is whole), answered, ended.
     case preprocessing
+    /// Waits until a worker has room. Next: dispatched, answered, ended.
+    case queued
     /// An attempt is under way; nothing was sent to the caller. Next: relaying, answered, ended.
     case dispatched
     /// The response head is with the caller. Next: answered, ended.
@@ -34,7 +37,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     /// True until the answer begins.
     var awaitsAnswer: Bool {
       switch self {
-      case .reading, .preprocessing, .dispatched: true
+      case .reading, .preprocessing, .queued, .dispatched: true
       case .relaying, .answered, .ended: false
       }
     }
@@ -76,6 +79,13 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.
   var preprocessor: Preprocessor?
+  /// What it asks of routing by headers and by `nvext`; nil for almost every request.
+  var hints: RoutingHints?
+  /// Its place in the router's queue, and its name among those of this loop that wait.
+  var ticket: QueueTicket?
+  var queueKey: UInt64 = 0
+  /// The answer is held back until it is whole, to be extended.
+  var extendsAnswer = false
   /// Spans of this request that have ended; they leave together at its end.
   var spans = SpanWriter()
 
@@ -132,11 +142,15 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
       // If it is not home yet, nobody waits for it any more.
       job?.abandon()
       job = nil
+    case .queued:
+      service.stages.queued.add(-1)
+      leaveQueue()
     case .dispatched: service.stages.dispatched.add(-1)
     case .reading, .relaying, .answered, .ended: break
     }
     switch phase {
     case .preprocessing: service.stages.preprocessing.add(1)
+    case .queued: service.stages.queued.add(1)
     case .dispatched: service.stages.dispatched.add(1)
     case .reading: break
     case .relaying, .answered, .ended: if old.awaitsAnswer, model != nil { metrics.answered() }
@@ -182,7 +196,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var isAnswered: Bool {
     switch phase {
     case .answered, .ended: true
-    case .reading, .preprocessing, .dispatched, .relaying: false
+    case .reading, .preprocessing, .queued, .dispatched, .relaying: false
     }
   }
 }
@@ -200,6 +214,9 @@ struct RequestTimes {
   /// The prompt is cut into blocks.
   var preprocessed: Nanoseconds = 0
   var selected: Nanoseconds = 0
+  /// It began to wait for a worker with room, and a worker had room or the request gave up.
+  var queued: Nanoseconds = 0
+  var released: Nanoseconds = 0
   /// First token or, for a unary answer, its first body byte.
   var firstToken: Nanoseconds = 0
   var lastToken: Nanoseconds = 0

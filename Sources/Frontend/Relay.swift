@@ -62,6 +62,7 @@ extension InferenceExchange {
       responseFields.append("x-accel-buffering: no\r\n" as StaticString)
       relay.withholdsUsage = request?.usageEdit != nil && !passBodyVerbatim
     }
+    if hints != nil { prepareExtension(head) }
     if service.configuration.nameWorkerInResponse {
       responseFields.append("x-dynamo-worker-id: " as StaticString)
       responseFields.append(decimal: attempt.worker.id)
@@ -88,6 +89,7 @@ extension InferenceExchange {
       exchange.respond(status: status, fields: fields, body: .stream)
     }
     responseFields.release()
+    if let hints { sendAnnotations(hints) }
     // No retry from here on.
     releaseBody()
   }
@@ -100,10 +102,13 @@ extension InferenceExchange {
       hold(attempt, bytes)
       return
     case .dispatched:
+      if hints != nil, holdAnswer(bytes) { return }
       commit()
+      // What was held of an answer that has become too long.
+      if !answer.isEmpty { exchange.send(answer.readable) }
     case .relaying:
       break
-    case .reading, .preprocessing, .answered, .ended:
+    case .reading, .preprocessing, .queued, .answered, .ended:
       return
     }
     responseBytes += bytes.count
@@ -118,16 +123,12 @@ extension InferenceExchange {
   private func relayEvents(_ bytes: UnsafeRawBufferPointer) {
     let tokens = relay.relay(bytes, to: exchange)
     lastEvent = loop.now
-    guard tokens > 0 else { return }
-    noteTokens(tokens)
+    if tokens > 0 { noteTokens(tokens) }
+    if relay.holdsDone { sendLastChunk() }
   }
 
   private func relayWhole(_ bytes: UnsafeRawBufferPointer) {
-    if times.firstToken == 0, (200..<300).contains(status) {
-      times.firstToken = loop.now
-      metrics.firstToken(after: loop.now - times.began)
-      routeFirstToken()
-    }
+    noteFirstBytes()
     if bytes.count == lengthOfAnswer {
       // The whole answer in one piece, as most are.
       summarize(bytes)
@@ -139,6 +140,14 @@ extension InferenceExchange {
       answer.release()
     }
     exchange.send(bytes)
+  }
+
+  /// The first bytes of an answer that is no stream came.
+  func noteFirstBytes() {
+    guard times.firstToken == 0, (200..<300).contains(status) else { return }
+    times.firstToken = loop.now
+    metrics.firstToken(after: loop.now - times.began)
+    routeFirstToken()
   }
 
   private func summarize(_ bytes: UnsafeRawBufferPointer) {
@@ -167,6 +176,13 @@ extension InferenceExchange {
       errorCode = "worker_unavailable"
       commit()
       if !attempt.heldBody.isEmpty { exchange.send(attempt.heldBody.readable) }
+    case .dispatched where extendsAnswer && !answer.isEmpty:
+      summarize(answer.readable)
+      endAttempt(attempt)
+      extendAnswer()
+      responseBytes = answer.count
+      commit()
+      exchange.send(answer.readable)
     case .dispatched:
       // An answer without a body.
       endAttempt(attempt)
@@ -185,7 +201,7 @@ extension InferenceExchange {
         summarize(answer.readable)
       }
       endAttempt(attempt)
-    case .reading, .preprocessing, .answered, .ended:
+    case .reading, .preprocessing, .queued, .answered, .ended:
       return
     }
     phase = .answered
@@ -257,6 +273,7 @@ extension InferenceExchange {
 
   /// A stream fell silent: proxies between here and the caller must not take it for dead.
   func timerFired(_ timer: Timer) {
+    if case .queued = phase { return roomWasNotFound() }
     guard let delay = service.configuration.commentAfter else { return }
     switch phase {
     case .dispatched where (200..<300).contains(status) && isEventStream:
@@ -266,7 +283,7 @@ extension InferenceExchange {
     case .dispatched, .relaying:
       expectSilence(until: max(lastEvent, loop.now) + delay)
       return
-    case .reading, .preprocessing, .answered, .ended:
+    case .reading, .preprocessing, .queued, .answered, .ended:
       return
     }
     let comment: StaticString = ": waiting\n\n"

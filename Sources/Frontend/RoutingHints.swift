@@ -5,6 +5,7 @@ internal import HTTP
 internal import OpenAI
 internal import Routing
 internal import Telemetry
+internal import Workers
 
 /// What a session's header means.
 package enum SessionMode: String, Sendable {
@@ -25,6 +26,11 @@ final class RoutingHints {
   private var weights: RequestWeights?
   private(set) var fields: RequestHints.Fields = []
   private(set) var annotations: RequestHints.Annotations = []
+
+  /// Share of the prompt's blocks that the worker is predicted to cache, once it is chosen.
+  private(set) var hitRate: Double?
+  /// Requests that waited when it was chosen; nil where none ever waits.
+  private(set) var queueDepth: Int?
 
   private init() {}
 
@@ -78,6 +84,16 @@ final class RoutingHints {
     request.priorityJump = Double(priority ?? 0)
     request.strictPriority = strictPriority
     request.weights = weights
+  }
+
+  /// A worker was chosen: keeps what the answer is to tell, and a session's new worker.
+  func wasPlaced(_ decision: RoutingDecision, _ model: ServedModel, now: Nanoseconds, isRetry: Bool) {
+    if isRetry, let session { model.routing.moveSession(session, to: decision.worker, now: now) }
+    guard fields.contains(.timing) else { return }
+    if decision.promptBlocks > 0 {
+      hitRate = Double(decision.overlapBlocks) / Double(decision.promptBlocks)
+    }
+    if model.routing.mayQueue { queueDepth = model.routing.queueStatistics.waiting }
   }
 
   private static func single(

@@ -18,18 +18,28 @@ extension InferenceExchange {
   func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
     guard let model else { return false }
     let preprocessor = preprocess(model)
-    times.preprocessed = loop.system.monotonicNanoseconds()
-    if failed.isEmpty {
-      recordPreprocess(promptRules(model))
-      if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
+    // The prompt of a request that comes from the queue is prepared for the second time.
+    if times.queued == 0 || !failed.isEmpty {
+      times.preprocessed = loop.system.monotonicNanoseconds()
+      if failed.isEmpty {
+        recordPreprocess(promptRules(model))
+        if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
+      }
     }
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.explains = isRecorded
     for worker in failed { request.excluded.append((worker, .tried)) }
+    hints?.apply(to: &request)
     let decision = service.decision
-    let result = model.routing.select(
-      request, bytes: prompt.bytes, now: loop.now, random: &service.loop.random, into: decision)
+    let result: RoutingOutcome
+    if failed.isEmpty, hints != nil || model.routing.mayQueue {
+      guard let outcome = place(request, model) else { return false }
+      result = outcome
+    } else {
+      result = model.routing.select(
+        request, bytes: prompt.bytes, now: loop.now, random: &service.loop.random, into: decision)
+    }
     times.selected = loop.system.monotonicNanoseconds()
     recordDecision(decision, model)
     switch result {
@@ -41,6 +51,7 @@ extension InferenceExchange {
         return selectWorker(excluding: failed + [decision.worker], orRefuse: refuses)
       }
       metrics.placed(overlap: decision.overlapBlocks, of: prompt.blockCount)
+      hints?.wasPlaced(decision, model, now: loop.now, isRetry: !failed.isEmpty)
       dispatch(to: worker, booking: decision.booking, fresh: false)
       return true
     case .allBusy:
@@ -49,9 +60,16 @@ extension InferenceExchange {
         refuse(.overloaded(status: service.configuration.overloadStatus))
       }
     case .noWorkers, .allRefused:
-      if refuses { refuse(.noWorkers(model: model.name)) }
+      if refuses { refuse(unavailable(model)) }
     }
     return false
+  }
+
+  /// Why no worker may be chosen.
+  private func unavailable(_ model: ServedModel) -> APIError {
+    if let worker = hints?.worker { return .workerUnavailable(worker) }
+    if case .direct = model.routing.options.mode { return .missing("nvext.backend_instance_id") }
+    return .noWorkers(model: model.name)
   }
 
   /// The model in this loop's present snapshot: a request outlives snapshots, and workers join meanwhile.
@@ -133,14 +151,8 @@ extension InferenceExchange {
   /// Writes the decision's span, which ends now, into the request's slice.
   private func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
     guard let trace, isRecorded else { return }
-    traceState.withUnsafeBytes { state in
-      spans.begin(
-        name: SpanName.selectWorker, context: trace.request.child(using: &service.loop.random),
-        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.preprocessed),
-        traceState: state)
-    }
-    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
-    spans.attributes(model.routing.spanAttributes)
+    let context = trace.request.child(using: &service.loop.random)
+    beginDecision(context, trace, model)
     spans.attribute(AttributeName.islTokens, prompt.tokens ?? decision.estimatedTokens)
     spans.attribute(AttributeName.blockCount, prompt.blockCount)
     if decision.worker != 0 {
@@ -155,7 +167,38 @@ extension InferenceExchange {
       }
     }
     writeCandidates(decision)
-    spans.end(at: times.wallTime(times.selected))
+    endDecision(context, at: times.selected)
+  }
+
+  /// Writes the span of a decision that was never made, because the request left the queue without a worker.
+  func recordWait(_ model: ServedModel) {
+    guard let trace, isRecorded else { return }
+    let context = trace.request.child(using: &service.loop.random)
+    beginDecision(context, trace, model)
+    spans.attribute(AttributeName.blockCount, prompt.blockCount)
+    endDecision(context, at: times.released)
+  }
+
+  private func beginDecision(_ context: SpanContext, _ trace: RequestTrace, _ model: ServedModel) {
+    traceState.withUnsafeBytes { state in
+      spans.begin(
+        name: SpanName.selectWorker, context: context, parent: trace.request.spanID, kind: .internal,
+        start: times.wallTime(times.preprocessed), traceState: state)
+    }
+    service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
+    spans.attributes(model.routing.spanAttributes)
+  }
+
+  /// Ends the decision's span, and writes the one of the time in the queue under it.
+  private func endDecision(_ context: SpanContext, at end: Nanoseconds) {
+    // A retry's decision began after that.
+    guard times.queued >= times.preprocessed, times.released > 0 else {
+      return spans.end(at: times.wallTime(end))
+    }
+    spans.attribute(
+      AttributeName.queuedMilliseconds, Double(times.released - min(times.queued, times.released)) / 1e6)
+    spans.end(at: times.wallTime(end))
+    recordStep(SpanName.schedule, of: context, from: times.queued, to: times.released)
   }
 
   /// The candidates as parallel arrays, so that a query can pick one column.

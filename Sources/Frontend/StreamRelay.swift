@@ -18,6 +18,8 @@ struct StreamRelay: ~Copyable {
   private(set) var isBlind = false
   /// Whether a usage-only chunk was asked for by us and not by the caller.
   var withholdsUsage = false
+  /// The stream's end is not passed on: something is to be said before it.
+  var holdsDone = false
   /// Token-bearing chunks so far.
   private(set) var tokenCount = 0
   private(set) var sawDone = false
@@ -76,6 +78,10 @@ struct StreamRelay: ~Copyable {
         tokenCount += 1
       case .done:
         sawDone = true
+        if holdsDone {
+          exchange.send(bytes.slice(unsent..<event.whole.lowerBound))
+          unsent = position
+        }
       case .error:
         sawError = true
       case .usageOnly where withholdsUsage:

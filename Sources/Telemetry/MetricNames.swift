@@ -18,7 +18,7 @@ extension MetricDescription {
   /// model
   package static let queuedRequests = MetricDescription(
     "dynamo_frontend_queued_requests", "Inference requests that wait for their first response byte.")
-  /// stage (preprocess, dispatch), phase; Dynamo's stage route is over before anything else runs
+  /// stage (preprocess, route, dispatch), phase; in route are requests that wait for a worker with room
   package static let stageRequests = MetricDescription(
     "dynamo_frontend_stage_requests", "Inference requests by the stage they are in.")
   /// stage
@@ -64,6 +64,10 @@ extension MetricDescription {
   /// model, worker_type, policy_class; present where requests may queue
   package static let routerQueueTokens = MetricDescription(
     "dynamo_frontend_router_queue_pending_isl_tokens", "Prompt tokens of requests that wait for room.")
+  /// model, worker_type, policy_class, reason (queue_full, timeout)
+  package static let routerQueueBackpressure = MetricDescription(
+    "dynamo_frontend_router_queue_backpressure_total",
+    "Requests refused because too many waited, or because they waited for too long.")
   /// worker_id, dp_rank, worker_type
   package static let workerActiveDecodeBlocks = MetricDescription(
     "dynamo_frontend_worker_active_decode_blocks", "Distinct cache blocks of a worker's live requests.")

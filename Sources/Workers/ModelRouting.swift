@@ -19,7 +19,7 @@ package final class ModelRouting: @unchecked Sendable {
   var router: Router
   var estimate = TokenEstimate()
   /// Requests may wait for room; then ``waiters`` has how each of them is told. As many at most as the queue takes.
-  let mayQueue: Bool
+  package let mayQueue: Bool
   var waiters: [QueueTicket: QueueWaiter] = [:]
   private let lockWait: Histogram?
   /// Times that the lock was free, not yet in the histogram.

@@ -48,9 +48,14 @@ final class FrontendRig {
   let dialer = Dialer()
   private var callers: Int32 = 9
 
-  init(edit: (inout FrontendConfiguration) -> Void = { _ in }) throws {
+  private let options: RoutingOptions
+
+  init(routing: RoutingOptions = RoutingOptions(), edit: (inout FrontendConfiguration) -> Void = { _ in })
+    throws
+  {
     var configuration = FrontendConfiguration()
     edit(&configuration)
+    options = routing
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     let registry = MetricRegistry()
     shared = try FrontendShared(configuration: configuration, registry: registry)
@@ -86,7 +91,7 @@ final class FrontendRig {
         upstream: Upstream(id: id, addresses: addresses, authority: "worker-\(id)"), source: .fixed,
         state: .ready, models: [Self.model], blockSize: blockSize)
     }
-    var options = RoutingOptions()
+    var options = options
     options.blockSize = max(blockSize, 1)
     let routing = ModelRouting(options: options)
     routing.workersChanged(workers)
