@@ -129,6 +129,10 @@ extension SettingsTable {
       "decode-speedup-ratio", "DYN_SIM_DECODE_SPEEDUP_RATIO", .number(0...1e9), fallback: "1.0",
       group: "Simulated engine", "Divides the time of decode steps once more."),
     SettingDefinition(
+      "enable-cache-reset", "DYN_SIM_ENABLE_CACHE_RESET", .boolean, fallback: "false",
+      group: "Simulated engine",
+      "Let POST /reset_prefix_cache empty the cache, as vLLM does in its development mode."),
+    SettingDefinition(
       "startup-time", "DYN_SIM_STARTUP_TIME", .duration(unit: second), fallback: "0",
       group: "Simulated engine", "Time from start until the worker registers."),
     SettingDefinition(

@@ -61,6 +61,7 @@ final class CacheEventService {
   private var context: ZeroMQContext?
   private var outlets: [Int: CacheEventOutlet] = [:]
   private var relays: [Int: CacheRelay] = [:]
+  private var engineIsGone = false
 
   private var configuration: WorkerConfiguration { worker.shared.configuration }
 
@@ -134,17 +135,20 @@ final class CacheEventService {
     case .passOn: worker.shared.cacheEventSources.value = sources
     case .relay: follow(sources)
     }
+    engineIsGone = false
   }
 
-  /// The engine is gone: where its messages cannot show that it was started anew, its cache is taken for lost.
-  func engineFailed() {
-    for relay in relays.values { relay.engineFailed() }
-  }
+  /// The engine does not answer.
+  func engineFailed() { engineIsGone = true }
 
   private func follow(_ sources: [CacheEventSource]) {
-    for (rank, relay) in relays where !sources.contains(relay.source) {
-      relay.close()
-      relays[rank] = nil
+    for (rank, relay) in relays {
+      if !sources.contains(relay.source) {
+        relay.close()
+        relays[rank] = nil
+      } else if engineIsGone {
+        relay.engineReturned()
+      }
     }
     for source in sources where relays[source.rank] == nil {
       if let relay = relay(for: source) { relays[source.rank] = relay }

@@ -62,10 +62,11 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     tellCleared()
   }
 
-  /// The engine does not answer. A replay will show whether it was started anew; without one nothing would.
-  func engineFailed() {
-    guard source.replayEndpoint == nil else { return }
+  /// The engine did not answer for a while, and does again. It may have been started anew and be silent since, so its
+  /// cache is learnt from its replay once more; without one it is taken for empty.
+  func engineReturned() {
     subscriber.engineRestarted { perform($0) }
+    queue()
   }
 
   // MARK: Readiness

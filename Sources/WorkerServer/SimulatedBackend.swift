@@ -119,6 +119,9 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     changed()
   }
 
+  /// Forgets the cache; false while a request uses it.
+  func resetPrefixCache() -> Bool { engine.resetPrefixCache() }
+
   // MARK: Time
 
   /// Something happened that the engine should look at once this wake-up's events are all in.

@@ -43,6 +43,7 @@ extension WorkerConfiguration {
     let systemPort = settings.int("DYN_SYSTEM_PORT")
     self.systemPort = systemPort >= 0 ? UInt16(systemPort) : nil
     startupTime = settings.duration("startup-time")
+    allowsCacheReset = settings.bool("enable-cache-reset")
     readCacheEvents(settings, &faults)
     readDeadlines(settings)
     guard faults.isEmpty else { throw WorkerSettingsError(faults: faults) }

@@ -46,6 +46,8 @@ package struct WorkerConfiguration: Sendable {
   /// How long after the start the worker registers and calls itself ready.
   package var startupTime: Nanoseconds = 0
   package var cacheEvents = CacheEventSettings()
+  /// `POST /reset_prefix_cache` makes a simulated engine forget its cache.
+  package var allowsCacheReset = false
   package var serverLimits = ServerLimits()
   package var clientLimits = ClientLimits()
   /// Longest request body; more is 413.

@@ -60,9 +60,28 @@ final class WorkerLoop: ServerApplication, TimerHandler {
       return InferenceExchange(exchange, head, endpoint: endpoint, began: began, on: self)
     }
     scratch.removeAll()
+    if let answer = cacheReset(head) {
+      answer.send(scratch.readable, to: exchange)
+      return IgnoredRequest.shared
+    }
     let answer = system.answer(head, isDraining: isDraining, now: loop.now, into: &scratch)
     answer.send(scratch.readable, to: exchange)
     return IgnoredRequest.shared
+  }
+
+  /// vLLM's `POST /reset_prefix_cache`, where it is allowed: 409 while a request uses a block.
+  private func cacheReset(_ head: RequestHead) -> PlainAnswer? {
+    guard shared.configuration.allowsCacheReset, case .post = head.method,
+      head.path.equals("/reset_prefix_cache"), let backend = backend as? SimulatedBackend
+    else { return nil }
+    if backend.resetPrefixCache() {
+      scratch.append("{}" as StaticString)
+      return PlainAnswer()
+    }
+    let error = APIError(
+      status: 409, code: "cache_in_use", param: nil, message: "The cache cannot be reset while requests run.")
+    error.write(into: &scratch)
+    return PlainAnswer(status: error.status)
   }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) {

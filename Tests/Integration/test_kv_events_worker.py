@@ -201,6 +201,18 @@ def test_a_salt_is_an_extra_key_of_the_first_block(stack, subscribe):
     assert salted["extra_keys"][0] == ["tenant-1"] and not any(salted["extra_keys"][1:])
 
 
+def test_a_reset_comes_with_the_next_step(stack, subscribe):
+    worker = simulated(stack, "--enable-cache-reset")
+    subscriber = subscribe(worker)
+    ask(worker, "remember this")
+    assert worker.post("/reset_prefix_cache", "")[0] == 200
+    assert len(subscriber.replay(0)) == 1
+    assert cached(ask(worker, "remember this")) == 0
+    batches = subscriber.replay(0)
+    assert [event["type"] for event in batches[1][1][1]] == ["AllBlocksCleared", "BlockStored"]
+    assert simulated(stack).post("/reset_prefix_cache", "")[0] == 404
+
+
 def test_an_engine_is_relayed(stack, subscribe):
     engine = simulated(stack)
     relay = stack.worker("--engine-url", engine.url, "--kv-events-endpoint", "tcp://127.0.0.1:0")
@@ -211,6 +223,43 @@ def test_an_engine_is_relayed(stack, subscribe):
     told = events(own.replay(0))
     assert len(told) >= 3
     eventually("the relay has all of it", lambda: events(other.replay(0)) == told)
+
+
+def test_a_relay_repairs_what_it_can_and_forgets_what_it_cannot(stack, upstream, subscribe):
+    """An engine with replay, asked past the relay, killed and started anew at the same addresses."""
+    port, replay = free_port(), free_port()
+    places = "--kv-events-endpoint", f"tcp://*:{port}", "--kv-events-replay-endpoint", f"tcp://*:{replay}"
+    engine = simulated(stack, *places)
+    for index in range(20):
+        ask(engine, f"before the relay {index}")
+    relay = stack.worker(
+        "--engine-url", f"http://127.0.0.1:{upstream.port}", "--kv-events-endpoint", "tcp://*:0",
+        "--engine-kv-events-endpoint", f"tcp://*:{port}", "--engine-kv-events-replay-endpoint", f"tcp://*:{replay}",
+    )  # fmt: skip
+    subscriber = subscribe(relay)
+
+    def mirror() -> set[int]:
+        found = Mirror()
+        for event in events(subscriber.replay(0)):
+            found.apply(event)
+        return set(found.blocks)
+
+    def truth() -> set[int]:
+        own = subscribe(engine)
+        return {block for event in events(own.replay(0)) for block in event["block_hashes"]}
+
+    before = truth()
+    eventually("what was said before is had by replay", lambda: mirror() == before)
+    upstream.stop()
+    engine.kill()
+    engine = simulated(stack, *places)
+    # All that the new engine says, it says before anybody listens again.
+    ask(engine, "after the restart", tokens=9)
+    assert relay.post(PATH, chat())[0] >= 500
+    relay.wait_for("/health", 503)
+    upstream.start()
+    eventually("the old cache is forgotten and the new one known", lambda: mirror() == truth())
+    assert before - mirror()
 
 
 def test_an_engine_on_this_machine_speaks_for_itself(stack):

@@ -1,6 +1,8 @@
 // What a worker answers besides inference.
 
+import HTTP
 import Testing
+import Transport
 
 @testable import WorkerServer
 
@@ -34,6 +36,20 @@ import Testing
     #expect(page.fields.contains("text/plain; version=0.0.4"))
     #expect(page.body.contains("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"16384\"} 1"))
     #expect(page.body.contains("dynamo_component_requests_total{"))
+  }
+
+  @Test func theCacheIsResetOnlyWhereItIsAllowedAndIdle() throws {
+    #expect(try Rig().perform("POST", "/reset_prefix_cache").status == 404)
+    let rig = try Rig(edit: { $0.allowsCacheReset = true })
+    let (exchange, handler) = rig.begin(body: rig.chat("\"max_tokens\":50"))
+    rig.run(milliseconds: 2)
+    #expect(!exchange.isFinished)
+    let busy = rig.perform("POST", "/reset_prefix_cache")
+    #expect(busy.status == 409 && busy.body.contains("cache_in_use"))
+    rig.run(until: { exchange.isFinished })
+    handler.ended(.complete)
+    #expect(rig.perform("POST", "/reset_prefix_cache").status == 200)
+    #expect(rig.perform("GET", "/reset_prefix_cache").status == 404)
   }
 
   @Test func unknownRoutesAndMethodsAreRefused() throws {
