@@ -7,15 +7,13 @@ internal import OpenAI
 internal import Routing
 internal import Workers
 
-/// Prepares the prompt in the pool, and asks the router on the loop.
+/// Prepares the prompt and asks the router, all of it in the pool: no loop is held by a long prompt or a large fleet.
 final class ExplainJob: AnswerJob {
   private let headers: RoutingHints?
   private let workers: WorkerSet
   private let system: any SystemCalls
   private let tokenizer: ModelTokenizer?
   private let preprocessor = Preprocessor()
-  private var hints: RoutingHints?
-  private var model: ServedModel?
 
   init(hints: RoutingHints?, service: FrontendLoop) {
     headers = hints
@@ -33,10 +31,10 @@ final class ExplainJob: AnswerJob {
           ? .noWorkers(model: nil) : .modelNotFound(request.modelName(in: bytes))
       }
       let model = workers.models[index]
-      hints = request.extensions.map { RoutingHints.adding($0.hints, to: headers) } ?? headers
+      let hints = request.extensions.map { RoutingHints.adding($0.hints, to: headers) } ?? headers
       let rules = PromptRules(model.routing.options, tokenizer: tokenizer, engine: model.engine)
       preprocessor.prepare(request, in: bytes, by: rules, clock: system)
-      self.model = model
+      explain(model, hints)
     } catch {
       failure = error
     }
@@ -58,13 +56,12 @@ final class ExplainJob: AnswerJob {
     return endpoint
   }
 
-  override func complete(_ service: FrontendLoop) {
-    guard let model else { return }
+  private func explain(_ model: ServedModel, _ hints: RoutingHints?) {
     let prompt = preprocessor.estimate
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     hints?.apply(to: &request)
-    let preview = model.routing.preview(request, now: service.loop.now)
+    let preview = model.routing.preview(request, now: system.monotonicNanoseconds())
     let explanation = Explanation(
       model: model, prompt: prompt, preview: preview, named: request.named,
       hasSession: request.session != nil)

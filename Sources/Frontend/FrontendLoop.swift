@@ -106,6 +106,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       return pooled
     case .explain:
       return explain(exchange, head)
+    case .routerState:
+      let pooled = PooledExchange(service: self, exchange: exchange)
+      pooled.job = RouterStateJob(service: self)
+      return pooled
     case .system(let route):
       return SystemExchange(service: self, exchange: exchange, route: route)
     case .wrongMethod(let allow):

@@ -1,4 +1,4 @@
-// Requests that are answered by one piece of work of the preprocess pool: `/tokenize`, `/detokenize`, dry runs.
+// Requests that are answered by one piece of work of the preprocess pool: `/tokenize`, `/detokenize`, the router's inside.
 
 internal import Base
 internal import EventLoop
@@ -17,9 +17,6 @@ class AnswerJob: PooledWork {
 
   /// Does the work, on a thread of the pool.
   func run() {}
-
-  /// Does what must be done on the loop, before the answer is sent.
-  func complete(_ service: FrontendLoop) {}
 
   func returned(to loop: EventLoop) { home?.open(on: loop).returned(self) }
 }
@@ -74,7 +71,6 @@ final class PooledExchange: ServerExchangeHandler {
   fileprivate func returned(_ job: AnswerJob) {
     defer { service.releaseBodyMemory(job.bodyMemory) }
     guard case .pooled = phase else { return }
-    if job.failure == nil { job.complete(service) }
     if let error = job.failure { refuse(error) } else { answer(200, job.answer.readable) }
   }
 

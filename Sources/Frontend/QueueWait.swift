@@ -62,7 +62,7 @@ extension InferenceExchange {
     guard let ticket, let model else { return }
     self.ticket = nil
     model.routing.cancel(ticket, now: loop.now)
-    if times.released == 0 { times.released = loop.now }
+    if times.released == 0 { times.released = max(times.queued, loop.now) }
     recordWait(model)
   }
 }

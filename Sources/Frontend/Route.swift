@@ -6,7 +6,7 @@ internal import OpenAI
 
 /// A route that the frontend answers itself.
 enum SystemRoute {
-  case health, live, ready, metrics, version, models, routerState
+  case health, live, ready, metrics, version, models
   /// One model, by the percent-decoded name behind `/v1/models/`.
   case model(String)
 }
@@ -15,7 +15,7 @@ extension Route {
   /// One of the routes that show the router's inside.
   var isAdministrative: Bool {
     switch self {
-    case .explain, .system(.routerState): true
+    case .explain, .routerState: true
     default: false
     }
   }
@@ -27,6 +27,7 @@ enum Route {
   case tokenize(TokenizeRoute)
   /// A dry run of a request.
   case explain
+  case routerState
   case system(SystemRoute)
   /// The path exists for the methods named.
   case wrongMethod(allow: String)
@@ -44,6 +45,13 @@ enum Route {
     }
     if path.equals("/v1/router/explain") {
       if case .post = head.method { self = .explain } else { self = .wrongMethod(allow: "POST") }
+      return
+    }
+    if path.equals("/v1/router/state") {
+      switch head.method {
+      case .get, .head: self = .routerState
+      default: self = .wrongMethod(allow: "GET, HEAD")
+      }
       return
     }
     guard let route = Self.systemRoute(path) else {
@@ -75,7 +83,6 @@ enum Route {
     if path.equals("/ready") { return .ready }
     if path.equals("/metrics") { return .metrics }
     if path.equals("/version") { return .version }
-    if path.equals("/v1/router/state") { return .routerState }
     let prefix = "/v1/models/".utf8.count
     guard path.count > prefix, path.slice(0..<prefix).equals("/v1/models/") else { return nil }
     return .model(path.slice(prefix..<path.count).percentDecoded)

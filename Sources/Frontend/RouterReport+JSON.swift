@@ -1,34 +1,51 @@
 // `GET /v1/router/state`: what the routers know, as JSON.
 
 internal import Base
+internal import EventLoop
 internal import JSON
 internal import Routing
 internal import Workers
 
-/// How much of a router is shown at once.
+/// How much of the routers is shown at once.
 enum RouterViewLimits {
-  /// Workers of one model, or candidates of one dry run; the rest is counted as `omitted`.
-  static let workersMax = 512
+  /// Workers of all models, or candidates of one dry run; the rest is counted as `omitted`.
+  static let workersMax = 1_024
   /// Models of one answer.
   static let modelsMax = 64
+}
+
+/// Writes the answer in the pool: a large fleet's would hold a loop.
+final class RouterStateJob: AnswerJob {
+  private let workers: WorkerSet
+  private let system: any SystemCalls
+
+  init(service: FrontendLoop) {
+    workers = service.workers
+    system = service.loop.system
+  }
+
+  override func run() { answer.append(workers.routerState(now: system.monotonicNanoseconds())) }
 }
 
 extension WorkerSet {
   /// All models' routers, their options, numbers and workers.
   func routerState(now: Nanoseconds) -> JSONValue {
     let shown = models.prefix(RouterViewLimits.modelsMax)
+    var room = RouterViewLimits.workersMax
     return .members([
       ("generation", .integer(generation)),
-      ("models", .array(shown.map { $0.routerState(now: now) })),
+      ("models", .array(shown.map { $0.routerState(now: now, &room) })),
       ("omitted", .integer(models.count - shown.count)),
     ])
   }
 }
 
 extension ServedModel {
-  fileprivate func routerState(now: Nanoseconds) -> JSONValue {
+  /// Shows at most `room` workers, and takes them off it.
+  fileprivate func routerState(now: Nanoseconds, _ room: inout Int) -> JSONValue {
     let report = routing.report(now: now)
-    let shown = report.workers.prefix(RouterViewLimits.workersMax)
+    let shown = report.workers.prefix(room)
+    room -= shown.count
     return .members([
       ("model", .string(name)),
       ("mode", .string(report.options.mode.name)),

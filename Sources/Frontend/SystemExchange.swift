@@ -38,9 +38,6 @@ final class SystemExchange: ServerExchangeHandler {
       respond(200, .prometheus, body)
     case .version: respond(200, version(&body), body)
     case .models: respond(200, models(&body), body)
-    case .routerState:
-      body.append(service.workers.routerState(now: service.loop.now))
-      respond(200, .json, body)
     case .model(let name): respond(model(name, &body), .json, body)
     }
   }

@@ -115,6 +115,15 @@ struct RouterExchangeTests {
     #expect(rig.shared.bodyMemoryInUse == 0)
   }
 
+  @Test func bodiesAndThePoolAreBounded() throws {
+    let small = try FrontendRig { $0.bodyBytesMax = 10 }
+    #expect(call(small, "POST", "/v1/router/explain", FrontendRig.chat(bytes: 10)).status == 413)
+    let full = try FrontendRig { $0.preprocess.waitingMax = 0 }
+    #expect(call(full, "POST", "/v1/router/explain", FrontendRig.chat(bytes: 10)).status == 529)
+    #expect(call(full, "GET", "/v1/router/state").status == 529)
+    #expect(small.shared.bodyMemoryInUse == 0 && full.shared.bodyMemoryInUse == 0)
+  }
+
   @Test func wrongHeadersAndMethodsAreNamed() throws {
     let rig = try FrontendRig()
     let found = call(

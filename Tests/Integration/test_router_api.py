@@ -148,8 +148,8 @@ def test_requests_queue_and_leave_by_priority(stack, receiver):
     assert (queue["queued_total"], queue["released_total"], queue["waiting"]) == (3, 3, 0)
 
 
-def test_a_caller_that_leaves_the_queue_is_forgotten(stack):
-    frontend, workers = two_workers(stack, "--router-queue-threshold", "0.01")
+def test_a_caller_that_leaves_the_queue_is_forgotten(stack, receiver):
+    frontend, workers = two_workers(stack, "--router-queue-threshold", "0.01", receiver=receiver)
     gate = Gate(workers)
     callers = Callers(frontend)
     for name in ("fill-1", "fill-2"):
@@ -157,9 +157,12 @@ def test_a_caller_that_leaves_the_queue_is_forgotten(stack):
     eventually("both workers are full", lambda: len(gate.order) == 2)
     body = json.dumps(chat("leaves  " + "words " * 300)).encode()
     with Connection(frontend.port) as connection:
-        connection.send(post(PATH, body))
+        connection.send(post(PATH, body, "x-request-id: left-the-queue"))
         eventually("it waits", lambda: waiting(frontend) == 1)
     eventually("it is gone", lambda: waiting(frontend) == 0)
+    trace = receiver.trace("left-the-queue", "kv_router.schedule", "http-request")
+    assert trace.one("http-request").attributes["request.outcome"] == "cancelled"
+    assert "worker_id" not in trace.one("kv_router.select_worker").attributes
     callers.send("stays")
     eventually("another one waits", lambda: waiting(frontend) == 1)
     for _ in range(3):
