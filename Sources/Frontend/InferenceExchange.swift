@@ -1,5 +1,6 @@
 // One inference request from its head to its end. The steps live in files of their own, in this order:
-// Admit, Decode, Preprocessor (PreprocessPool), SelectWorker, Dispatch, Relay, Finish.
+// Admit, Decode, Preprocessor (PreprocessPool), SelectWorker (QueueWait), Dispatch, Relay (AnswerExtension),
+// Finish.
 
 internal import Base
 internal import EventLoop

@@ -16,7 +16,7 @@ def two_workers(stack, *more, receiver=None, env=None):
     workers = [stack.upstream(), stack.upstream()]
     args = [arg for worker in workers for arg in ("--worker", worker.url)]
     frontend = stack.frontend(*args, *more, receiver=receiver, env=env)
-    eventually("both known", lambda: frontend.get("/health")[2].count(b'"instance_id"') >= 2)
+    eventually("both are ready", lambda: frontend.get("/health")[2].count(b'"state":"ready"') == 2)
     return frontend, workers
 
 
