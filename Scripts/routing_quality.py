@@ -30,6 +30,7 @@ BLOCK = 16
 PREFIX, OWN, OUT = 4096, 256, 64
 GROUPS, WORKERS, SHARE = 64, 4, 0.40
 MODEL = "quality/model"
+SPEEDUP = 10  # of the simulated engines' time; what is measured here does not depend on it
 
 
 def words(source: random.Random, tokens: int) -> str:
@@ -83,7 +84,7 @@ class Fleet:
         env = {"PATH": "/usr/bin:/bin", "DYN_FILE_KV": str(kv)}
         for number in range(WORKERS):
             argv = [binaries / "dynamo-worker", "--model", MODEL, "--port", "0", "--block-size", str(BLOCK)]
-            argv += ["--num-gpu-blocks-override", str(blocks), "--max-num-batched-tokens", "8192"]
+            argv += ["--num-gpu-blocks-override", str(blocks), "--max-num-batched-tokens", "8192", "--speedup-ratio", str(SPEEDUP)]
             self.start(argv, env, kv / f"worker-{number}.log")
         log = kv / "frontend.log"
         argv = [binaries / "dynamo-frontend", "--http-host", "127.0.0.1", "--http-port", "0", "--router-mode", mode.split()[0]]

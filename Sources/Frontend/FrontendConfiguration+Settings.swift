@@ -105,6 +105,7 @@ extension RoutingOptions {
     cost.diskCredit = settings.double("router-disk-cache-hit-weight")
     cost.prefillScale = settings.double("router-prefill-load-scale")
     cost.activeRequestWeight = settings.double("router-decode-active-request-weight")
+    cost.evictionWeight = settings.double("router-eviction-weight")
     cost.spreadsHotPrefixes = settings.bool("router-hot-prefix-spread")
     temperature = settings.double("router-temperature")
     tracksActiveBlocks = settings.bool("router-track-active-blocks")

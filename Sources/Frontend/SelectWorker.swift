@@ -161,6 +161,7 @@ extension InferenceExchange {
       spans.attribute(AttributeName.decisionCost, decision.cost)
       if let margin = decision.margin { spans.attribute(AttributeName.decisionMargin, margin) }
       if decision.spreadShare > 0 { spans.attribute(AttributeName.hotPrefixShare, decision.spreadShare) }
+      if decision.evictedBlocks > 0 { spans.attribute(AttributeName.evictedBlocks, decision.evictedBlocks) }
       switch decision.cacheSource {
       case .predicted: spans.attribute(AttributeName.cacheSource, "predicted")
       case .events: spans.attribute(AttributeName.cacheSource, "events")

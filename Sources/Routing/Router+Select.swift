@@ -29,7 +29,10 @@ extension Router {
     price(request, eligible)
     let slot = choose(eligible, &random)
     fill(decision, slot: slot, eligible: eligible)
-    if request.explains { explain(chosen: slot, eligible: eligible, refused: refused, decision) }
+    if request.explains {
+      if case .kv = options.mode { decision.evictedBlocks = evictedBlocks(request, slot) }
+      explain(chosen: slot, eligible: eligible, refused: refused, decision)
+    }
     decision.booking = book(request, slot: slot, known: known, now: now)
     decisions += 1
     return .chosen
@@ -163,10 +166,23 @@ extension Router {
       }
       inputs.activeRequestsElsewhere =
         eligible > 1 ? Double(requests &- worker.pointee.activeRequests) / Double(eligible &- 1) : nil
+      inputs.evictedBlocks = Double(evictedBlocks(request, slot))
       let spread = options.cost.spread(inputs)
       scratch.spread[slot] = spread
-      scratch.cost[slot] = options.cost.cost(inputs) + spread
+      scratch.cost[slot] = options.cost.cost(inputs) + spread + options.cost.eviction(inputs)
     }
+  }
+
+  /// Blocks that the worker would have to evict for the request, as far as its cache is known.
+  private func evictedBlocks(_ request: RoutingRequest, _ slot: Int) -> Int {
+    let worker = index.workers.base + slot
+    guard worker.pointee.blocksMax < Int.max else { return 0 }
+    var held = worker.pointee.cachedBlocks
+    if case .events = worker.pointee.source {
+      held = worker.pointee.lane >= 0 ? events.lanes[Int(worker.pointee.lane)].device : 0
+    }
+    let needed = request.chain.count &- Int(scratch.cached[slot])
+    return max(0, min(needed, needed &+ held &- worker.pointee.blocksMax))
   }
 
   // MARK: Which one

@@ -1,4 +1,4 @@
-// The price of sending a request to a worker, in blocks: Dynamo 1.6.1's formula and one term of our own.
+// The price of sending a request to a worker, in blocks: Dynamo 1.6.1's formula and two terms of our own.
 
 /// What the cost of one worker is made of. All blocks are blocks of the model's block size.
 package struct CostInputs: Sendable {
@@ -19,6 +19,8 @@ package struct CostInputs: Sendable {
   package var activeRequests = 0.0
   /// Mean requests in flight on the other workers that could be chosen; nil when there is no other.
   package var activeRequestsElsewhere: Double?
+  /// Blocks that the worker would have to evict for this request.
+  package var evictedBlocks = 0.0
 
   package init() {}
 }
@@ -69,4 +71,14 @@ extension CostParameters {
     let part = bound > 0 ? min(1, (inputs.activeRequests - bound) / bound) : 1
     return prefillScale * overlapCredit * inputs.overlapBlocks * part
   }
+
+  /// The eviction term, to be added to the cost.
+  ///
+  /// By Dynamo's cost a prompt that is cached on one worker goes to another as soon as that is a little less busy, is
+  /// computed and stored there once more, and pushes out what somebody will ask for again: with caches that do not hold
+  /// everything the copies eat most of what caching gains. Each block that must go therefore has a price, and a copy is
+  /// made only where the load is worth it. A cache with room costs nothing.
+  ///
+  ///     term = evictionWeight * blocks to evict
+  package func eviction(_ inputs: CostInputs) -> Double { evictionWeight * inputs.evictedBlocks }
 }

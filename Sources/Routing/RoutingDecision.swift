@@ -97,6 +97,8 @@ package final class RoutingDecision {
   package internal(set) var margin: Double?
   /// Share of the hot-prefix term in the chosen worker's cost, from 0 to 1.
   package internal(set) var spreadShare = 0.0
+  /// Blocks that the chosen worker must probably evict; 0 where the decision is not explained.
+  package internal(set) var evictedBlocks = 0
 
   /// The best candidates, cheapest first and refused ones last.
   package internal(set) var candidates: [RoutingCandidate] = []
@@ -117,6 +119,7 @@ package final class RoutingDecision {
     cost = 0
     margin = nil
     spreadShare = 0
+    evictedBlocks = 0
     listsRefusal = false
     if !candidates.isEmpty { candidates.removeAll(keepingCapacity: true) }
   }

@@ -114,6 +114,8 @@ package struct CostParameters: Sendable {
   package var creditsDecodeBlocks = false
   /// Blocks added for each request in flight.
   package var activeRequestWeight = 0.0
+  /// Blocks added for each block that the worker must evict for the request; 0 is Dynamo's cost.
+  package var evictionWeight = 4.0
   /// Adds the hot-prefix term above its bound; false is Dynamo's cost exactly.
   package var spreadsHotPrefixes = true
   /// Requests in flight on a worker up to which the hot-prefix term is 0.

@@ -132,6 +132,9 @@ extension SettingsTable {
       live: true,
       "Add to the cost of a worker whose share of a burst with one prefix is far above the average."),
     SettingDefinition(
+      "router-eviction-weight", "DYN_ROUTER_EVICTION_WEIGHT", weight, fallback: "4.0", group: "Router",
+      live: true, "Cost of each cached block that a worker must evict for a request; 0 is Dynamo's choice."),
+    SettingDefinition(
       "router-track-active-blocks", "DYN_ROUTER_TRACK_ACTIVE_BLOCKS", .boolean, fallback: "true",
       group: "Router", olderFlags: ["track-active-blocks"],
       "Count the blocks of requests in flight as load."),

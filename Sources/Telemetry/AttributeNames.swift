@@ -76,6 +76,7 @@ package enum AttributeName {
   @inlinable package static var queuedMilliseconds: StaticString { "router.queued_ms" }
   @inlinable package static var lockWaitMicroseconds: StaticString { "router.lock_wait_us" }
   @inlinable package static var hotPrefixShare: StaticString { "router.hot_prefix_cost" }
+  @inlinable package static var evictedBlocks: StaticString { "router.evicted_blocks" }
   @inlinable package static var cacheSource: StaticString { "router.cache_source" }
   @inlinable package static var candidateCount: StaticString { "router.candidate_count" }
   @inlinable package static var candidateWorkers: StaticString { "router.candidates.worker_id" }
