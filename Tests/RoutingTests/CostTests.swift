@@ -181,6 +181,43 @@ private func inputs(overlap: Double, decode: Double, prefill: Double = 0) -> Cos
     #expect(bench.decision.spreadShare == 25.0 / 75)
   }
 
+  @Test func aCopyIsMadeOnlyWhereTheLoadIsWorthWhatItEvicts() {
+    /// Where a prompt goes that is cached on worker 1, which has `others` requests of another prompt in flight.
+    func chosen(weight: Double, blocksMax: Int, others: Int) -> (worker: UInt64, evicted: Int, cost: Double) {
+      let bench = Bench(workers: 2, blocksMax: blocksMax) { $0.cost.evictionWeight = weight }
+      bench.serve(Array(1...20), on: 1)
+      bench.serve(Array(101...190), on: 2)
+      for _ in 0..<others {
+        bench.select(Array(201...230), named: 1)
+        bench.router.firstToken(bench.decision.booking)
+      }
+      bench.select(Array(1...20))
+      return (bench.decision.worker, bench.decision.evictedBlocks, bench.decision.cost)
+    }
+    // Full caches: worker 2 would have to evict 10 of its 90 blocks for these 20.
+    #expect(chosen(weight: 0, blocksMax: 100, others: 1) == (2, 10, 40))
+    #expect(chosen(weight: 4, blocksMax: 100, others: 1) == (1, 0, 50))
+    // With room nothing is evicted, and Dynamo's cost decides.
+    #expect(chosen(weight: 4, blocksMax: 1_000, others: 1) == (2, 0, 40))
+  }
+
+  @Test func theEvictionTermCountsWhatIsToldByEvents() {
+    let bench = Bench(workers: 2, blocksMax: 10)
+    bench.router.setSource(worker: 1, .events, reason: .feedLive)
+    let held = chain(Array(101...109))
+    held.withUnsafeBufferPointer {
+      bench.router.apply(worker: 1, added: $0, removed: UnsafeBufferPointer(start: nil, count: 0))
+    }
+    bench.select([1, 2, 3], named: 1)
+    #expect(bench.decision.evictedBlocks == 2)
+    #expect(bench.decision.cost == 3 + 3 + 4 * 2)
+    // A cache of unknown size has room.
+    let unknown = Bench(workers: 1)
+    unknown.serve(Array(1...500), on: 1)
+    unknown.select([1000], named: 1)
+    #expect(unknown.decision.evictedBlocks == 0)
+  }
+
   @Test func temperatureDrawsBySoftmax() {
     var firsts = 0
     for seed in 0..<2000 {
