@@ -57,20 +57,24 @@ class Prompts:
 
 
 def ideal_hit_rate(prompts: Prompts, blocks: int, skip: int) -> float:
-    """The share of prompt tokens that one LRU cache of so many blocks would have."""
-    prefix_blocks, own_blocks = PREFIX // BLOCK, OWN // BLOCK
-    cache: OrderedDict[int, int] = OrderedDict()
-    held = hit = total = 0
+    """The share of prompt tokens that one engine's cache of so many blocks would have: least recently used first, and of
+    one request the last block first, as vLLM frees them."""
+    cache: OrderedDict[tuple, None] = OrderedDict()
+    hit = total = 0
     for index, group in enumerate(prompts.groups):
+        found = 0
+        while found < PREFIX // BLOCK and ("prefix", group, found) in cache:
+            found += 1
         if index >= skip:
-            total += PREFIX + OWN
-            hit += PREFIX if group in cache else 0
-        # Own parts are never asked for again, and leave first; while they run they take room.
-        held -= cache.pop(group, 0)
-        cache[group] = prefix_blocks
-        held += prefix_blocks
-        while held > blocks - own_blocks - OUT // BLOCK:
-            held -= cache.popitem(last=False)[1]
+            total += (PREFIX + OWN) // BLOCK
+            hit += found
+        keys = [("prefix", group, block) for block in range(PREFIX // BLOCK)]
+        keys += [("own", index, block) for block in range((OWN + OUT) // BLOCK)]
+        for key in reversed(keys):
+            cache[key] = None
+            cache.move_to_end(key)
+        while len(cache) > blocks:
+            cache.popitem(last=False)
     return hit / total
 
 
@@ -208,8 +212,10 @@ def main() -> int:
     skip = options.requests // 3
     prompts = Prompts(options.requests, seed=1)
     ideal = ideal_hit_rate(prompts, blocks * WORKERS, skip)
-    modes = [("kv", "kv, events", []), ("kv predicted", "kv, predicted", ["--no-router-kv-events"])]
-    modes += [("round-robin", "round-robin", []), ("least-loaded", "least-loaded", [])]
+    tuned = ["--router-eviction-weight", "8", "--router-prefill-load-scale", "4"]
+    modes = [("kv", "kv, events", []), ("kv tuned", "kv, events, tuned", tuned)]
+    modes += [("kv dynamo", "kv, events, Dynamo's cost", ["--router-eviction-weight", "0"])]
+    modes += [("kv predicted", "kv, predicted", ["--no-router-kv-events"]), ("round-robin", "round-robin", [])]
     rate = 0.0
     bars = []
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ final class ExplainJob: AnswerJob {
       }
       let model = workers.models[index]
       let hints = request.extensions.map { RoutingHints.adding($0.hints, to: headers) } ?? headers
-      let rules = PromptRules(model.routing.options, tokenizer: tokenizer, engine: model.engine)
+      let rules = model.promptRules(tokenizer)
       preprocessor.prepare(request, in: bytes, by: rules, clock: system)
       explain(model, hints)
     } catch {

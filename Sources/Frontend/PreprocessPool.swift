@@ -68,8 +68,7 @@ final class PreprocessJob: PooledWork {
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
-    let model = workers.models[index]
-    let rules = PromptRules(model.routing.options, tokenizer: tokenizer, engine: model.engine)
+    let rules = workers.models[index].promptRules(tokenizer)
     preprocessor.prepare(request, in: bytes, by: rules, clock: system)
   }
 

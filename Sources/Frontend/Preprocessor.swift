@@ -18,7 +18,14 @@ struct PromptRules: Sendable, Equatable {
   /// Whose tokens they are to be.
   let engine: ChatTemplateRules.Engine
 
-  init(_ options: RoutingOptions, tokenizer: ModelTokenizer? = nil, engine: EngineKind = .unknown) {
+  /// Name of the LoRA adapter whose blocks they are to be.
+  let adapter: String?
+
+  init(
+    _ options: RoutingOptions, tokenizer: ModelTokenizer? = nil, engine: EngineKind = .unknown,
+    adapter: String? = nil
+  ) {
+    self.adapter = adapter
     self.tokenizer = tokenizer
     self.engine = ChatTemplateRules.Engine(engine)
     if case .kv = options.mode { hashes = true } else { hashes = false }
@@ -86,11 +93,7 @@ final class Preprocessor {
       estimate = PromptEstimate(bytes: request.promptBytes, blockCount: 0)
       return
     }
-    var seed =
-      request.cacheSalt.map { salt in
-        PromptBlocks.seed(
-          adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: body.slice(salt))
-      } ?? PromptBlocks.seed
+    var seed = Self.seed(request, in: body, rules)
     var failure: String?
     if let tokenizer = rules.tokenizer {
       failure = hashTokens(request, in: body, rules, tokenizer, seed, clock)
@@ -111,6 +114,16 @@ final class Preprocessor {
       estimate.failure = failure
       estimate.times = times
     }
+  }
+
+  private static func seed(
+    _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules
+  ) -> UInt64 {
+    let salt = request.cacheSalt.map { body.slice($0) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    guard var adapter = rules.adapter else {
+      return PromptBlocks.seed(adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: salt)
+    }
+    return adapter.withUTF8 { PromptBlocks.seed(adapter: UnsafeRawBufferPointer($0), salt: salt) }
   }
 
   /// Makes blocks of the prompt's tokens; says why when it cannot.
@@ -157,6 +170,14 @@ final class Preprocessor {
 extension InferenceRequest {
   /// Bytes of the prompt as it stands in the body.
   var promptBytes: Int { (messages ?? prompt)?.count ?? 0 }
+}
+
+extension ServedModel {
+  /// How its prompts become blocks.
+  func promptRules(_ tokenizer: ModelTokenizer?) -> PromptRules {
+    PromptRules(
+      routing.options, tokenizer: tokenizer, engine: engine, adapter: isAdapter ? name : nil)
+  }
 }
 
 extension WorkerSet {

@@ -79,8 +79,7 @@ extension InferenceExchange {
 
   /// How this model's prompts become blocks.
   func promptRules(_ model: ServedModel) -> PromptRules {
-    PromptRules(
-      model.routing.options, tokenizer: service.configuration.tokenizer, engine: model.engine)
+    model.promptRules(service.configuration.tokenizer)
   }
 
   /// The prompt's blocks by this model's rules: as they came from the pool, else made here.

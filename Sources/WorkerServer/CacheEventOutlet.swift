@@ -5,6 +5,7 @@ internal import Engine
 internal import EventLoop
 internal import KVEvents
 internal import Telemetry
+internal import Workers
 
 /// One rank's publisher: sends batches and answers requests for replays as they come. Loop-confined.
 final class CacheEventOutlet: EventHandler, TickHandler {

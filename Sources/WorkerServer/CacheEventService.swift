@@ -5,6 +5,7 @@ internal import Engine
 internal import EventLoop
 internal import KVEvents
 internal import Logging
+internal import Workers
 
 /// A publisher whose sockets are open, on its way to the loop that will use it.
 struct OpenedCachePublisher {

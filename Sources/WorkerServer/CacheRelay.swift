@@ -5,6 +5,7 @@ internal import EventLoop
 internal import KVEvents
 internal import Logging
 internal import Telemetry
+internal import Workers
 
 /// Relays one rank. Batches go on byte by byte, whatever the engine's release, under the worker's own sequence; what the
 /// engine's feed lost is made good as far as its replay goes, and told as a cleared cache beyond. Loop-confined.

@@ -6,6 +6,7 @@ internal import HTTP
 internal import JSON
 internal import OpenAI
 internal import Transport
+internal import Workers
 
 /// What the watcher learned of the engine's cache; nil where the engine does not say.
 struct EngineFacts: Sendable, Equatable {

@@ -128,6 +128,7 @@ extension DirectoryControl {
       source: .file, models: [finding.card.displayName], isDynamoWorker: true)
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }
+    worker.batchedTokensMax = finding.card.batchedTokensMax
     return worker
   }
 

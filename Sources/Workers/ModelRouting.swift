@@ -105,7 +105,8 @@ package final class ModelRouting: @unchecked Sendable {
       let known = router.loads.map(\.worker)
       for id in known where !workers.contains(where: { $0.id == id }) { router.remove(worker: id) }
       for worker in workers {
-        router.add(worker: worker.id, blocksMax: worker.totalBlocks)
+        router.add(
+          worker: worker.id, blocksMax: worker.totalBlocks, batchedTokensMax: worker.batchedTokensMax)
         if !known.contains(worker.id) { router.allow(worker: worker.id) }
       }
     }

@@ -14,6 +14,8 @@ struct ProbeAnswer: Sendable, Equatable {
   /// It showed itself to be `dynamo-worker`.
   var isDynamoWorker = false
   var engine = EngineKind.unknown
+  /// Those of ``models`` that are LoRA adapters of another.
+  var adapters: [String] = []
   /// Where it publishes its cache's events; nil when it was not asked or did not answer.
   var eventSources: [CacheEventSource]?
 
@@ -37,6 +39,7 @@ struct ProbeAnswer: Sendable, Equatable {
         !answer.models.contains(name)
       else { continue }
       answer.models.append(name)
+      if entry["parent"]?.string != nil { answer.adapters.append(name) }
       answer.blockSize = answer.blockSize ?? positive(entry["kv_cache_block_size"])
       answer.totalBlocks = answer.totalBlocks ?? positive(entry["total_kv_blocks"])
       if answer.engine == .unknown {

@@ -48,6 +48,10 @@ package struct Worker: Sendable {
   /// True for `dynamo-worker`, which takes request ids unchanged and speaks trace context; false for a bare engine.
   package var isDynamoWorker: Bool
   package var engine = EngineKind.unknown
+  /// Those of ``models`` that are LoRA adapters: their blocks are not the base model's.
+  package var adapters: [String] = []
+  /// Most tokens of one step of its engine; nil when unknown.
+  package var batchedTokensMax: Int?
   /// Where it publishes its cache's events; empty when it does not.
   package var eventSources: [CacheEventSource] = []
   /// Whether its engine makes the tokens that are counted on here.

@@ -131,6 +131,7 @@ final class WorkerMember: TimerHandler {
       if answer.isDynamoWorker { next.isDynamoWorker = true }
     }
     next.engine = answer.engine
+    next.adapters = answer.adapters
     if let sources = answer.eventSources {
       eventsAreKnown = true
       next.eventSources = sources
@@ -226,6 +227,7 @@ final class WorkerMember: TimerHandler {
     next.models = facts.models
     next.blockSize = facts.blockSize
     next.totalBlocks = facts.totalBlocks
+    next.batchedTokensMax = facts.batchedTokensMax
     show(next)
   }
 
@@ -262,6 +264,8 @@ extension Worker {
       blockSize: blockSize,
       totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
     worker.engine = engine
+    worker.adapters = adapters
+    worker.batchedTokensMax = batchedTokensMax
     worker.prompts = prompts
     worker.eventSources = eventSources
     return worker

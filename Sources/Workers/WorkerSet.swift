@@ -13,12 +13,15 @@ package final class ServedModel: Sendable {
   package let routing: ModelRouting
   /// The engine of its workers: of those that say what they are, the first.
   package let engine: EngineKind
+  /// It is a LoRA adapter, so that its prompts share no blocks with the base model's.
+  package let isAdapter: Bool
 
   package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
     self.name = name
     nameBytes = Array(name.utf8)
     self.workers = workers.map { ReadyWorker($0) }
     engine = workers.lazy.map(\.engine).first { $0 != .unknown } ?? .unknown
+    isAdapter = workers.contains { $0.adapters.contains(name) }
     self.created = created
     self.routing = routing
   }

@@ -6,6 +6,7 @@ import Foundation
 import KVEvents
 import Settings
 import Testing
+import Workers
 
 @testable import WorkerServer
 
