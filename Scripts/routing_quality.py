@@ -187,7 +187,8 @@ def svg(bars: list[tuple[str, float]], ideal: float, title: str) -> str:
         colour = "#2a78d6" if name.startswith("kv") else "#9aa5b1"
         parts.append(f'<text x="{left - 10}" y="{y + 19}" text-anchor="end">{name}</text>')
         parts.append(f'<rect x="{left}" y="{y}" width="{value * scale:.1f}" height="28" rx="3" fill="{colour}"/>')
-        parts.append(f'<text x="{left + value * scale + 6:.1f}" y="{y + 19}">{value * 100:.1f} %</text>')
+        end = left + value * scale - 8
+        parts.append(f'<text x="{end:.1f}" y="{y + 19}" text-anchor="end" fill="#fff">{value * 100:.1f} %</text>')
     x = left + ideal * scale
     bottom = top + step * len(bars) - 10
     parts.append(f'<line x1="{x:.1f}" y1="{top - 6}" x2="{x:.1f}" y2="{bottom}" stroke="#c0392b" stroke-dasharray="5 4"/>')
