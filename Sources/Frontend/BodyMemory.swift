@@ -115,7 +115,8 @@ final class BodyWaiters: TimerHandler, TickHandler {
   /// False when there is no room.
   func join(_ exchange: InferenceExchange) -> Bool {
     guard waiting.count < countMax else { return false }
-    waiting.append(exchange)
+    // Those who wait for the loan wait for its holder.
+    if exchange.hasBodyLoan { waiting.insert(exchange, at: 0) } else { waiting.append(exchange) }
     if !timer.isArmed { loop.arm(timer, at: loop.now + Self.interval, self) }
     return true
   }

@@ -24,6 +24,7 @@ extension InferenceExchange {
     if extendsAnswer {
       extendsAnswer = false
       answer.removeAll()
+      times.firstToken = 0
     }
     let span = trace.map { $0.request.child(using: &service.loop.random) }
     if let attempt { earlierAttempts.append(attempt) }

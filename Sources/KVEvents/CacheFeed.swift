@@ -188,9 +188,12 @@ package struct CacheFeed {
     perform: (CacheFeedAction) -> Void
   ) {
     if sequence == 0 || !canReplay {
-      if sequence > 0 { missed(sequence) }
       state = .following
       expected = sequence + 1
+      if sequence > 0 {
+        missed(sequence)
+        forget(.gap, perform: perform)
+      }
       apply(payload, isLive: true, now: now, perform: perform)
     } else {
       hold(sequence, payload, now: now, perform: perform)
@@ -237,7 +240,7 @@ package struct CacheFeed {
         beginReplay(now: now, perform: perform)
         return
       }
-      counters.missedBatches += sequence - expected
+      counters.addMissed(sequence - expected)
       forget(.gap, perform: perform)
     }
     expected = sequence + 1
@@ -246,7 +249,7 @@ package struct CacheFeed {
 
   private mutating func missed(_ count: UInt64) {
     counters.gaps += 1
-    counters.missedBatches += count
+    counters.addMissed(count)
   }
 
   private mutating func beginReplay(now: CacheFeedTime, perform: (CacheFeedAction) -> Void) {
@@ -299,7 +302,7 @@ package struct CacheFeed {
     state = expected == 0 && held.isEmpty ? .waiting : .following
     releaseHeld(now: now, perform: perform)
     while let next = held.first {
-      counters.missedBatches += next.sequence - expected
+      counters.addMissed(next.sequence - expected)
       forget(reason, perform: perform)
       expected = next.sequence
       releaseHeld(now: now, perform: perform)
@@ -339,7 +342,8 @@ package struct CacheFeed {
   }
 
   private mutating func forget(_ reason: CacheFeedReset, perform: (CacheFeedAction) -> Void) {
-    guard isMirrorFilled else { return }
+    // Nothing is held yet: then only that something is missing is news.
+    guard isMirrorFilled || reason.leavesHoles else { return }
     isMirrorFilled = false
     counters.resets += 1
     perform(.forgetAll(reason))

@@ -30,6 +30,14 @@ package enum CacheFeedReset: String, Sendable, Equatable, CaseIterable {
   case overflow
   /// A message could not be read, so its removals are unknown.
   case undecodable
+
+  /// True when the engine may hold blocks that will not be told again.
+  var leavesHoles: Bool {
+    switch self {
+    case .gap, .replayIncomplete, .replayTimedOut, .overflow: true
+    case .restarted, .undecodable: false
+    }
+  }
 }
 
 /// What the owner of a ``CacheFeed`` has to do, in this order.
@@ -77,6 +85,12 @@ package struct CacheFeedCounters: Sendable, Equatable {
 
   /// All zero.
   package init() {}
+
+  /// Counts missing batches. The numbers they follow from come from the wire, so the sum stops at the largest.
+  package mutating func addMissed(_ count: UInt64) {
+    let (sum, overflows) = missedBatches.addingReportingOverflow(count)
+    missedBatches = overflows ? .max : sum
+  }
 }
 
 /// Bounds and times of a feed.

@@ -48,6 +48,9 @@ package struct InferenceRequest: Sendable {
 
   package internal(set) var promptKind = PromptKind.none
 
+  /// Longest `cache_salt`, in bytes as it is written in the body.
+  static let saltBytesMax = 1_024
+
   /// The contents of `cache_salt` between its quotes, when it is a string.
   package internal(set) var cacheSalt: Range<Int>?
 

@@ -120,7 +120,12 @@ private struct HintReader {
     case "repetition_penalty": _ = try readNumber(param)
     case "greed_sampling", "use_raw_prompt", "ignore_eos": _ = try readFlag(param)
     case "cache_salt":
-      if try scanner.stringOrSkip() == nil { note(.invalidType(param, expected: "a string")) }
+      guard let salt = try scanner.stringOrSkip() else {
+        return note(.invalidType(param, expected: "a string"))
+      }
+      if salt.range.count > InferenceRequest.saltBytesMax {
+        note(.invalidValue(param, reason: "it is longer than \(InferenceRequest.saltBytesMax) bytes"))
+      }
     case "token_data":
       if case .array = try scanner.kind() {
       } else {

@@ -93,6 +93,10 @@ struct RequestParser {
     case .tools: try readTools()
     case .cacheSalt:
       request.cacheSalt = try scanner.stringOrSkip()?.range
+      // Engines repeat it in their cache events, whose size is bounded.
+      if let salt = request.cacheSalt, salt.count > InferenceRequest.saltBytesMax {
+        note(.invalidValue("cache_salt", reason: "it is longer than \(InferenceRequest.saltBytesMax) bytes"))
+      }
     case .extensions:
       if case .null = try scanner.kind() { return try scanner.literal() }
       extensions = try scanner.skipValue()

@@ -74,6 +74,9 @@ package struct CacheMirror: ~Copyable {
     self.blocksMax = blocksMax
   }
 
+  /// True when the engine holds the block in some tier.
+  package func holds(_ external: UInt64) -> Bool { (hashes.find(external)?.tiers ?? 0) != 0 }
+
   /// Engine hashes held.
   package var count: Int { hashes.count }
 

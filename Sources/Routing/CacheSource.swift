@@ -24,7 +24,7 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
   case feedLive
   /// The connection to the feed broke.
   case feedLost
-  /// Events are missing and could not be replayed.
+  /// Events are missing and could not be replayed: predictions count beside those that came.
   case feedGap
   /// The engine's blocks have another size than the model's.
   case blockSize

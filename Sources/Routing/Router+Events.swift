@@ -18,6 +18,8 @@ extension Router {
   package mutating func setSource(worker id: UInt64, _ source: CacheSource, reason: CacheSourceReason) {
     guard let slot = slot(of: id) else { return }
     let worker = index.workers.record(Int32(slot))
+    // What was compared with the one source says nothing of the other.
+    if worker.pointee.source != source { worker.pointee.truth = CacheTruth() }
     workersWithEvents += (source == .events ? 1 : 0) - (worker.pointee.source == .events ? 1 : 0)
     worker.pointee.source = source
     worker.pointee.sourceReason = reason
@@ -136,7 +138,10 @@ extension Router {
       index.matchRecent(chain, now: now, life: life, recent: scratch.told)
     }
     for slot in 0..<index.workers.used {
-      if case .events = index.workers.base[slot].source { scratch.cached[slot] = scratch.told[slot] }
+      guard case .events = index.workers.base[slot].source else { continue }
+      // Where events are missing, what was sent there counts too.
+      let predicted = index.workers.base[slot].sourceReason == .feedGap ? scratch.cached[slot] : 0
+      scratch.cached[slot] = max(predicted, scratch.told[slot])
     }
     let (workers, cached, host, disk) = (index.workers.base, scratch.cached, scratch.host, scratch.disk)
     events.match(chain) { slot, onDevice, onHost, onDisk in

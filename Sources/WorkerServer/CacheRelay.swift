@@ -93,7 +93,7 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     subscriber.readable(now: now) { perform($0) }
     let counters = subscriber.counters
     metrics.cacheEventResets.add(Int(counters.resets - counted.resets))
-    metrics.cacheEventsMissed.add(Int(counters.missedBatches - counted.missedBatches))
+    metrics.cacheEventsMissed.add(Int(clamping: counters.missedBatches &- counted.missedBatches))
     counted = counters
     switch subscriber.deadline {
     case nil: loop.cancel(timer)

@@ -93,7 +93,9 @@ final class CacheFeeds {
   }
 
   /// Listens to those of `workers` that are ready and publish, and no longer to others. `models` are what they serve.
-  func follow(_ workers: [Worker], _ models: [ServedModel]) {
+  ///
+  /// - Parameter retriesFailed: feeds whose sockets failed are made anew: an address may be free again.
+  func follow(_ workers: [Worker], _ models: [ServedModel], retriesFailed: Bool = false) {
     guard configuration.followsCacheEvents else { return }
     var wanted: Set<UInt64> = []
     for worker in workers where worker.isReady && !worker.eventSources.isEmpty {
@@ -105,10 +107,13 @@ final class CacheFeeds {
       }
       wanted.insert(worker.id)
       if let feed = feeds[worker.id] {
-        if feed.sources == worker.eventSources, feed.serves(served.map(\.routing)) { continue }
+        let isSame = feed.sources == worker.eventSources && feed.serves(served.map(\.routing))
+        if isSame, !feed.hasFailed || !retriesFailed { continue }
         end(worker.id)
+        begin(worker, served, isQuiet: isSame)
+      } else {
+        begin(worker, served, isQuiet: false)
       }
-      begin(worker, served)
     }
     for id in feeds.keys where !wanted.contains(id) { end(id) }
     refused = refused.filter { entry in workers.contains { $0.id == entry.key } }
@@ -149,9 +154,9 @@ final class CacheFeeds {
       metadata: ["worker_id": .stringConvertible(worker.id), "reason": "\(fault)"])
   }
 
-  private func begin(_ worker: Worker, _ models: [ServedModel]) {
+  private func begin(_ worker: Worker, _ models: [ServedModel], isQuiet: Bool) {
     guard let context else { return }
-    let feed = WorkerFeed(worker, models: models, loop: loop, logger: logger)
+    let feed = WorkerFeed(worker, models: models, isQuiet: isQuiet, loop: loop, logger: logger)
     let board = board
     feed.reported = { board.set(worker.id, $0) }
     feeds[worker.id] = feed

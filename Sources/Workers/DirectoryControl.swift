@@ -102,6 +102,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// Has the routers forget what has expired, and the allocator return what that freed. It takes milliseconds when
   /// much was freed, which is why no loop does it.
   private func maintainRouting() {
+    feeds.follow(order.map(\.worker), catalog.models, retriesFailed: true)
     feeds.checkTruth()
     var shrank = false
     for model in catalog.models where model.routing.maintain(now: loop.now) { shrank = true }

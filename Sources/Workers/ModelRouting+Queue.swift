@@ -26,13 +26,16 @@ extension ModelRouting {
     _ request: RoutingRequest, ticket: QueueTicket?, bytes: Int, now: Nanoseconds,
     random: inout Xoshiro256, into decision: RoutingDecision, waiter: () -> QueueWaiter
   ) -> Placement {
-    locked {
+    let placement = locked {
       decision.estimatedTokens = estimate.tokens(forBytes: bytes)
       let placement = router.selectOrQueue(
         request, ticket: ticket, now: now, random: &random, into: decision)
       if case .queued(let given) = placement, given != ticket { waiters[given] = waiter() }
       return placement
     }
+    // What was kept free for it may be free for another now.
+    if ticket != nil { wakeWaiters(now: now) }
+    return placement
   }
 
   /// A request waits no more although it was not placed: its caller left, or it gave up.

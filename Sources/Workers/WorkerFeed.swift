@@ -19,9 +19,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
     var reason = CacheSourceReason.noFeed
   }
 
-  /// How long predictions are preferred after events were lost: the mirror is filled anew meanwhile.
-  private static let recovery = 30 * second
-  /// How long after the engine's reports had contradicted the events.
+  /// How long predictions are preferred after the engine's reports had contradicted the events.
   private static let driftRecovery = 300 * second
 
   let worker: UInt64
@@ -29,14 +27,21 @@ final class WorkerFeed: EventHandler, TimerHandler {
   private let models: [(name: String, routing: ModelRouting, mirror: MirrorBox)]
   private let loop: EventLoop
   private let logger: Logger
+  private let isQuiet: Bool
   private var subscribers: [CacheEventSubscriber] = []
   private var registrations: [(registration: Registration, descriptor: Int32)] = []
   private let timer = Timer()
   private var status = Status()
+  private var lastReported = Status()
   /// Events are not trusted before this time.
   private var distrustedUntil: Nanoseconds = 0
+  /// The engine may hold blocks that are not known: some of its events never came.
+  private var hasHoles = false
+  private var unknownParentsBefore = 0
   private var hasEvents = false
   private var saidBlockSize = false
+  /// A socket failed, or could not be had: the owner makes the feed anew.
+  private(set) var hasFailed = false
 
   /// The mirror of one model's blocks. A box, because mirrors are not copied.
   final class MirrorBox {
@@ -46,6 +51,8 @@ final class WorkerFeed: EventHandler, TimerHandler {
     var mirror: CacheMirror
     /// Seeds of salted blocks by the engine's hash: the engine names a salt on a prompt's first block only.
     private var salted: [UInt64: UInt64] = [:]
+    /// Salted blocks were left out since the last clear.
+    private(set) var isFull = false
 
     init(blockSize: Int) { mirror = CacheMirror(blockSize: blockSize) }
 
@@ -54,7 +61,10 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
     func stored(_ blocks: StoredBlocks, isSalted: Bool) {
       if isSalted {
-        guard salted.count + blocks.hashes.count <= Self.saltedMax else { return }
+        guard salted.count + blocks.hashes.count <= Self.saltedMax else {
+          isFull = true
+          return
+        }
         for hash in blocks.hashes { salted[hash] = blocks.seed }
       }
       mirror.stored(blocks)
@@ -62,17 +72,23 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
     func removed(_ hashes: UnsafeBufferPointer<UInt64>, _ tier: Routing.CacheTier) {
       mirror.removed(hashes, tier: tier)
-      if !salted.isEmpty, tier == .device { for hash in hashes { salted[hash] = nil } }
+      guard !salted.isEmpty else { return }
+      // A block that went to another tier can still have children.
+      for hash in hashes where !mirror.holds(hash) { salted[hash] = nil }
     }
 
     func cleared() {
       mirror.cleared()
       salted = [:]
+      isFull = false
     }
   }
 
-  /// - Parameter models: those that the worker serves; the first has the events that name no adapter.
-  init(_ worker: Worker, models: [ServedModel], loop: EventLoop, logger: Logger) {
+  /// - Parameters:
+  ///   - models: those that the worker serves; the first has the events that name no adapter.
+  ///   - isQuiet: faults were said of a feed before this one.
+  init(_ worker: Worker, models: [ServedModel], isQuiet: Bool = false, loop: EventLoop, logger: Logger) {
+    self.isQuiet = isQuiet
     self.worker = worker.id
     sources = worker.eventSources
     self.models = models.map { ($0.name, $0.routing, MirrorBox(blockSize: $0.routing.options.blockSize)) }
@@ -101,6 +117,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
       do throws(ZeroMQError) {
         subscribers.append(try CacheEventSubscriber(subscription, context: context))
       } catch {
+        hasFailed = true
         warn("cannot listen to the engine's cache events", "\(events.address): \(error)")
       }
     }
@@ -139,6 +156,10 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
   /// Takes what has come on all sockets. A bounded part of it: the rest comes with the next turn.
   private func turn() {
+    if let error = subscribers.lazy.compactMap(\.lastError).first, !hasFailed {
+      hasFailed = true
+      warn("a socket of the engine's cache events has failed", "\(error)")
+    }
     let now = CacheFeedTime(
       monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / 1e9)
     var next: Nanoseconds?
@@ -161,8 +182,9 @@ final class WorkerFeed: EventHandler, TimerHandler {
       for event in batch.events { take(event, of: batch, rank: rank) }
     case .forgetAll(let reason):
       for model in models { model.mirror.cleared() }
-      // A new engine's cache is empty, and that is known; after a loss its content is not.
-      if reason != .restarted { distrust(.feedGap, for: Self.recovery) }
+      // A new engine's cache is empty, and that is known; after a loss its content is not, nor is that of other ranks,
+      // whose blocks were forgotten with this one's.
+      beginAnew(withHoles: reason != .restarted || sources.count > 1)
       logger.info(
         "what was known of the engine's cache is forgotten", metadata: metadata("reason: \(reason.rawValue)"))
     case .requestReplay: break
@@ -175,7 +197,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
     switch event.kind {
     case .cleared:
       for model in models { model.mirror.cleared() }
-      if status.reason == .feedGap { distrustedUntil = 0 }
+      beginAnew(withHoles: sources.count > 1)
     case .removed:
       guard let tier = Routing.CacheTier(event.tier) else { return }
       withHashes(event, of: batch, rank: rank) { hashes in
@@ -256,12 +278,23 @@ final class WorkerFeed: EventHandler, TimerHandler {
       show(.predicted, .blockSize)
       return
     }
-    if models.contains(where: { $0.mirror.mirror.isIncomplete || $0.routing.lacksEvents(worker: worker) }) {
+    if models.contains(where: {
+      $0.mirror.mirror.isIncomplete || $0.mirror.isFull || $0.routing.lacksEvents(worker: worker)
+    }) {
       show(.predicted, .overflow)
       return
     }
     guard hasEvents, loop.now >= distrustedUntil else { return }
-    show(.events, .feedLive)
+    // Blocks whose parents are unknown are a sign of events that never came.
+    let isWhole = subscribers.count == sources.count && unknownParents == unknownParentsBefore
+    show(.events, hasHoles || !isWhole ? .feedGap : .feedLive)
+  }
+
+  private var unknownParents: Int { models.reduce(0) { $0 + $1.mirror.mirror.counts.parentsNotFound } }
+
+  private func beginAnew(withHoles: Bool) {
+    hasHoles = withHoles
+    unknownParentsBefore = unknownParents
   }
 
   private func distrust(_ reason: CacheSourceReason, for time: Nanoseconds) {
@@ -304,13 +337,14 @@ final class WorkerFeed: EventHandler, TimerHandler {
     for subscriber in subscribers { next.counters.add(subscriber.counters) }
     next.mirror = models.first?.mirror.mirror.counts ?? CacheMirrorCounts()
     next.blocks = models.reduce(0) { $0 + $1.mirror.mirror.count }
-    guard next != status else { return }
     status = next
+    guard next != lastReported else { return }
+    lastReported = next
     reported(next)
   }
 
   private func warn(_ message: Logger.Message, _ reason: String) {
-    logger.warning(message, metadata: metadata(reason))
+    logger.log(level: isQuiet ? .debug : .warning, message, metadata: metadata(reason))
   }
 
   private func metadata(_ reason: String) -> Logger.Metadata {
@@ -337,7 +371,7 @@ extension CacheFeedCounters {
     batches += other.batches
     events += other.events
     gaps += other.gaps
-    missedBatches += other.missedBatches
+    addMissed(other.missedBatches)
     replays += other.replays
     replayedBatches += other.replayedBatches
     resets += other.resets

@@ -145,7 +145,11 @@ final class WorkerMember: TimerHandler {
     hasBeenReady = true
     let wasReady = worker.isReady
     health = .ready
-    if !wasReady || next.engine != worker.engine || next.models != worker.models { next.prompts = .unchecked }
+    if !wasReady || next.engine != worker.engine || next.models != worker.models {
+      next.prompts = .unchecked
+      check?.cancel()
+      check = nil
+    }
     show(next)
     checkPrompts()
   }

@@ -168,6 +168,8 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
       if case .models = phase {
         finish(.failure(.answer("its list of models is too long")))
       } else {
+        connection?.cancel()
+        connection = nil
         answered()
       }
       return
@@ -187,8 +189,12 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
       if status == 200 { answer.read(metrics: body.readable) }
       askFurther()
     case .events:
-      // An engine without this route has no events to tell of.
-      answer.eventSources = status == 200 ? CacheEventSource.parse(body.readable) : []
+      // An engine without this route has no events to tell of; one that is out of sorts may have.
+      switch status {
+      case 200: answer.eventSources = CacheEventSource.parse(body.readable)
+      case 404, 405, 501: answer.eventSources = []
+      default: break
+      }
       askFurther()
     case .done: break
     }

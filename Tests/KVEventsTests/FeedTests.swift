@@ -17,7 +17,7 @@ private struct Bench {
 
   /// The engine's message `sequence`, which stores block `sequence` of engine life `life`.
   static func payload(_ sequence: UInt64, life: UInt64 = 1, rank: Value = 0) -> [UInt8] {
-    Value.array([.integer(life * 1000 + sequence), [.stored([life * 1000 + sequence])], rank]).encoded
+    Value.array([.integer(life * 1000 &+ sequence), [.stored([life * 1000 &+ sequence])], rank]).encoded
   }
 
   private static func number(_ sequence: UInt64) -> [UInt8] {
@@ -153,8 +153,26 @@ private struct Bench {
     var without = Bench(canReplay: false)
     without.subscribed()
     without.live(4, 5)
-    #expect(without.take() == ["apply 1004", "apply 1005"])
-    #expect(without.feed.counters.missedBatches == 4 && without.feed.counters.resets == 0)
+    // Nothing was known yet, but what came before is missing all the same.
+    #expect(without.take() == ["forget gap", "apply 1004", "apply 1005"])
+    #expect(without.feed.counters.missedBatches == 4 && without.feed.counters.resets == 1)
+  }
+
+  @Test func sequencesThatNoEngineReachesAreCountedWithoutOverflow() {
+    var bench = Bench(canReplay: false)
+    bench.subscribed()
+    bench.live(.max - 1, .max - 1, .max - 1)
+    #expect(bench.feed.counters.missedBatches == .max)
+    #expect(bench.feed.counters.restarts == 2)
+    var replayed = Bench()
+    replayed.subscribed()
+    for _ in 0..<3 {
+      replayed.reply(.max - 2)
+      replayed.endReplay()
+      replayed.live(3)
+      replayed.endReplay()
+    }
+    #expect(replayed.feed.counters.missedBatches >= .max - 2)
   }
 
   /// Every form of vLLM and SGLang, and each without the delimiter.
@@ -185,9 +203,9 @@ private struct Bench {
     var bench = Bench()
     bench.live(20)
     for frames in capturedReplies { bench.reply(frames) }
-    // The capture begins at 12: the missing ones cannot be had, and nothing was known that could be wrong.
+    // The capture begins at 12: the missing ones cannot be had, which is told once.
     #expect(bench.feed.counters.replayedBatches == 4 && bench.feed.counters.missedBatches == 12 + 4)
-    #expect(bench.take().count == 1 + 4 + 1)
+    #expect(bench.take().count == 1 + 1 + 4 + 1)
     #expect(bench.feed.isReplaying)
   }
 

@@ -181,7 +181,7 @@ struct SocketTests {
     let pair = try pair(publication)
     for _ in 0..<25 { pair.publish() }
     #expect(pair.turn { pair.subscriber.counters.replayedBatches == 10 && !pair.subscriber.isReplaying })
-    #expect(pair.log == ["replay 0"] + (15..<25).map { "apply \($0)" })
+    #expect(pair.log == ["replay 0", "forget replayIncomplete"] + (15..<25).map { "apply \($0)" })
     #expect(pair.subscriber.counters.missedBatches == 15)
   }
 

@@ -53,17 +53,18 @@ struct CacheFeedTests {
     let publisher: CacheEventPublisher
     private var encoder = CacheEventEncoder()
 
-    init(blockSize: Int = 4, extra: String = "") throws {
+    init(replays: Bool = true, extra: String = "") throws {
       let context = try ZeroMQContext()
       publisher = try CacheEventPublisher(
-        CacheEventPublication(endpoint: "tcp://*:*", replayEndpoint: "tcp://*:*"), context: context)
+        CacheEventPublication(endpoint: "tcp://*:*", replayEndpoint: replays ? "tcp://*:*" : nil),
+        context: context)
       let events = Self.wildcard(publisher.boundAddress)
-      let replay = Self.wildcard(publisher.boundReplayAddress ?? "")
+      let replay = publisher.boundReplayAddress.map { "\"" + Self.wildcard($0) + "\"" } ?? "null"
       http = try FakeWorker([
         "/v1/models": #"{"data":[{"id":"m","owned_by":"vllm"}]}"#,
         "/metrics": "vllm:cache_config_info{block_size=\"4\",num_gpu_blocks=\"99\"} 1\n",
         "/kv_event_sources":
-          #"{"0":{"endpoint":"\#(events)","replay_endpoint":"\#(replay)","topic":""\#(extra)}}"#,
+          #"{"0":{"endpoint":"\#(events)","replay_endpoint":\#(replay),"topic":""\#(extra)}}"#,
       ])
     }
 
@@ -105,7 +106,9 @@ struct CacheFeedTests {
   }
 
   /// The overlap that the router counts on for a prompt of these tokens.
-  private func overlap(_ model: ServedModel, _ tokens: [UInt32], seed: UInt64 = PromptBlocks.seed) -> Int {
+  private func overlap(
+    _ model: ServedModel, _ tokens: [UInt32], seed: UInt64 = PromptBlocks.seed, served: Bool = false
+  ) -> Int {
     var blocks = PromptBlocks()
     tokens.withUnsafeBufferPointer { blocks.hash(tokens: $0, blockSize: Self.blockSize, seed: seed) }
     var random = Xoshiro256(seed: 1)
@@ -115,7 +118,7 @@ struct CacheFeedTests {
       into: decision)
     defer {
       model.routing.free(
-        decision.booking, served: false, now: 1, bytes: 0, promptTokens: nil, cachedTokens: nil)
+        decision.booking, served: served, now: 1, bytes: 0, promptTokens: nil, cachedTokens: nil)
     }
     return decision.overlapBlocks
   }
@@ -180,6 +183,25 @@ struct CacheFeedTests {
       }
       #expect(model.routing.loads[0].cacheSource == .predicted)
       #expect(overlap(model, Self.prompt) == 0)
+    }
+  }
+
+  @Test func blocksThatWereStoredBeforeTheFeedBeganAreCountedAsPredicted() throws {
+    // The engine has no replay: what was stored before is not told.
+    let engine = try Engine(replays: false)
+    engine.publish { $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4) }
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "it listens, late") {
+        engine.publish { $0.stored(hashes: [9], parent: 8, tokens: Array(90...93), blockSize: 4) }
+        var page = ByteBuffer()
+        registry.writePrometheus(into: &page)
+        return page.text.contains("reason=\"feed_gap\"} 1")
+      }
+      #expect(model.routing.loads[0].cacheSource == .events)
+      #expect(overlap(model, Self.prompt, served: true) == 0)
+      // It was sent there, so it is cached there, although no event will ever say so.
+      #expect(overlap(model, Self.prompt) == 3)
     }
   }
 
