@@ -106,7 +106,10 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     switch action {
     case .apply(let batch):
       outlet.publish(payload: batch.payload, events: batch.events.count)
+      hasTold = true
     case .forgetAll(let reason):
+      // What the engine stored before this relay began was never told of here.
+      guard hasTold else { return }
       logger.warning(
         "cache events of the engine were lost; its cache is taken for empty",
         metadata: ["reason": "\(reason.rawValue)", "rank": .stringConvertible(source.rank)])
@@ -115,7 +118,11 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     }
   }
 
+  private var hasTold = false
+
   private func tellCleared() {
+    guard hasTold else { return }
+    hasTold = false
     encoder.cleared()
     outlet.publish(&encoder)
   }

@@ -16,6 +16,8 @@ class Subscriber:
 
     def __init__(self, source: dict, host: str = "127.0.0.1"):
         self.context = zmq.Context()
+        # A context that is thrown away must not wait for what nobody takes.
+        self.context.linger = 0
         self.live = self.context.socket(zmq.SUB)
         self.live.setsockopt_string(zmq.SUBSCRIBE, source["topic"])
         self.live.connect(source["endpoint"].replace("*", host))
@@ -55,6 +57,8 @@ class Publisher:
 
     def __init__(self, port: int):
         self.context = zmq.Context()
+        # A context that is thrown away must not wait for what nobody takes.
+        self.context.linger = 0
         self.socket = self.context.socket(zmq.PUB)
         self.socket.bind(f"tcp://127.0.0.1:{port}")
         self.sequence = 0
