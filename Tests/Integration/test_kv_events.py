@@ -1,0 +1,107 @@
+"""The frontend follows the cache events of two simulated workers: what it expects of their caches is what they report."""
+
+import ctypes
+import json
+import random
+
+import pytest
+from support.processes import chat, eventually
+
+PATH = "/v1/chat/completions"
+BLOCK = 16
+
+
+@pytest.fixture(autouse=True)
+def libzmq():
+    try:
+        ctypes.CDLL("libzmq.so.5")
+    except OSError:
+        pytest.skip("libzmq.so.5 is not installed: Scripts/bootstrap.sh test does it")
+
+
+@pytest.fixture
+def fleet(stack):
+    workers = [
+        stack.worker("--speedup-ratio", "0", "--block-size", str(BLOCK), "--num-gpu-blocks-override", "120")
+        for _ in range(2)
+    ]
+    frontend = stack.frontend()
+    eventually("both are known", lambda: frontend.metrics().sum("dynamo_frontend_model_workers") == 2)
+    eventually("both are listened to", lambda: frontend.text().count("listening to the engine's cache events") == 2)
+    return frontend, workers
+
+
+def ask(frontend, prompt: str) -> tuple[int, int, str]:
+    """Cached tokens as expected and as reported, in whole blocks, and the worker."""
+    name = "dynamo_component_router_kv_hit_rate_sum"
+    before = frontend.metrics().sum(name)
+    status, fields, body = frontend.post(PATH, chat(prompt, max_completion_tokens=4))
+    assert status == 200, body
+    share = frontend.metrics().sum(name) - before
+    usage = json.loads(body)["usage"]
+    # Without a tokenizer a token is four bytes of the prompt's JSON.
+    blocks = len(json.dumps(chat(prompt)["messages"][0], separators=(",", ":"))) // (4 * BLOCK)
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    return round(share * blocks) * BLOCK, cached, fields["x-dynamo-worker-id"]
+
+
+def told(frontend) -> float:
+    return frontend.metrics().sum("dynamo_frontend_kv_event_batches_total")
+
+
+def sources(frontend) -> list[str]:
+    return [instance["cache_source"] for instance in json.loads(frontend.get("/health")[2])["instances"]]
+
+
+def test_expected_overlap_is_what_workers_report(fleet):
+    frontend, workers = fleet
+    chance = random.Random(3)
+
+    def all_told() -> bool:
+        return told(frontend) == sum(w.metrics().sum("dynamo_component_kv_event_batches_total") for w in workers)
+
+    prompts = ["".join(chance.choices("abcdefgh ", k=1600)) for _ in range(12)]
+    hits = 0
+    # Twelve prompts of a hundred blocks in 240 blocks: most are evicted before they come again.
+    for step in range(60):
+        expected, cached, _ = ask(frontend, chance.choice(prompts) + "x" * chance.randrange(200))
+        if step >= 4:
+            assert expected == cached, f"step {step}"
+        hits += cached > 0
+        eventually("all events came", all_told)
+    assert 2 < hits < 58
+    assert "events" in sources(frontend)
+    assert frontend.metrics().sum("dynamo_frontend_kv_event_faults_total") == 0
+    assert frontend.metrics().sum("dynamo_frontend_kv_event_gaps_total") == 0
+
+
+def test_a_killed_worker_is_forgotten(fleet):
+    frontend, workers = fleet
+    prompt = "to be lost " * 100
+    _, _, first = ask(frontend, prompt)
+    eventually("its cache is known", lambda: ask(frontend, prompt)[0] > 0)
+    holder = next(worker for worker in workers if worker.metrics().sum("dynamo_component_requests_total") > 0)
+    holder.kill()
+    _, cached, second = ask(frontend, prompt)
+    assert cached == 0 and second != first
+    eventually("it is forgotten", lambda: frontend.metrics().sum("dynamo_frontend_model_workers") == 1)
+
+
+def test_a_frontend_that_starts_later_learns_what_is_cached(fleet, stack):
+    frontend, _ = fleet
+    prompt = "known before " * 100
+    _, _, holder = ask(frontend, prompt)
+    later = stack.frontend()
+    eventually("both are known", lambda: later.metrics().sum("dynamo_frontend_model_workers") == 2)
+    eventually("the replay came", lambda: told(later) > 0)
+    expected, cached, worker = ask(later, prompt)
+    assert expected == cached > 0 and worker == holder
+
+
+def test_following_can_be_turned_off(stack):
+    stack.worker("--speedup-ratio", "0", "--block-size", str(BLOCK))
+    frontend = stack.frontend("--no-router-kv-events")
+    ask(frontend, "some words " * 50)
+    expected, cached, _ = ask(frontend, "some words " * 50)
+    assert expected == cached > 0 and sources(frontend) == ["predicted"]
+    assert not frontend.metrics().has("dynamo_frontend_kv_event_batches_total")
