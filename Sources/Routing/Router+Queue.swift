@@ -29,6 +29,8 @@ package enum Placement: Sendable, Equatable {
 extension Router {
   /// How many waiting requests are asked whether a worker is free for them, when the first ones must go to full ones.
   private static let headsMax = 16
+  /// The same, with those that name a full worker, of which nothing needs to be asked.
+  private static let namedHeadsMax = 256
 
   /// Chooses a worker like ``select(_:now:random:into:)``, or has the request wait while every worker that may be chosen
   /// has more prefill before it than the queue's threshold.
@@ -146,8 +148,13 @@ extension Router {
       giveBack(queue.end(index))
     }
     guard !queue.isEmpty else { return nil }
-    for head in queue.heads(Self.headsMax) {
+    var looked = 0
+    for head in queue.heads(Self.namedHeadsMax) {
       let waiting = queue.slots[Int(head)]
+      // However many want one full worker, those behind them may want another.
+      if let named = waiting.request.named, let slot = slot(of: named), isFull(slot) { continue }
+      looked += 1
+      if looked > Self.headsMax { break }
       var eligible = 0
       var least = -1
       for slot in 0..<index.workers.used where index.workers.base[slot].isLive {

@@ -37,6 +37,8 @@ final class WorkerFeed: EventHandler, TimerHandler {
   private var distrustedUntil: Nanoseconds = 0
   /// The engine may hold blocks that are not known: some of its events never came.
   private var hasHoles = false
+  /// There was no memory for all of its blocks: until they are forgotten, none are kept in the index.
+  private var hasOverflowed = false
   private var unknownParentsBefore = 0
   private var hasEvents = false
   private var saidBlockSize = false
@@ -259,7 +261,8 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
   private func applyOperations() {
     for model in models where model.mirror.mirror.pendingOperations > 0 {
-      model.routing.apply(model.mirror.mirror.takeOperations(), worker: worker)
+      let operations = model.mirror.mirror.takeOperations()
+      if !hasOverflowed { model.routing.apply(operations, worker: worker) }
     }
   }
 
@@ -278,9 +281,19 @@ final class WorkerFeed: EventHandler, TimerHandler {
       show(.predicted, .blockSize)
       return
     }
-    if models.contains(where: {
-      $0.mirror.mirror.isIncomplete || $0.mirror.isFull || $0.routing.lacksEvents(worker: worker)
-    }) {
+    if !hasOverflowed,
+      models.contains(where: {
+        $0.mirror.mirror.isIncomplete || $0.mirror.isFull || $0.routing.lacksEvents(worker: worker)
+      })
+    {
+      // Part of a cache is of no use; its memory is, to the predictions and to other workers.
+      hasOverflowed = true
+      for model in models {
+        model.routing.clearEvents(worker: worker)
+        _ = model.routing.maintain(now: loop.now)
+      }
+    }
+    if hasOverflowed {
       show(.predicted, .overflow)
       return
     }
@@ -294,6 +307,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
   private func beginAnew(withHoles: Bool) {
     hasHoles = withHoles
+    hasOverflowed = false
     unknownParentsBefore = unknownParents
   }
 

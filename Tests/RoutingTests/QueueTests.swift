@@ -193,6 +193,21 @@ private func queueBench(
     #expect(bench.place(ticket: pinned) { $0.named = 1 } == .decided(.allRefused))
   }
 
+  @Test func manyRequestsForOneFullWorkerDoNotBlockOthers() {
+    let bench = queueBench(2)
+    var bookings: [Booking] = []
+    for worker in [1, 1, 2, 2] as [UInt64] {
+      #expect(bench.place(tokens: 600) { $0.named = worker } == .decided(.chosen))
+      bookings.append(bench.decision.booking)
+    }
+    for _ in 0..<100 { _ = bench.wait(tokens: 600) { $0.named = 1 } }
+    let free = bench.wait(tokens: 600)
+    #expect(bench.next() == nil)
+    bench.router.firstToken(bookings[2])
+    #expect(bench.next() == free)
+    #expect(bench.next() == nil)
+  }
+
   @Test func withoutThresholdOrWorkersNothingWaits() {
     let plain = Bench(workers: 1)
     for _ in 0..<5 { #expect(plain.place(tokens: 100_000) == .decided(.chosen)) }

@@ -87,7 +87,7 @@ struct CacheFeedTests {
   }
 
   private func followed(
-    _ engine: Engine, hashesTokens: Bool = true,
+    _ engine: Engine, hashesTokens: Bool = true, indexBytesMax: Int = 16 << 20,
     _ body: (WorkerDirectory, Adopter, MetricRegistry) throws -> Void
   ) throws {
     defer { engine.http.stop() }
@@ -95,6 +95,7 @@ struct CacheFeedTests {
     configuration.urls = ["http://127.0.0.1:\(engine.http.port)"]
     configuration.followsCacheEvents = true
     configuration.hashesTokens = hashesTokens
+    configuration.routing.indexBytesMax = indexBytesMax
     let registry = MetricRegistry()
     let directory = try WorkerDirectory(
       configuration: configuration, logger: quietLogger, registry: registry)
@@ -183,6 +184,32 @@ struct CacheFeedTests {
       }
       #expect(model.routing.loads[0].cacheSource == .predicted)
       #expect(overlap(model, Self.prompt) == 0)
+    }
+  }
+
+  @Test func aCacheThatFindsNoMemoryIsPredictedUntilItIsCleared() throws {
+    let engine = try Engine()
+    engine.publish { $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4) }
+    try followed(engine, indexBytesMax: 64 << 10) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the first block came") { overlap(model, Self.prompt) == 1 }
+      func source() -> String {
+        var page = ByteBuffer()
+        registry.writePrometheus(into: &page)
+        return page.text.split(separator: "\n").first { $0.hasPrefix("dynamo_frontend_kv_event_source{") }
+          .map { $0.drop { $0 != "," }.description } ?? ""
+      }
+      for group in 0..<40 as Range<UInt64> {
+        let hashes = (0..<250).map { 1_000 + group * 250 + $0 as UInt64 }
+        let tokens = (0..<1_000).map { UInt32($0) + UInt32(group) * 1_000 }
+        engine.publish { $0.stored(hashes: hashes, parent: nil, tokens: tokens, blockSize: 4) }
+      }
+      try wait(engine, "it is full") { source().contains("reason=\"overflow\"} 0") }
+      #expect(model.routing.statistics.eventBlocks == 0)
+      engine.publish { $0.cleared() }
+      engine.publish { $0.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4) }
+      try wait(engine, "events count again") { source().contains("reason=\"feed_live\"} 1") }
+      #expect(overlap(model, Self.prompt) == 2)
     }
   }
 
