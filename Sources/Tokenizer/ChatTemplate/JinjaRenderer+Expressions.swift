@@ -105,6 +105,8 @@ extension JinjaRenderer {
     case .tuple: return try makeList(try values(node), isTuple: true)
     case .list: return try makeList(try values(node), isTuple: false)
     case .dict: return try makeDict(node)
+    // Beside a comma, as in `a[1:2, 3]`; jinja2 makes Python of it that is none.
+    case .slice: throw ChatTemplateError(.syntax, "a slice stands alone between its brackets")
     case .negative: return try negate(try evaluate(node.a))
     case .positive:
       let value = try evaluate(node.a)
