@@ -8,3 +8,6 @@ package let second: Nanoseconds = 1_000_000_000
 
 /// One millisecond in nanoseconds.
 package let millisecond: Nanoseconds = 1_000_000
+
+/// One microsecond in nanoseconds.
+package let microsecond: Nanoseconds = 1_000

@@ -50,7 +50,7 @@ package struct Registration: Sendable {
 
 /// The reactor of one thread. Everything but ``mailbox`` is confined to the thread that calls ``run()``.
 ///
-/// A wake-up goes: wait, read the clock once, deliver readiness, fire timers, run the mailbox, then the end-of-tick queue.
+/// A wake-up goes: rest where ``wakeupInterval`` says so, wait, read the clock once, deliver readiness, fire timers, run the mailbox, then the end-of-tick queue.
 package final class EventLoop {
   package let index: Int
   package let system: any SystemCalls
@@ -74,6 +74,7 @@ package final class EventLoop {
   private let events: UnsafeMutablePointer<ReadyEvent>
   private let eventLimit = 256
   private var stopping = false
+  private var pacer: WakeupPacer
 
   /// Creates the loop's epoll instance and eventfd.
   package init(index: Int, system: any SystemCalls = LiveSystemCalls(), seed: UInt64) throws(SystemError) {
@@ -87,6 +88,7 @@ package final class EventLoop {
     now = system.monotonicNanoseconds()
     random = Xoshiro256(seed: seed)
     timers = TimerWheel(now: now)
+    pacer = WakeupPacer(now: now)
     events = .allocate(capacity: eventLimit)
     events.initialize(repeating: ReadyEvent(), count: eventLimit)
     scratch = .allocate(byteCount: 128 * 1024, alignment: 64)
@@ -166,6 +168,12 @@ package final class EventLoop {
   /// Calls `item` once when all events of this wake-up were delivered.
   package func atEndOfTick(_ item: any TickHandler) { tick.append(item) }
 
+  /// Least time from one wake-up to the next while this loop is busy, in nanoseconds; 0 (the default) wakes at once.
+  package var wakeupInterval: Nanoseconds {
+    get { pacer.interval }
+    set { pacer.interval = newValue }
+  }
+
   /// Runs until ``stop()``, then closes.
   package func run() {
     while !stopping { turn() }
@@ -188,10 +196,15 @@ package final class EventLoop {
 
   /// One wake-up; `patience` caps the wait in milliseconds (tests pass 0).
   package func turn(patience: Int32 = Int32.max) {
+    if pacer.isDense, tick.isEmpty {
+      let pause = pacer.pause(at: system.monotonicNanoseconds())
+      if pause > 0 { system.sleep(pause) }
+    }
     let timeout = tick.isEmpty ? min(waitMilliseconds(), patience) : 0
     let count = system.epollWait(
       epoll, events, Int32(eventLimit), timeout: timeout == Int32.max ? -1 : timeout)
     now = system.monotonicNanoseconds()
+    pacer.woke(at: now, events: Int(count))
     var mailed = false
     for index in 0..<max(0, Int(count)) {
       let data = events[index].data

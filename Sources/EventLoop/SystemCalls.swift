@@ -37,6 +37,8 @@ package protocol SystemCalls: AnyObject, Sendable {
   /// epoll_wait; `timeout` in milliseconds, -1 waits for ever.
   func epollWait(_ epoll: Int32, _ events: UnsafeMutablePointer<ReadyEvent>, _ limit: Int32, timeout: Int32)
     -> Int32
+  /// Rests for `duration` nanoseconds or a little longer.
+  func sleep(_ duration: UInt64)
   /// CLOCK_MONOTONIC in nanoseconds.
   func monotonicNanoseconds() -> UInt64
   /// CLOCK_REALTIME in nanoseconds since the Unix epoch.
@@ -142,6 +144,12 @@ package final class LiveSystemCalls: SystemCalls {
         return count
       }
     #endif
+  }
+
+  package func sleep(_ duration: UInt64) {
+    // A signal ends it early, which does no harm.
+    var time = timespec(tv_sec: Int(duration / 1_000_000_000), tv_nsec: Int(duration % 1_000_000_000))
+    _ = nanosleep(&time, nil)
   }
 
   package func monotonicNanoseconds() -> UInt64 { csystem_monotonic_nanoseconds() }

@@ -46,7 +46,9 @@ package final class Frontend {
       host: configuration.host, port: configuration.port, backlog: configuration.backlog)
     var loops: [EventLoop] = []
     for index in 0..<configuration.threads {
-      loops.append(try EventLoop(index: index, seed: Machine.randomSeed()))
+      let loop = try EventLoop(index: index, seed: Machine.randomSeed())
+      loop.wakeupInterval = configuration.wakeupInterval
+      loops.append(loop)
     }
     self.loops = loops
     let shared = shared

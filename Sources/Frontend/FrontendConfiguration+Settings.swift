@@ -14,6 +14,7 @@ extension FrontendConfiguration {
     host = settings.string("http-host")
     port = UInt16(settings.int("http-port"))
     threads = settings.optionalInt("threads") ?? processors
+    wakeupInterval = UInt64(settings.int("DYN_HTTP_WAKEUP_INTERVAL_US")) * microsecond
     backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))
     bodyMemoryMax = settings.int("DYN_HTTP_BODY_MEMORY_MB") << 20
     // What is larger than all memory together would wait in vain.

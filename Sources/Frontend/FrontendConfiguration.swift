@@ -12,6 +12,8 @@ package struct FrontendConfiguration: Sendable {
   /// Event loops, one thread each.
   package var threads = 1
   package var backlog: Int32 = 4096
+  /// Least time between two wake-ups of a busy loop; 0 wakes for every event.
+  package var wakeupInterval: Nanoseconds = 250 * microsecond
   /// Largest request body in bytes.
   package var bodyBytesMax = 45 * 1024 * 1024
   /// Memory that all request bodies may take together, in bytes.

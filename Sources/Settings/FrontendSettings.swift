@@ -41,6 +41,12 @@ extension SettingsTable {
       nil, "DYN_HTTP_LISTEN_BACKLOG", .integer(1...65535), fallback: "4096", group: "Server",
       "Connections that may wait to be accepted."),
     SettingDefinition(
+      nil, "DYN_HTTP_WAKEUP_INTERVAL_US", .integer(0...10_000), fallback: "250", group: "Server",
+      """
+      Least time between two wake-ups of a busy event loop, in microseconds: several tokens are then relayed at once. \
+      A loop with fewer than two events in that time wakes for each; 0 always does.
+      """),
+    SettingDefinition(
       nil, "DYN_FRONTEND_FD_LIMIT_TARGET", .integer(64...1_048_576), fallback: "65536", group: "Server",
       "Accepted for Dynamo's scripts; the limit of open files is always raised to the hard one."),
     SettingDefinition(

@@ -28,6 +28,8 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
   package var pendingAccepts: [Int32: [Int32]] = [:]
   /// SO_ERROR of a descriptor.
   package var connectErrors: [Int32: Int32] = [:]
+  /// How long the loop rested each time, in nanoseconds.
+  package private(set) var rests: [Nanoseconds] = []
   package private(set) var closed: [Int32] = []
   package private(set) var halfClosed: [Int32] = []
   private var registered: [Int32: UInt64] = [:]
@@ -121,6 +123,11 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
     }
     pending.removeFirst(count)
     return Int32(count)
+  }
+
+  package func sleep(_ duration: UInt64) {
+    rests.append(duration)
+    time += duration
   }
 
   package func monotonicNanoseconds() -> UInt64 { time }
