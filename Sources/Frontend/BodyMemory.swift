@@ -20,8 +20,8 @@ extension InferenceExchange {
   /// Takes as much as the body needs beyond what it has; false when there is not so much left.
   private func takeMemory() -> Bool {
     // No step leads past the largest body: where one may take all memory, its last bytes would wait in vain.
-    let configuration = service.configuration
-    let step = min(configuration.bodyMemoryStep, configuration.bodyBytesMax - bodyMemory)
+    let step = min(
+      service.configuration.bodyMemoryStep, service.configuration.bodyBytesMax - bodyMemory)
     let count = max(body.count - bodyMemory, step)
     guard reserve(count) else { return false }
     bodyMemory += count

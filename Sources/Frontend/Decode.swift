@@ -46,7 +46,8 @@ extension InferenceExchange {
       return
     }
     // What the pool prepared is of no use where the model's rules have changed meanwhile.
-    let rules = promptRules(model)
+    let rules = service.promptRules[index]
+    promptRules = rules
     if isLong(request, rules), preprocessor?.rules != rules {
       preprocessInPool(request)
     } else {

@@ -19,6 +19,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let routeSpanName: StaticString
   private(set) var workers = WorkerSet.empty
   private(set) var modelMetrics: [ModelMetrics] = []
+  /// How the models' prompts become blocks, in their order.
+  private(set) var promptRules: [PromptRules] = []
   let unknownModelMetrics: ModelMetrics
   let stages: StageGauges
   private let buckets: MetricBuckets
@@ -72,6 +74,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     modelMetrics = set.models.map { model in
       known[model.name] ?? ModelMetrics(shared.registry, model: model.name, buckets: buckets)
     }
+    promptRules = set.models.map { $0.promptRules(configuration.tokenizer) }
     workers = set
   }
 

@@ -74,6 +74,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var isBodyWhole = false
   var request: InferenceRequest?
   var model: ServedModel?
+  /// How the model's prompts become blocks; nil before the model is known.
+  var promptRules: PromptRules?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
   /// The body's way through the pool, while it is away.

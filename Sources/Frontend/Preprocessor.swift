@@ -8,7 +8,7 @@ internal import Tokenizer
 internal import Workers
 
 /// How the prompts of one model become blocks. Equal rules give equal blocks for equal bytes.
-struct PromptRules: Sendable, Equatable {
+final class PromptRules: Sendable, Equatable {
   /// False in the routing modes that look at no prompt.
   let hashes: Bool
   /// Tokens in a block.
@@ -30,6 +30,13 @@ struct PromptRules: Sendable, Equatable {
     self.engine = ChatTemplateRules.Engine(engine)
     if case .kv = options.mode { hashes = true } else { hashes = false }
     blockSize = options.blockSize
+  }
+
+  static func == (a: PromptRules, b: PromptRules) -> Bool {
+    a === b
+      || a.hashes == b.hashes && a.blockSize == b.blockSize && a.tokenizer == b.tokenizer
+        && a.engine == b.engine
+        && a.adapter == b.adapter
   }
 
   /// How long a prompt of that many bytes is taken to keep a thread busy: white space removed and blocks hashed at 2

@@ -17,12 +17,12 @@ extension InferenceExchange {
   @discardableResult
   func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
     guard let model else { return false }
-    let preprocessor = preprocess(model)
+    let preprocessor = preprocess()
     // The prompt of a request that comes from the queue is prepared for the second time.
     if times.queued == 0 || !failed.isEmpty {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
-        recordPreprocess(promptRules(model))
+        recordPreprocess()
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
       }
     }
@@ -77,16 +77,10 @@ extension InferenceExchange {
     service.workers.models.first { $0.routing === model.routing } ?? model
   }
 
-  /// How this model's prompts become blocks.
-  func promptRules(_ model: ServedModel) -> PromptRules {
-    model.promptRules(service.configuration.tokenizer)
-  }
-
-  /// The prompt's blocks by this model's rules: as they came from the pool, else made here.
-  private func preprocess(_ model: ServedModel) -> Preprocessor {
-    let rules = promptRules(model)
-    if let preprocessor, preprocessor.rules == rules { return preprocessor }
-    if let request {
+  /// The prompt's blocks by its model's rules: as they came from the pool, else made here.
+  private func preprocess() -> Preprocessor {
+    if let preprocessor, preprocessor.rules == promptRules { return preprocessor }
+    if let request, let rules = promptRules {
       service.preprocessor.prepare(request, in: body.readable, by: rules, clock: loop.system)
       prompt = service.preprocessor.estimate
     }
@@ -112,8 +106,8 @@ extension InferenceExchange {
   // MARK: The decision explained
 
   /// Writes the span of what was done to the prompt before a worker could be chosen.
-  private func recordPreprocess(_ rules: PromptRules) {
-    guard let trace, isRecorded else { return }
+  private func recordPreprocess() {
+    guard let trace, let rules = promptRules, isRecorded else { return }
     // Room for this span, its children and the decision's, which wait for the request's end.
     spans.reserve(rules.tokenizer == nil ? 1_024 : 1_536)
     let context = trace.request.child(using: &service.loop.random)
