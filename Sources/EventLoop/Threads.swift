@@ -110,6 +110,14 @@ package enum Machine {
     return seed
   }
 
+  /// Seconds east of UTC of the local zone (`TZ`, else the system's) at a time in seconds since the Unix epoch.
+  package static func utcOffset(at seconds: UInt64) -> Int {
+    var time = time_t(clamping: seconds)
+    var parts = tm()
+    guard localtime_r(&time, &parts) != nil else { return 0 }
+    return parts.tm_gmtoff
+  }
+
   /// Raises the soft limit of descriptors to the hard one and returns it.
   @discardableResult
   package static func raiseDescriptorLimit() -> Int {

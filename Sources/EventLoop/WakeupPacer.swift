@@ -1,6 +1,6 @@
 // When a busy loop rests between wake-ups, so that one wake-up finds several descriptors ready.
 
-package import Base
+internal import Base
 
 /// Interrupt coalescing for a loop: while events come so close that a pause of ``interval`` gathers two or more, wake-ups
 /// keep that distance. A wake-up costs the kernel about what relaying a token does, and a descriptor that is read once

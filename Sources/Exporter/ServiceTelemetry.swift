@@ -10,6 +10,8 @@ package final class ServiceTelemetry: Sendable {
   package let outputs: TelemetryOutputs
   /// True while trace ids are made: when JSONL logs or the export of spans are on.
   package let hasTraceContext: Bool
+  /// What is kept although a sampler said no.
+  package let keep: TraceKeep
   private let exporter: SpanExporter?
   private let writer: LogWriter
 
@@ -20,7 +22,9 @@ package final class ServiceTelemetry: Sendable {
     environment: [String: String], defaultName: String, version: String, registry: MetricRegistry,
     instanceID: String
   ) throws {
-    let configuration = LogConfiguration(environment: environment)
+    let usesLocalTime = EnvironmentName.isTrue(environment[EnvironmentName.logUseLocalTimeZone])
+    let zone: UTCOffset? = usesLocalTime ? Machine.utcOffset(at:) : nil
+    let configuration = LogConfiguration(environment: environment, utcOffset: zone)
     let writer = try LogWriter { count in
       LogOutput.droppedLine(count, configuration: configuration, at: Machine.wallNanoseconds)
     }
@@ -32,7 +36,9 @@ package final class ServiceTelemetry: Sendable {
     registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
     let settings = try ExporterConfiguration.from(environment: environment, version: version)
     let logger = log.logger("\(LogTarget.exporter)")
-    for warning in configuration.warnings + settings.warnings { logger.warning("\(warning)") }
+    var warnings = configuration.warnings + settings.warnings
+    keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
+    for warning in warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
     var publisherLimits = SpanPublisher.Limits()
     if let export = settings.configuration {

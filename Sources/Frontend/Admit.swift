@@ -13,6 +13,7 @@ extension InferenceExchange {
 
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
+    if service.logsSpanEvents { recordOpening() }
     if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
     if service.shared.isRefusingWork {
       refuse(.draining())

@@ -92,6 +92,7 @@ extension InferenceExchange {
     recordMetrics()
     if let trace, isRecorded { recordSpans(trace) }
     recordLine()
+    if service.logsSpanEvents { recordClosing() }
     // Attempts point back at the request: the circle ends here.
     attempt = nil
     earlierAttempts = []

@@ -5,6 +5,7 @@ internal import HTTP
 internal import OpenAI
 package import Routing
 package import Settings
+internal import Telemetry
 internal import Transport
 
 extension FrontendConfiguration {
@@ -36,6 +37,8 @@ extension FrontendConfiguration {
     tracing.sampler = Sampler(settings)
     // There is no list of trusted peers yet, so nobody is one.
     tracing.trustsCallers = settings.string("DYN_TRACE_TRUST") == "always"
+    tracing.mergesRoot = settings.string("DYN_TRACE_SHAPE") == "dynamo"
+    tracing.tracesSystemRoutes = settings.bool("DYN_TRACE_SYSTEM_ROUTES")
     readServerLimits(settings)
     readClientLimits(settings)
   }
@@ -62,10 +65,7 @@ extension FrontendConfiguration {
   }
 
   /// Settings that are understood and have no effect in this version; each that was given earns one warning.
-  private static let withoutEffect = [
-    "admin-listen", "prefill-worker", "DYN_TRACE_KEEP", "DYN_TRACE_SHAPE",
-    "DYN_TRACE_SYSTEM_ROUTES", "DYN_LOGGING_SPAN_EVENTS", "DYN_LOG_USE_LOCAL_TZ",
-  ]
+  private static let withoutEffect = ["admin-listen", "prefill-worker"]
 
   /// Complete sentences about settings that were given and have no effect.
   package static func warnings(_ settings: SettingsValues) -> [String] {
@@ -76,21 +76,12 @@ extension FrontendConfiguration {
 }
 
 extension Sampler {
-  /// `OTEL_TRACES_SAMPLE_RATIO` is short for a parent-based ratio; else `OTEL_TRACES_SAMPLER` and its argument.
+  /// The sampler that the settings ask for.
   init(_ settings: SettingsValues) {
-    if let ratio = settings.optionalDouble("OTEL_TRACES_SAMPLE_RATIO") {
-      self = .parentBasedRatio(ratio)
-      return
-    }
-    let ratio = settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG") ?? 1
-    switch settings.optionalString("OTEL_TRACES_SAMPLER") {
-    case "always_on": self = .alwaysOn
-    case "always_off": self = .alwaysOff
-    case "traceidratio": self = .ratio(ratio)
-    case "parentbased_always_off": self = .parentBasedAlwaysOff
-    case "parentbased_traceidratio": self = .parentBasedRatio(ratio)
-    default: self = .parentBasedAlwaysOn
-    }
+    self.init(
+      named: settings.optionalString("OTEL_TRACES_SAMPLER"),
+      argument: settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG"),
+      ratio: settings.optionalDouble("OTEL_TRACES_SAMPLE_RATIO"))
   }
 }
 

@@ -2,7 +2,7 @@
 
 package import Base
 package import OpenAI
-internal import Telemetry
+package import Telemetry
 package import Transport
 
 /// Limits, deadlines and switches of the frontend.
@@ -67,37 +67,12 @@ package struct TracingConfiguration: Sendable {
   package var sampler = Sampler.parentBasedAlwaysOn
   /// Whether a caller's span becomes the parent of ours; else each request begins a trace and links to it.
   package var trustsCallers = true
+  /// What is kept although the sampler said no.
+  package var keep = TraceKeep.none
+  /// The server span and `http-request` are one span of the latter's name (`DYN_TRACE_SHAPE=dynamo`).
+  package var mergesRoot = false
+  /// Requests to health, metrics and the like make spans too.
+  package var tracesSystemRoutes = false
 
   package init() {}
-}
-
-/// Which traces are recorded, decided at the head (OpenTelemetry SDK specification, "Sampler").
-package enum Sampler: Sendable {
-  case alwaysOn
-  case alwaysOff
-  case parentBasedAlwaysOn
-  case parentBasedAlwaysOff
-  /// This share of traces, whatever the parent says.
-  case ratio(Double)
-  /// As the parent says; of the roots this share.
-  case parentBasedRatio(Double)
-
-  /// The decision for a trace; `parent` says whether the remote parent is sampled, nil for a root.
-  func samples(_ trace: TraceID, parent: Bool?) -> Bool {
-    switch self {
-    case .alwaysOn: true
-    case .alwaysOff: false
-    case .parentBasedAlwaysOn: parent ?? true
-    case .parentBasedAlwaysOff: parent ?? false
-    case .ratio(let share): Self.keeps(trace, share)
-    case .parentBasedRatio(let share): parent ?? Self.keeps(trace, share)
-    }
-  }
-
-  /// A lower share keeps a subset of what a higher one keeps: the trace's 56 random bits against a rejection threshold
-  /// (OpenTelemetry specification, probability sampling).
-  private static func keeps(_ trace: TraceID, _ share: Double) -> Bool {
-    let rejected = UInt64((1 - min(max(share, 0), 1)) * 0x1p56)
-    return trace.randomness >= rejected
-  }
 }

@@ -37,7 +37,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let bodyWaiters: BodyWaiters
   private var lines: LogRecordWriter
   private let log: LogOutput
-  private var logsRequests: Bool
+  private var logsRequests = false
+  /// Whether lines are written when a request's span opens and closes.
+  private(set) var logsSpanEvents = false
   private var linesQueued = false
   private var text = ByteBuffer(capacity: 64)
   private let publishTimer = Timer()
@@ -62,7 +64,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     }
     log = outputs.log
     lines = LogRecordWriter(outputs.log.configuration)
-    logsRequests = outputs.log.isEnabled(.info, target: LogTarget.http)
+    readLogFilter()
   }
 
   /// Takes a new snapshot of the workers.
@@ -83,7 +85,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func adopt(_ configuration: FrontendConfiguration) {
     self.configuration = configuration
     pool.adopt(configuration.client)
+    readLogFilter()
+  }
+
+  private func readLogFilter() {
     logsRequests = log.isEnabled(.info, target: LogTarget.http)
+    logsSpanEvents =
+      configuration.tracing.hasContext && log.configuration.logsSpanEvents
+      && log.isEnabled(.info, target: LogTarget.requestSpan)
   }
 
   // MARK: ServerApplication
@@ -114,7 +123,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       pooled.job = RouterStateJob(service: self)
       return pooled
     case .system(let route):
-      return SystemExchange(service: self, exchange: exchange, route: route)
+      let trace = configuration.tracing.tracesSystemRoutes ? PlainTrace(head, began: began, on: self) : nil
+      return SystemExchange(service: self, exchange: exchange, route: route, trace: trace)
     case .wrongMethod(let allow):
       return ErrorExchange(
         service: self, exchange: exchange, head: head, began: began,
@@ -213,6 +223,16 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       record.model = UnsafeRawBufferPointer(bytes)
       lines.access(record, at: wall)
     }
+    queueLines()
+  }
+
+  /// Lets `write` write a line.
+  func log(_ write: (inout LogRecordWriter) -> Void) {
+    write(&lines)
+    queueLines()
+  }
+
+  private func queueLines() {
     guard !linesQueued else { return }
     linesQueued = true
     loop.atEndOfTick(self)

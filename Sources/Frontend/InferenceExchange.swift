@@ -177,8 +177,11 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
 
   var isStreaming: Bool { request?.stream ?? false }
 
-  /// True when this request's spans are kept.
-  var isRecorded: Bool { service.configuration.tracing.recordsSpans && trace?.root.isSampled == true }
+  /// True when this request's spans are written: it is sampled, or its end may show that it is worth keeping.
+  var isRecorded: Bool {
+    guard let trace, service.configuration.tracing.recordsSpans else { return false }
+    return trace.root.isSampled || service.configuration.tracing.keep.isActive
+  }
 
   // MARK: ServerExchangeHandler
 

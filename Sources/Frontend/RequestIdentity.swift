@@ -35,7 +35,7 @@ struct RequestIdentity {
 struct RequestTrace {
   /// The server span.
   let root: SpanContext
-  /// `http-request` under it.
+  /// `http-request` under it, or the same where they are one.
   let request: SpanContext
   /// The caller's span; 0 when this trace begins here.
   let remoteParent: UInt64
@@ -58,7 +58,7 @@ struct RequestTrace {
       root = own.sampled(sampler.samples(own.traceID, parent: nil))
       remoteParent = 0
     }
-    request = root.child(using: &random)
+    request = configuration.mergesRoot ? root : root.child(using: &random)
   }
 
   /// The caller's `tracestate`, validated; empty when there is none. Several fields join in order (W3C Trace Context

@@ -7,14 +7,21 @@ internal import Telemetry
 internal import Workers
 
 extension InferenceExchange {
-  /// Writes them behind the ones that ended before into this loop's batch, so that they stay together.
+  /// Writes them behind the ones that ended before into this loop's batch, so that they stay together; nothing of a
+  /// request that is neither sampled nor worth keeping.
   func recordSpans(_ trace: RequestTrace) {
+    let kept = trace.root.isSampled ? nil : reasonToKeep
+    guard trace.root.isSampled || kept != nil else {
+      spans.release()
+      return
+    }
     let end = times.wallTime(loop.now)
+    let merges = service.configuration.tracing.mergesRoot
     service.publishSpans { batch in
       batch.append(spans)
       traceState.withUnsafeBytes { state in
-        let ids = writeRoot(trace, &batch, end, state)
-        writeRequest(trace, ids, &batch, end, state)
+        let ids = writeRoot(trace, &batch, end, state, kept, isRequest: merges)
+        if !merges { writeRequest(trace, ids, &batch, end, state, kept) }
         for attempt in earlierAttempts { writeAttempt(attempt, trace, ids, &batch, end, state) }
         if let attempt { writeAttempt(attempt, trace, ids, &batch, end, state) }
       }
@@ -30,11 +37,20 @@ extension InferenceExchange {
     let all: SpanWriter.AttributeRun
   }
 
+  /// Why spans are kept that the sampler did not ask for; nil when they are not.
+  private var reasonToKeep: StaticString? {
+    service.configuration.tracing.keep.reason(
+      failed: hasFailed, retried: !earlierAttempts.isEmpty, lasted: loop.now - times.began)
+  }
+
+  /// The server span; the whole of `http-request` too where they are one (`isRequest`).
   private func writeRoot(
-    _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer
+    _ trace: RequestTrace, _ spans: inout SpanWriter, _ end: UInt64, _ state: UnsafeRawBufferPointer,
+    _ kept: StaticString?, isRequest: Bool
   ) -> IdentityRuns {
     spans.begin(
-      name: endpoint.spanName, context: trace.root, parent: trace.remoteParent,
+      name: isRequest ? SpanName.httpRequest : endpoint.spanName, context: trace.root,
+      parent: trace.remoteParent,
       parentIsRemote: trace.remoteParent != 0, kind: .server, start: times.wallTime(times.began),
       traceState: state)
     let start = spans.runStart
@@ -46,18 +62,25 @@ extension InferenceExchange {
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes)
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
-    writeStatus(&spans, end)
+    if isRequest { writeRequestFields(&spans, end) }
+    writeEnd(&spans, end, kept)
     return ids
   }
 
   private func writeRequest(
     _ trace: RequestTrace, _ ids: IdentityRuns, _ spans: inout SpanWriter, _ end: UInt64,
-    _ state: UnsafeRawBufferPointer
+    _ state: UnsafeRawBufferPointer, _ kept: StaticString?
   ) {
     spans.begin(
       name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, parentIsRemote: false,
       kind: .internal, start: times.wall, traceState: state)
     spans.attributes(repeating: ids.all)
+    writeRequestFields(&spans, end)
+    writeEnd(&spans, end, kept)
+  }
+
+  /// What `http-request` says beside the ids.
+  private func writeRequestFields(_ spans: inout SpanWriter, _ end: UInt64) {
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
     spans.attributes(endpoint.requestAttributes)
     writeCounts(&spans)
@@ -69,7 +92,6 @@ extension InferenceExchange {
       spans.event(name: SpanEventName.retry, at: times.wallTime(allAttempts[1].began))
     }
     if case .cancelled = outcome { spans.event(name: SpanEventName.cancelled, at: end) }
-    writeStatus(&spans, end)
   }
 
   private func writeCounts(_ spans: inout SpanWriter) {
@@ -104,15 +126,26 @@ extension InferenceExchange {
     if let attempt, attempt.status > 0 { spans.attributes(attempt.worker.servedAttributes) }
   }
 
-  /// Ends a span of ours: an error when we failed, none when the caller left or was wrong.
-  private func writeStatus(_ spans: inout SpanWriter, _ end: UInt64) {
+  /// True when the request failed by our or a worker's fault; not when the caller left or was wrong.
+  private var hasFailed: Bool {
     switch outcome {
-    case .success, .cancelled, .rejected, nil:
-      spans.end(at: end)
-    case .timeout, .unavailable, .workerDisconnected, .connectionFailed, .error:
-      if let errorCode { spans.attribute(AttributeName.errorType, errorCode) }
-      spans.end(at: end, status: .error, message: (outcome ?? .error).text)
+    case .success, .cancelled, .rejected, nil: false
+    case .timeout, .unavailable, .workerDisconnected, .connectionFailed, .error: true
     }
+  }
+
+  /// Ends a span of ours.
+  private func writeEnd(_ spans: inout SpanWriter, _ end: UInt64, _ kept: StaticString?) {
+    if let kept {
+      spans.attribute(AttributeName.samplingKept, kept)
+      spans.attribute(AttributeName.samplingPartial, true)
+    }
+    guard hasFailed else {
+      spans.end(at: end)
+      return
+    }
+    if let errorCode { spans.attribute(AttributeName.errorType, errorCode) }
+    spans.end(at: end, status: .error, message: (outcome ?? .error).text)
   }
 
   private func writeAttempt(

@@ -9,6 +9,19 @@ enum SystemRoute {
   case health, live, ready, metrics, version, models
   /// One model, by the percent-decoded name behind `/v1/models/`.
   case model(String)
+
+  /// The path, with names that callers choose left open.
+  var pattern: StaticString {
+    switch self {
+    case .health: "/health"
+    case .live: "/live"
+    case .ready: "/ready"
+    case .metrics: "/metrics"
+    case .version: "/version"
+    case .models: "/v1/models"
+    case .model: "/v1/models/{model}"
+    }
+  }
 }
 
 extension Route {

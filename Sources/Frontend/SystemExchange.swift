@@ -18,11 +18,15 @@ final class SystemExchange: ServerExchangeHandler {
   private let service: FrontendLoop
   private let exchange: any ServerExchange
   private let route: SystemRoute
+  /// Its trace, where these routes are traced.
+  private let trace: PlainTrace?
+  private var status = 0
 
-  init(service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute) {
+  init(service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, trace: PlainTrace? = nil) {
     self.service = service
     self.exchange = exchange
     self.route = route
+    self.trace = trace
   }
 
   func received(body: UnsafeRawBufferPointer) {}
@@ -44,7 +48,11 @@ final class SystemExchange: ServerExchangeHandler {
 
   func drained() {}
 
-  func ended(_ end: EndOfStream) {}
+  func ended(_ end: EndOfStream) {
+    // A request that is cut before its answer has no status to tell.
+    if let trace, status > 0 { trace.recordSpans(status: status, route: route.pattern, on: service) }
+    status = 0
+  }
 
   private enum ContentType {
     case json, prometheus
@@ -61,6 +69,8 @@ final class SystemExchange: ServerExchangeHandler {
     var fields = ByteBuffer(capacity: 128)
     fields.append(type.line)
     fields.append("cache-control: no-store\r\n" as StaticString)
+    trace?.appendFields(to: &fields)
+    self.status = status
     if status == 503 { fields.append("retry-after: 1\r\n" as StaticString) }
     exchange.respond(status: status, fields: fields.readable, body: .length(body.count))
     exchange.send(body.readable)

@@ -74,10 +74,11 @@ extension SettingsTable {
       live: true, "Short for a parent-based ratio sampler."),
     SettingDefinition(
       nil, "DYN_TRACE_KEEP", .string, unset: "none", placeholder: "errors,retries,slow=SECONDS",
-      group: "Tracing", "Traces kept although the sampler said no. No effect in this version."),
+      group: "Tracing",
+      "Requests whose spans are kept although the sampler said no: failed, retried, longer than that."),
     SettingDefinition(
       nil, "DYN_TRACE_SHAPE", .choice(["split", "dynamo"]), fallback: "split", group: "Tracing",
-      "dynamo merges the server span and http-request into one root named http-request. No effect in this version."
+      "dynamo merges the server span and http-request into one root named http-request."
     ),
     SettingDefinition(
       nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
@@ -87,7 +88,7 @@ extension SettingsTable {
     ),
     SettingDefinition(
       nil, "DYN_TRACE_SYSTEM_ROUTES", .boolean, fallback: "false", group: "Tracing",
-      "Trace health, metrics and model requests too. No effect in this version."),
+      "Trace health, metrics and model requests too."),
   ]
 
   static let logging: [SettingDefinition] = [
@@ -102,10 +103,10 @@ extension SettingsTable {
       group: "Logging", lenient: true, "Form of log lines; beats DYN_LOGGING_JSONL."),
     SettingDefinition(
       nil, "DYN_LOGGING_SPAN_EVENTS", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "Log a line when a span opens and closes. No effect in this version."),
+      "Log a line when http-request and handle_payload open (SPAN_FIRST_ENTRY) and close (SPAN_CLOSED)."),
     SettingDefinition(
       nil, "DYN_LOG_USE_LOCAL_TZ", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "Local time with offset instead of UTC. No effect in this version."),
+      "Local time with offset instead of UTC."),
     SettingDefinition(
       nil, "DYN_SDK_DISABLE_ANSI_LOGGING", .boolean, fallback: "false", group: "Logging", lenient: true,
       "No colours in readable lines; there are none in this version."),

@@ -58,6 +58,7 @@ package enum AttributeName {
   @inlinable package static var requestAttempt: StaticString { "request.attempt" }
   @inlinable package static var cancellationSignal: StaticString { "cancellation.signal" }
   @inlinable package static var samplingPartial: StaticString { "sampling.partial" }
+  @inlinable package static var samplingKept: StaticString { "sampling.kept" }
   @inlinable package static var callerTraceID: StaticString { "caller.trace_id" }
 
   // Dynamo: routing, and the decision explained.

@@ -23,6 +23,9 @@ package enum EnvironmentName {
   package static let batchExportTimeout = "OTEL_BSP_EXPORT_TIMEOUT"
 
   // Logs.
+  package static let traceKeep = "DYN_TRACE_KEEP"
+  package static let logUseLocalTimeZone = "DYN_LOG_USE_LOCAL_TZ"
+  package static let loggingSpanEvents = "DYN_LOGGING_SPAN_EVENTS"
   package static let log = "DYN_LOG"
   package static let loggingJSONL = "DYN_LOGGING_JSONL"
   package static let loggingConsoleFormat = "DYN_LOGGING_CONSOLE_FORMAT"

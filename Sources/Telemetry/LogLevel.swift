@@ -51,8 +51,13 @@ package enum LogTarget {
   @inlinable package static var exporter: StaticString { "dynamo_telemetry::exporter" }
   @inlinable package static var logging: StaticString { "dynamo_telemetry::logging" }
   @inlinable package static var worker: StaticString { "dynamo_worker" }
+  /// Dynamo's name for the lines of a request's span.
+  @inlinable package static var requestSpan: StaticString { "request_span" }
   @inlinable package static var engine: StaticString { "dynamo_worker::engine" }
 }
+
+/// Seconds east of UTC at a time in seconds since the Unix epoch: summer time comes and goes.
+package typealias UTCOffset = @Sendable (UInt64) -> Int
 
 /// The two forms of a line.
 package enum LogFormat: Sendable {
@@ -65,8 +70,10 @@ package enum LogFormat: Sendable {
 /// What is logged, and how it looks. Immutable once read.
 package struct LogConfiguration: Sendable {
   package var format: LogFormat
-  /// Seconds east of UTC in which times are written (DYN_LOG_USE_LOCAL_TZ); 0 ends in `Z`.
-  package var utcOffsetSeconds: Int
+  /// The zone in which times are written (DYN_LOG_USE_LOCAL_TZ); nil for UTC, which ends in `Z`.
+  package var utcOffset: UTCOffset?
+  /// Lines are written when a request's span opens and closes (DYN_LOGGING_SPAN_EVENTS).
+  package var logsSpanEvents = false
   /// The level for targets that no directive names.
   package private(set) var defaultLevel: LogLevel
   /// Targets with a level of their own, longest first, so that the first match is the best one.
@@ -78,9 +85,9 @@ package struct LogConfiguration: Sendable {
   private static let directiveCountMax = 64
 
   /// Logs at `level` and above, whatever the target.
-  package init(format: LogFormat = .readable, level: LogLevel = .info, utcOffsetSeconds: Int = 0) {
+  package init(format: LogFormat = .readable, level: LogLevel = .info, utcOffset: UTCOffset? = nil) {
     self.format = format
-    self.utcOffsetSeconds = utcOffsetSeconds
+    self.utcOffset = utcOffset
     defaultLevel = level
     directives = []
     warnings = []
@@ -88,9 +95,9 @@ package struct LogConfiguration: Sendable {
 
   /// Reads `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL` and `DYN_LOG`.
   ///
-  /// - Parameter utcOffsetSeconds: the local zone's offset, when DYN_LOG_USE_LOCAL_TZ asks for it.
-  package init(environment: [String: String], utcOffsetSeconds: Int = 0) {
-    self.init(utcOffsetSeconds: utcOffsetSeconds)
+  /// - Parameter utcOffset: the local zone, when DYN_LOG_USE_LOCAL_TZ asks for it.
+  package init(environment: [String: String], utcOffset: UTCOffset? = nil) {
+    self.init(utcOffset: utcOffset)
     let console = environment[EnvironmentName.loggingConsoleFormat]?.lowercased() ?? ""
     switch console {
     case "jsonl": format = .jsonl
@@ -101,6 +108,7 @@ package struct LogConfiguration: Sendable {
       }
       format = EnvironmentName.isTrue(environment[EnvironmentName.loggingJSONL]) ? .jsonl : .readable
     }
+    logsSpanEvents = EnvironmentName.isTrue(environment[EnvironmentName.loggingSpanEvents])
     apply(filter: environment[EnvironmentName.log] ?? "")
   }
 

@@ -5,6 +5,10 @@
 package enum LogKey {
   @inlinable package static var requestID: StaticString { "request_id" }
   @inlinable package static var xRequestID: StaticString { "x_request_id" }
+  @inlinable package static var parentID: StaticString { "parent_id" }
+  @inlinable package static var busy: StaticString { "time.busy_us" }
+  @inlinable package static var idle: StaticString { "time.idle_us" }
+  @inlinable package static var duration: StaticString { "time.duration_us" }
   @inlinable package static var spanID: StaticString { "span_id" }
   @inlinable package static var spanName: StaticString { "span_name" }
   @inlinable package static var traceID: StaticString { "trace_id" }

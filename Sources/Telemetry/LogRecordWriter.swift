@@ -47,7 +47,7 @@ package struct LogRecordWriter: ~Copyable {
   /// Writes lines in the form that `configuration` asks for. It does not filter: ask
   /// ``LogConfiguration/isEnabled(_:target:)`` before building a line.
   package init(_ configuration: LogConfiguration) {
-    clock = LogClock(utcOffsetSeconds: configuration.utcOffsetSeconds)
+    clock = LogClock(utcOffset: configuration.utcOffset)
     isJSON = if case .jsonl = configuration.format { true } else { false }
     fieldOffsets = .allocate(capacity: LogRecordWriter.fieldCountMax)
   }

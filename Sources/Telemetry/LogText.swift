@@ -71,22 +71,25 @@ enum LogText {
 
 /// Writes points in time as `2025-11-20T10:31:02.114503Z`, keeping the part that changes once a second.
 struct LogClock: ~Copyable {
-  private let utcOffsetSeconds: Int
+  private let utcOffset: UTCOffset?
   private var prefix = ByteBuffer()
   private var suffix = ByteBuffer()
   private var second = UInt64.max
 
-  init(utcOffsetSeconds: Int) {
-    self.utcOffsetSeconds = utcOffsetSeconds
-    if utcOffsetSeconds == 0 {
+  init(utcOffset: UTCOffset?) { self.utcOffset = utcOffset }
+
+  /// The zone of a time: `Z` where it is UTC by choice, else hours and minutes, which are `+00:00` in London's winter.
+  private mutating func writeZone(_ offset: Int) {
+    suffix.removeAll()
+    guard utcOffset != nil else {
       suffix.append(UInt8(ascii: "Z"))
-    } else {
-      let minutes = abs(utcOffsetSeconds) / 60
-      suffix.append(utcOffsetSeconds < 0 ? UInt8(ascii: "-") : UInt8(ascii: "+"))
-      suffix.append(twoDigits: minutes / 60)
-      suffix.append(UInt8(ascii: ":"))
-      suffix.append(twoDigits: minutes % 60)
+      return
     }
+    let minutes = abs(offset) / 60
+    suffix.append(offset < 0 ? UInt8(ascii: "-") : UInt8(ascii: "+"))
+    suffix.append(twoDigits: minutes / 60)
+    suffix.append(UInt8(ascii: ":"))
+    suffix.append(twoDigits: minutes % 60)
   }
 
   /// Appends `time`, in nanoseconds since the Unix epoch.
@@ -107,7 +110,9 @@ struct LogClock: ~Copyable {
   /// Makes the prefix for `seconds`: the civil date by the usual 400-year cycle of the Gregorian calendar.
   private mutating func restart(at seconds: UInt64) {
     second = seconds
-    let local = Int(seconds) + utcOffsetSeconds
+    let offset = utcOffset?(seconds) ?? 0
+    writeZone(offset)
+    let local = Int(seconds) + offset
     let secondOfDay = ((local % 86_400) + 86_400) % 86_400
     let days = (local - secondOfDay) / 86_400
     // Days are counted from 1 March of year 0, so that the leap day is the last of its year.

@@ -64,6 +64,11 @@ final class InferenceExchange: ServerExchangeHandler {
       trace { line.trace($0) }
       line.end()
     }
+    if worker.logsSpanEvents {
+      worker.log(.info, target: LogTarget.requestSpan) { line in
+        trace { line.spanOpened($0, parent: identity.parent?.spanID ?? 0, at: wall(began)) }
+      }
+    }
     if let error = refusal(of: head) { fail(error) }
   }
 
@@ -219,6 +224,16 @@ final class InferenceExchange: ServerExchangeHandler {
     if let error { metrics.countError(errorType(error)) }
     writeSpans(outcome, at: now)
     writeLine(outcome, at: now)
+    if worker.logsSpanEvents {
+      // The engine is part of this service: busy is the time that it had the request.
+      let busy = hasAsked ? (report.ended ?? now) - min(report.began, report.ended ?? now) : 0
+      worker.log(.info, target: LogTarget.requestSpan) { line in
+        trace {
+          line.spanClosed(
+            $0, parent: identity.parent?.spanID ?? 0, busy: busy, duration: now - began, at: wall(now))
+        }
+      }
+    }
   }
 
   private func errorType(_ error: APIError) -> WorkerMetrics.ErrorType {
@@ -291,9 +306,14 @@ final class InferenceExchange: ServerExchangeHandler {
   }
 
   private func writeSpans(_ outcome: RequestOutcome, at now: Nanoseconds) {
-    guard let context = identity.handlePayload, worker.records(context) else { return }
+    guard let context = identity.handlePayload, worker.recordsSpans else { return }
+    var spanWriter = RequestSpans(exchange: self, outcome: outcome)
+    if !context.isSampled {
+      spanWriter.kept = worker.shared.telemetry.keep.reason(
+        failed: spanWriter.hasFailed, retried: false, lasted: now - began)
+      guard spanWriter.kept != nil else { return }
+    }
     worker.writeSpans { spans in
-      let spanWriter = RequestSpans(exchange: self, outcome: outcome)
       if hasAsked, let generate = identity.generate {
         spanWriter.writeGenerate(generate, parent: context, to: &spans, now: now, wall: wall)
       }

@@ -44,8 +44,8 @@ struct RequestIdentity {
       TraceParent.parse($0, fieldCount: fields.count(of: .traceparent))
     }
     self.parent = parent
-    let own = parent?.child(using: &random)
-    let context = own ?? SpanContext(rootUsing: &random, sampled: telemetry.rootsAreSampled)
+    let own = parent?.child(using: &random) ?? SpanContext(rootUsing: &random)
+    let context = own.sampled(telemetry.sampler.samples(own.traceID, parent: parent?.isSampled))
     handlePayload = context
     generate = context.child(using: &random)
     var state = TraceState()

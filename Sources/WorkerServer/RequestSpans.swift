@@ -9,6 +9,13 @@ internal import Workers
 struct RequestSpans {
   let exchange: InferenceExchange
   let outcome: RequestOutcome
+  /// Why they are written although the trace is not sampled; nil for one that is.
+  var kept: StaticString?
+
+  init(exchange: InferenceExchange, outcome: RequestOutcome) {
+    self.exchange = exchange
+    self.outcome = outcome
+  }
 
   /// `wall` turns a monotonic instant into wall-clock time.
   func writeHandlePayload(
@@ -36,6 +43,10 @@ struct RequestSpans {
     spans.attribute(AttributeName.httpRoute, exchange.endpoint.path)
     spans.attribute(AttributeName.requestOutcome, outcome.text)
     if let code = exchange.error?.code { spans.attribute(AttributeName.errorType, code) }
+    if let kept {
+      spans.attribute(AttributeName.samplingKept, kept)
+      spans.attribute(AttributeName.samplingPartial, true)
+    }
     if case .cancelled = outcome { spans.event(name: SpanEventName.cancelled, at: wall(now)) }
     end(&spans, at: wall(now))
   }
@@ -86,20 +97,30 @@ struct RequestSpans {
     if let time { spans.attribute(key, Double(time) / 1e6) }
   }
 
-  /// A caller's fault or cancel is no error of this span; a failure of ours or of the engine is.
+  /// True when the spans end as errors. A caller's fault or cancel is none; a failure of ours or of the engine is.
+  var hasFailed: Bool {
+    if let error = exchange.error { return error.status >= 500 }
+    switch outcome {
+    case .timeout: return true
+    case .error: return exchange.status >= 500 || exchange.status < 400
+    default: return false
+    }
+  }
+
   private func end(_ spans: inout SpanWriter, at time: UInt64) {
-    if let error = exchange.error, error.status >= 500 {
-      var message = error.message
-      message.withUTF8 { spans.end(at: time, status: .error, message: UnsafeRawBufferPointer($0)) }
+    guard hasFailed else {
+      spans.end(at: time)
       return
     }
-    switch outcome {
-    case .timeout: spans.end(at: time, status: .error, message: "the caller took no output in time")
-    case .error where exchange.status >= 500:
+    if let error = exchange.error {
+      var message = error.message
+      message.withUTF8 { spans.end(at: time, status: .error, message: UnsafeRawBufferPointer($0)) }
+    } else if case .timeout = outcome {
+      spans.end(at: time, status: .error, message: "the caller took no output in time")
+    } else if exchange.status >= 500 {
       spans.end(at: time, status: .error, message: "the engine answered with an error")
-    case .error where exchange.error == nil && exchange.status < 400:
+    } else {
       spans.end(at: time, status: .error, message: "the response broke")
-    default: spans.end(at: time)
     }
   }
 }

@@ -98,8 +98,13 @@ final class WorkerLoop: ServerApplication, TimerHandler {
 
   // MARK: Spans and lines
 
-  /// True when the spans of a request in `context` are to be written.
-  func records(_ context: SpanContext?) -> Bool { publisher != nil && context?.isSampled == true }
+  /// True where lines are written when a request's span opens and closes.
+  var logsSpanEvents: Bool {
+    shared.telemetry.tracesContext && shared.telemetry.logs.configuration.logsSpanEvents
+  }
+
+  /// True where spans are made.
+  var recordsSpans: Bool { publisher != nil }
 
   /// Lets `write` write the spans of one finished request.
   func writeSpans(_ write: (inout SpanWriter) -> Void) {

@@ -13,22 +13,26 @@ package struct WorkerTelemetry: Sendable {
   package let logs: LogOutput
   /// Trace context is taken from requests and passed on, even where no span is made.
   package let tracesContext: Bool
-  /// Whether a request that brings no trace context is recorded.
-  package let rootsAreSampled: Bool
+  /// Which requests are recorded.
+  package let sampler: Sampler
+  /// What is kept although the sampler said no.
+  package let keep: TraceKeep
   /// How long finished spans may wait on a loop.
   package let publisherLimits: SpanPublisher.Limits
 
   package init(
     spanSink: (any SpanSink)?, ledger: SpanLedger, registry: MetricRegistry, logs: LogOutput,
     tracesContext: Bool,
-    rootsAreSampled: Bool = true, publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
+    sampler: Sampler = .parentBasedAlwaysOn, keep: TraceKeep = .none,
+    publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
   ) {
     self.spanSink = spanSink
     self.ledger = ledger
     self.registry = registry
     self.logs = logs
     self.tracesContext = tracesContext
-    self.rootsAreSampled = rootsAreSampled
+    self.sampler = sampler
+    self.keep = keep
     self.publisherLimits = publisherLimits
   }
 }

@@ -69,6 +69,7 @@ enum FrontendProcess {
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
+        configuration.tracing.keep = telemetry.keep
         configuration.tokenizer = tokenizer
         return configuration
       }

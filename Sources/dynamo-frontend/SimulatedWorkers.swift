@@ -37,6 +37,7 @@ final class SimulatedWorkers {
     let outputs = WorkerTelemetry(
       spanSink: telemetry.outputs.spanSink, ledger: telemetry.outputs.ledger, registry: registry,
       logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext,
+      keep: telemetry.keep,
       publisherLimits: telemetry.outputs.publisherLimits)
     var started: [WorkerServer] = []
     for _ in 0..<count {

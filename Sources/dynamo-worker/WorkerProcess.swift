@@ -66,6 +66,10 @@ enum WorkerProcess {
       telemetry: WorkerTelemetry(
         spanSink: service.outputs.spanSink, ledger: service.outputs.ledger, registry: registry,
         logs: service.outputs.log, tracesContext: service.hasTraceContext,
+        sampler: Sampler(
+          named: settings.optionalString("OTEL_TRACES_SAMPLER"),
+          argument: settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG"),
+          ratio: settings.optionalDouble("OTEL_TRACES_SAMPLE_RATIO")), keep: service.keep,
         publisherLimits: service.outputs.publisherLimits))
     try worker.start()
     try waitForEnd(of: worker, logger)

@@ -37,6 +37,25 @@ private func withTrace<Result>(_ id: String = "test-trace-001", _ body: (LogTrac
 }
 
 @Suite struct LogRecordTests {
+  @Test func aSpansLinesCarryItsParentAndWhereItsTimeWent() throws {
+    var writer = LogRecordWriter(LogConfiguration(format: .jsonl))
+    withTrace { trace in
+      writer.spanOpened(trace, parent: 0xfe, at: time)
+      writer.spanClosed(trace, parent: 0, busy: 1_999_999, duration: 5_000_001, at: time)
+      // A clock that stood still in between makes nobody busier than the span was long.
+      writer.spanClosed(trace, parent: 0, busy: 9, duration: 5, at: time)
+    }
+    let lines = try writer.lines.text.split(separator: "\n").map { try object(String($0)) }
+    #expect(lines.map { $0["message"] as? String } == ["SPAN_FIRST_ENTRY", "SPAN_CLOSED", "SPAN_CLOSED"])
+    #expect(lines.allSatisfy { $0["target"] as? String == "request_span" })
+    #expect(lines[0]["parent_id"] as? String == "00000000000000fe")
+    #expect(lines[1]["parent_id"] == nil)
+    #expect(lines[1]["time.busy_us"] as? Int == 1_999)
+    #expect(lines[1]["time.idle_us"] as? Int == 3_000)
+    #expect(lines[1]["time.duration_us"] as? Int == 4_999)
+    #expect(lines[2]["time.idle_us"] as? Int == 0)
+  }
+
   @Test func aJSONLineHasDynamosKeysThenTheRestSorted() {
     let text = line { writer in
       writer.field("status", 200)
@@ -173,7 +192,8 @@ private func withTrace<Result>(_ id: String = "test-trace-001", _ body: (LogTrac
     (1_735_689_600_000_000_000, -28_800, "2024-12-31T16:00:00.000000-08:00"),
     (0, -3_600, "1969-12-31T23:00:00.000000-01:00"),
   ]) func timesAreCivil(_ time: UInt64, _ offset: Int, _ text: String) {
-    var clock = LogClock(utcOffsetSeconds: offset)
+    let east: UTCOffset = { _ in offset }
+    var clock = LogClock(utcOffset: offset == 0 ? nil : east)
     var out = ByteBuffer()
     clock.append(time, to: &out)
     clock.append(time, to: &out)
@@ -181,7 +201,7 @@ private func withTrace<Result>(_ id: String = "test-trace-001", _ body: (LogTrac
   }
 
   @Test func everyDayOfFourCenturiesFollowsTheOneBefore() {
-    var clock = LogClock(utcOffsetSeconds: 0)
+    var clock = LogClock(utcOffset: nil)
     var previous = ""
     for day in 0..<146_097 {
       var out = ByteBuffer()
