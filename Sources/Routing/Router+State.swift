@@ -119,30 +119,4 @@ extension Router {
     guard let slot = slot(of: id) else { return }
     index.workers.base[slot].truth = CacheTruth()
   }
-
-  /// What a decision would see now: every worker, the cheapest first and refused ones last. Nothing is booked, and
-  /// nothing but working memory is touched.
-  package mutating func explain(_ request: RoutingRequest, now: Nanoseconds) -> [RoutingCandidate] {
-    let common = options
-    defer { options = common }
-    let request = adopted(request)
-    guard index.workers.used > 0 else { return [] }
-    _ = look(request, now: now)
-    let (eligible, refused, _) = sort(request, now: now)
-    if eligible > 0 { price(request, eligible) }
-    var candidates = (0..<eligible).map { candidate(Int(scratch.eligible[$0]), isEligible: true) }
-    candidates.sort { ($0.cost, $0.worker) < ($1.cost, $1.worker) }
-    return candidates + (0..<refused).map { candidate(Int(scratch.refused[$0]), isEligible: false) }
-  }
-
-  private func candidate(_ slot: Int, isEligible: Bool) -> RoutingCandidate {
-    let worker = index.workers.base[slot]
-    let hasTiers = workersWithEvents > 0 && events.hasTiers
-    return RoutingCandidate(
-      worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
-      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cost: isEligible ? scratch.cost[slot] : -1, refusal: isEligible ? .none : scratch.reason[slot],
-      hostBlocks: hasTiers ? Int(scratch.host[slot]) : 0, diskBlocks: hasTiers ? Int(scratch.disk[slot]) : 0,
-      spread: isEligible ? scratch.spread[slot] : 0, cacheSource: worker.source)
-  }
 }

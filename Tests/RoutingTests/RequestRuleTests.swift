@@ -125,7 +125,8 @@ import Testing
     let before = (bench.router.statistics, bench.router.loads)
     let prompt = chain([1, 2, 3, 9])
     let candidates = prompt.withUnsafeBufferPointer {
-      bench.router.explain(RoutingRequest(chain: $0, tokens: 64), now: bench.now)
+      bench.router.survey(RoutingRequest(chain: $0, tokens: 64), now: bench.now).preview().candidates.map(
+        \.facts)
     }
     #expect(bench.router.statistics == before.0)
     #expect(bench.router.loads == before.1)
