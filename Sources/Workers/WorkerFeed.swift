@@ -9,7 +9,7 @@ internal import Routing
 /// Follows one worker while it is ready. Loop-confined, on the control thread.
 ///
 ///     predictions ──first batch──▶ events ──gap, overflow, other blocks, drift──▶ predictions ──after a while──▶ events
-final class WorkerFeed: EventHandler, TimerHandler {
+final class WorkerFeed {
   /// What a scrape and `/v1/router/state` read of it.
   struct Status: Sendable, Equatable {
     var counters = CacheFeedCounters()
@@ -29,8 +29,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
   private let logger: Logger
   private let isQuiet: Bool
   private var subscribers: [CacheEventSubscriber] = []
-  private var registrations: [(registration: Registration, descriptor: Int32)] = []
-  private let timer = Timer()
+  private lazy var turns = FeedTurns(on: loop) { [unowned self] in turn() }
   private var status = Status()
   private var lastReported = Status()
   /// Events are not trusted before this time.
@@ -126,7 +125,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
     for subscriber in subscribers {
       for descriptor in subscriber.descriptors {
         do throws(SystemError) {
-          registrations.append((try loop.register(descriptor, self), descriptor))
+          try turns.watch(descriptor)
         } catch {
           warn("cannot wait for the engine's cache events", "\(error)")
         }
@@ -142,19 +141,13 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
   /// The worker left or no longer answers: nothing of its cache is known.
   func close() {
-    loop.cancel(timer)
-    for entry in registrations { loop.deregister(entry.registration, stillOpen: entry.descriptor) }
-    registrations = []
+    turns.close()
     subscribers = []
     for model in models {
       model.routing.clearEvents(worker: worker)
       model.routing.setSource(.predicted, .noFeed, worker: worker)
     }
   }
-
-  func ready(_ readiness: Readiness) { turn() }
-
-  func timerFired(_ timer: Timer) { turn() }
 
   /// Takes what has come on all sockets. A bounded part of it: the rest comes with the next turn.
   private func turn() {
@@ -172,7 +165,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
     applyOperations()
     judge()
     report()
-    if let next { loop.arm(timer, at: max(next, loop.now), self) } else { loop.cancel(timer) }
+    turns.request(at: next)
   }
 
   // MARK: Events
