@@ -60,7 +60,8 @@ extension Router {
     WorkerLoad(
       worker: worker.id, activeRequests: worker.activeRequests,
       activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, latest: worker.latest)
+      cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, cacheReason: worker.sourceReason,
+      latest: worker.latest)
   }
 }
 
@@ -69,7 +70,6 @@ extension Router {
 /// All that the router knows of one worker.
 package struct RouterWorkerState: Sendable, Equatable {
   package let load: WorkerLoad
-  package let sourceReason: CacheSourceReason
   /// Blocks that the router predicts, whatever the source.
   package let predictedBlocks: Int
   package let events: EventState
@@ -95,7 +95,7 @@ extension Router {
       guard worker.isLive || worker.activeRequests > 0 else { return nil }
       let isRefused = worker.refusal != .none && worker.refusedUntil > now
       return RouterWorkerState(
-        load: load(worker), sourceReason: worker.sourceReason, predictedBlocks: worker.cachedBlocks,
+        load: load(worker), predictedBlocks: worker.cachedBlocks,
         events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
         batchedTokensMax: worker.batchedTokensMax, reservedTokens: worker.reservedTokens,
         refusal: isRefused
