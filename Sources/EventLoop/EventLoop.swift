@@ -116,6 +116,14 @@ package final class EventLoop {
     try register(descriptor, handler, events: Self.connectionEvents)
   }
 
+  /// Registers `descriptor` once, edge-triggered, for input alone: for descriptors that only say that there is news, as
+  /// an eventfd or a ZeroMQ socket's, which are writable again with each read.
+  package func registerInput(_ descriptor: Int32, _ handler: any EventHandler) throws(SystemError)
+    -> Registration
+  {
+    try register(descriptor, handler, events: EPOLLIN.rawValue | EPOLLET.rawValue)
+  }
+
   /// Registers a listening socket that other loops listen on too: level-triggered, and one loop wakes (EPOLLEXCLUSIVE).
   package func registerShared(_ descriptor: Int32, _ handler: any EventHandler) throws(SystemError)
     -> Registration

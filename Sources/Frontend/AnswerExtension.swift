@@ -16,9 +16,25 @@ extension InferenceExchange {
     guard let hints, !hints.fields.isEmpty, (200..<300).contains(status) else { return }
     if isEventStream {
       relay.holdsDone = true
-    } else if let type = head.fields.first(.contentType), !head.fields.contains(.contentEncoding) {
-      extendsAnswer = type.mediaType.equalsIgnoringCase("application/json")
+    } else if let type = head.fields.first(.contentType),
+      type.mediaType.equalsIgnoringCase("application/json")
+    {
+      if head.fields.contains(.contentEncoding) {
+        leaveOutExtension("encoded")
+      } else if let length = lengthOfAnswer, length > Self.unaryBytesMax {
+        leaveOutExtension("too_large")
+      } else {
+        extendsAnswer = true
+      }
     }
+  }
+
+  /// The answer passes as it comes, and its head says so to the caller, who has asked for more.
+  private func leaveOutExtension(_ reason: StaticString) {
+    extendsAnswer = false
+    responseFields.append("x-dynamo-nvext-omitted: " as StaticString)
+    responseFields.append(reason)
+    responseFields.append("\r\n" as StaticString)
   }
 
   /// Sends what was asked for by `annotations`: events that are comments, as Dynamo's.
@@ -64,7 +80,7 @@ extension InferenceExchange {
   func holdAnswer(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard extendsAnswer else { return false }
     guard answer.count + bytes.count <= Self.unaryBytesMax else {
-      extendsAnswer = false
+      leaveOutExtension("too_large")
       return false
     }
     noteFirstBytes()
@@ -78,7 +94,7 @@ extension InferenceExchange {
     guard let hints else { return }
     let bytes = answer.readable
     guard let brace = bytes.lastIndex(where: { $0 > 0x20 }), bytes[brace] == UInt8(ascii: "}"),
-      let before = bytes[..<brace].lastIndex(where: { $0 > 0x20 }), !bytes.contains("\"nvext\"")
+      let before = bytes[..<brace].lastIndex(where: { $0 > 0x20 }), !AnswerSummary.hasExtension(bytes)
     else { return }
     var extended = ByteBuffer(capacity: answer.count + 512)
     extended.append(bytes.slice(0..<brace))
@@ -121,16 +137,5 @@ extension InferenceExchange {
       members.append(("timing", .members(timing)))
     }
     return .members(members)
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// True when the text occurs. For cold paths.
-  fileprivate func contains(_ text: String) -> Bool {
-    let wanted = Array(text.utf8)
-    guard count >= wanted.count else { return false }
-    return (0...(count - wanted.count)).contains { start in
-      self[start] == wanted[0] && zip(self[start..<(start + wanted.count)], wanted).allSatisfy(==)
-    }
   }
 }

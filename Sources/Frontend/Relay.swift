@@ -105,7 +105,10 @@ extension InferenceExchange {
       if hints != nil, holdAnswer(bytes) { return }
       commit()
       // What was held of an answer that has become too long.
-      if !answer.isEmpty { exchange.send(answer.readable) }
+      if !answer.isEmpty {
+        responseBytes += answer.count
+        exchange.send(answer.readable)
+      }
     case .relaying:
       break
     case .reading, .preprocessing, .queued, .answered, .ended:

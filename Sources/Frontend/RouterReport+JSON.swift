@@ -154,7 +154,7 @@ extension RouterWorkerState {
   private var cache: JSONValue {
     .members([
       ("source", .string(load.cacheSource.label)),
-      ("reason", .string(sourceReason.label)),
+      ("reason", .string(load.cacheReason.label)),
       ("cached_blocks", .integer(load.cachedBlocks)),
       ("predicted_blocks", .integer(predictedBlocks)),
       ("event_device_blocks", .integer(events.deviceBlocks)),

@@ -93,7 +93,7 @@ final class RoutingHints {
     if decision.promptBlocks > 0 {
       hitRate = Double(decision.overlapBlocks) / Double(decision.promptBlocks)
     }
-    if model.routing.mayQueue { queueDepth = model.routing.queueStatistics.waiting }
+    if model.routing.mayQueue { queueDepth = decision.waitingRequests }
   }
 
   private static func single(

@@ -124,21 +124,23 @@ final class SystemExchange: ServerExchangeHandler {
     if set.hasReadyWorker { body.append("\"dyn://dynamo.backend.generate\"" as StaticString) }
     body.append("],\"instances\":[" as StaticString)
     // A worker of several models is counted by its events in all of them or in none.
-    var followed: Set<UInt64> = []
+    var caches: [UInt64: (CacheSource, CacheSourceReason)] = [:]
     for model in set.models {
-      for load in model.routing.loads where load.cacheSource == .events { followed.insert(load.worker) }
+      for load in model.routing.loads { caches[load.worker] = (load.cacheSource, load.cacheReason) }
     }
     var isFirst = true
     for worker in set.workers {
       if !isFirst { body.append(UInt8(ascii: ",")) }
       isFirst = false
-      append(worker, followed.contains(worker.id) ? .events : .predicted, to: &body)
+      append(worker, caches[worker.id] ?? (.predicted, .noFeed), to: &body)
     }
     body.append("]}\n" as StaticString)
     return .json
   }
 
-  private func append(_ worker: Worker, _ source: CacheSource, to body: inout ByteBuffer) {
+  private func append(
+    _ worker: Worker, _ cache: (source: CacheSource, reason: CacheSourceReason), to body: inout ByteBuffer
+  ) {
     body.append(
       "{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":"
         as StaticString)
@@ -156,7 +158,9 @@ final class SystemExchange: ServerExchangeHandler {
       body.append(jsonString: reason)
     }
     body.append(",\"cache_source\":" as StaticString)
-    body.append(jsonString: source.label)
+    body.append(jsonString: cache.source.label)
+    body.append(",\"cache_reason\":" as StaticString)
+    body.append(jsonString: cache.reason.label)
     body.append(",\"block_size\":" as StaticString)
     body.append(decimal: worker.blockSize)
     body.append(",\"total_blocks\":" as StaticString)

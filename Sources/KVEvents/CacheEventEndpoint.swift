@@ -38,6 +38,20 @@ package struct CacheEventEndpoint: Sendable, Equatable {
     return CacheEventEndpoint(address: tcp(isWildcard(name) ? host : name, port), isBound: false)
   }
 
+  /// True when we go there by TCP, to a machine of one of these names or addresses: IPv6 with or without brackets.
+  package func isTCP(to hosts: [String]) -> Bool {
+    guard !isBound, address.hasPrefix("tcp://") else { return false }
+    let rest = address.dropFirst("tcp://".count)
+    guard let colon = rest.lastIndex(of: ":") else { return false }
+    let host = Self.bare(String(rest[..<colon]))
+    return !host.isEmpty && hosts.contains { Self.bare($0) == host }
+  }
+
+  private static func bare(_ host: String) -> String {
+    let inner = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
+    return inner.lowercased()
+  }
+
   private static func ipc(_ endpoint: String, rank: Int) -> CacheEventEndpoint? {
     rank == 0 ? CacheEventEndpoint(address: endpoint, isBound: false) : nil
   }

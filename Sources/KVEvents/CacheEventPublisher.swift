@@ -13,6 +13,9 @@ package struct CacheEventPublication: Sendable, Equatable {
   /// Batches and bytes kept for replays (vLLM: 10,000 batches).
   package var replayBatchesMax = 10_000
   package var replayBytesMax = 64 << 20
+  /// Bytes of replays that clients have not read yet, of all clients and of all publishers of one context together. A
+  /// replay that does not fit beside them is refused: it gets its end alone.
+  package var unreadBytesMax = 128 << 20
 
   /// A publication without a topic.
   package init(endpoint: String, replayEndpoint: String? = nil) {
@@ -35,6 +38,8 @@ package struct CacheEventPublisherCounters: Sendable, Equatable {
   package var malformedRequests: UInt64 = 0
   /// Replays that ended early because the one who asked did not read.
   package var abandonedReplays: UInt64 = 0
+  /// Replays that got their end alone, because too many others wait to be read.
+  package var refusedReplays: UInt64 = 0
 
   /// All zero.
   package init() {}
@@ -46,8 +51,11 @@ package struct CacheEventPublisherCounters: Sendable, Equatable {
 package final class CacheEventPublisher {
   /// Requests for a replay that are served in one turn.
   private static let turnRequestsMax = 4
+  /// What libzmq needs for a batch of a replay beside its bytes: five frames in its queue.
+  private static let batchOverhead = 512
 
   private let publication: CacheEventPublication
+  private let unsent: UnsentBytes
   private let live: ZeroMQSocket
   private let replay: ZeroMQSocket?
   private let topic: [UInt8]
@@ -64,6 +72,7 @@ package final class CacheEventPublisher {
   /// Binds or connects the sockets.
   package init(_ publication: CacheEventPublication, context: ZeroMQContext) throws(ZeroMQError) {
     self.publication = publication
+    unsent = context.unsent
     topic = Array(publication.topic.utf8)
     var options = ZeroMQSocketOptions()
     options.sendQueueMax = 100_000
@@ -86,8 +95,11 @@ package final class CacheEventPublisher {
   }
 
   /// A publisher over sockets that are bound or connected already.
-  init(_ publication: CacheEventPublication, live: ZeroMQSocket, replay: ZeroMQSocket?) {
+  init(
+    _ publication: CacheEventPublication, live: ZeroMQSocket, replay: ZeroMQSocket?, context: ZeroMQContext
+  ) {
     self.publication = publication
+    unsent = context.unsent
     self.live = live
     self.replay = replay
     topic = Array(publication.topic.utf8)
@@ -142,16 +154,23 @@ package final class CacheEventPublisher {
   }
 
   /// Answers `[client, "", first sequence]` as vLLM 0.26 and later: `[client, "", topic, sequence, payload]` for each
-  /// batch kept, and at the end `[client, "", "", -1, ""]`.
+  /// batch kept, and at the end `[client, "", "", -1, ""]`. A client that gets the end alone has lost what it asked for,
+  /// as when the batches were too old, and may ask again.
   private func serve(_ replay: ZeroMQSocket) throws(ZeroMQError) {
     guard request.count == 3, !request.hasTooManyFrames, request[1].isEmpty, request[2].count <= 8 else {
       counters.malformedRequests += 1
       return
     }
-    counters.replays += 1
     let client = Array(request[0])
     let first = request[2].reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
     var number = max(first, sequence - UInt64(kept.count))
+    let needed = kept.byteCount + kept.count * Self.batchOverhead
+    if number < sequence, unsent.count + needed > publication.unreadBytesMax {
+      counters.refusedReplays += 1
+      number = sequence
+    } else {
+      counters.replays += 1
+    }
     while number < sequence {
       let batch = kept[Int(number + UInt64(kept.count) - sequence)]
       guard try reply(replay, client, topic, number, batch) else { return }
@@ -164,7 +183,8 @@ package final class CacheEventPublisher {
     _ replay: ZeroMQSocket, _ client: [UInt8], _ topic: [UInt8], _ number: UInt64, _ payload: [UInt8]
   ) throws(ZeroMQError) -> Bool {
     // A router drops what its client's queue has no room for; only an ended client is told, at the first frame.
-    let isSent = try replay.send(message: [client, [], topic, Self.bytes(of: number), payload])
+    let isSent = try replay.send(
+      counted: [client, [], topic, Self.bytes(of: number), payload], overhead: Self.batchOverhead)
     if !isSent { counters.abandonedReplays += 1 }
     return isSent
   }

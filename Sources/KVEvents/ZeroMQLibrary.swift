@@ -1,6 +1,7 @@
 // libzmq, loaded when a feed of cache events is wanted, and absent otherwise.
 
 internal import Glibc
+internal import Synchronization
 
 /// What went wrong with ZeroMQ.
 package enum ZeroMQError: Error, Sendable, Equatable {
@@ -37,6 +38,12 @@ struct ZeroMQLibrary: @unchecked Sendable {
   let disconnect: @convention(c) (Handle?, UnsafePointer<CChar>?) -> Int32
   let send: @convention(c) (Handle?, UnsafeRawPointer?, Int, Int32) -> Int32
   let initMessage: @convention(c) (Handle?) -> Int32
+  let lendMessage:
+    @convention(c) (
+      Handle?, UnsafeMutableRawPointer?, Int,
+      (@convention(c) (UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Void)?, UnsafeMutableRawPointer?
+    ) -> Int32
+  let sendMessage: @convention(c) (Handle?, Handle?, Int32) -> Int32
   let receiveMessage: @convention(c) (Handle?, Handle?, Int32) -> Int32
   let messageData: @convention(c) (Handle?) -> UnsafeMutableRawPointer?
   let messageSize: @convention(c) (Handle?) -> Int
@@ -74,6 +81,8 @@ struct ZeroMQLibrary: @unchecked Sendable {
       let disconnect = find("zmq_disconnect", as: type(of: disconnect)),
       let send = find("zmq_send", as: type(of: send)),
       let initMessage = find("zmq_msg_init", as: type(of: initMessage)),
+      let lendMessage = find("zmq_msg_init_data", as: type(of: lendMessage)),
+      let sendMessage = find("zmq_msg_send", as: type(of: sendMessage)),
       let receiveMessage = find("zmq_msg_recv", as: type(of: receiveMessage)),
       let messageData = find("zmq_msg_data", as: type(of: messageData)),
       let messageSize = find("zmq_msg_size", as: type(of: messageSize)),
@@ -93,6 +102,8 @@ struct ZeroMQLibrary: @unchecked Sendable {
     self.disconnect = disconnect
     self.send = send
     self.initMessage = initMessage
+    self.lendMessage = lendMessage
+    self.sendMessage = sendMessage
     self.receiveMessage = receiveMessage
     self.messageData = messageData
     self.messageSize = messageSize
@@ -109,6 +120,15 @@ struct ZeroMQLibrary: @unchecked Sendable {
   }
 }
 
+/// Bytes of counted messages that libzmq still holds, because their receivers have not read them. From any thread.
+final class UnsentBytes: Sendable {
+  private let sum = Atomic<Int>(0)
+
+  var count: Int { sum.load(ordering: .relaxed) }
+
+  func add(_ bytes: Int) { sum.add(bytes, ordering: .relaxed) }
+}
+
 /// What sockets share: libzmq's one I/O thread, which blocks all signals and touches nothing of ours.
 ///
 /// Sockets keep their context; it ends when the last of them is gone. May be used from any thread.
@@ -117,6 +137,8 @@ struct ZeroMQLibrary: @unchecked Sendable {
 package final class ZeroMQContext: @unchecked Sendable {
   let library: ZeroMQLibrary
   let handle: ZeroMQLibrary.Handle
+  /// What the sockets hold of counted messages.
+  let unsent = UnsentBytes()
 
   /// Starts ZeroMQ, or says why it cannot be used.
   package init() throws(ZeroMQError) {

@@ -193,6 +193,30 @@ package final class ZeroMQSocket {
     return true
   }
 
+  /// Sends one message, whose last frame counts in ``ZeroMQContext/unsent`` with `overhead` bytes more until libzmq has
+  /// handed it on or dropped it. False as ``send(message:)``.
+  func send(counted frames: [[UInt8]], overhead: Int) throws(ZeroMQError) -> Bool {
+    guard let last = frames.last else { return true }
+    for frame in frames.dropLast() {
+      let error = frame.withUnsafeBytes { send($0, isLast: false) }
+      if error == EAGAIN || error == EHOSTUNREACH { return false }
+      if error != 0 { throw library.failure(of: "zmq_send") }
+    }
+    let lent = LentFrame(last, overhead: overhead, in: context.unsent)
+    let hint = Unmanaged.passRetained(lent).toOpaque()
+    guard library.lendMessage(frame, lent.bytes.baseAddress, last.count, LentFrame.release, hint) == 0 else {
+      LentFrame.release(nil, hint)
+      throw library.failure(of: "zmq_msg_init_data")
+    }
+    while library.sendMessage(frame, handle, Self.dontWait) < 0 {
+      if library.errorCode() == EINTR { continue }
+      let failure = library.failure(of: "zmq_msg_send")
+      _ = library.closeMessage(frame)
+      throw failure
+    }
+    return true
+  }
+
   /// Sends one frame; returns errno.
   private func send(_ frame: UnsafeRawBufferPointer, isLast: Bool) -> Int32 {
     while library.send(handle, frame.baseAddress, frame.count, Self.dontWait | (isLast ? 0 : Self.sendMore))
@@ -238,5 +262,34 @@ package final class ZeroMQSocket {
     _ library: ZeroMQLibrary
   ) -> Bool {
     library.setOption(handle, option.rawValue, value.baseAddress, value.count) == 0
+  }
+}
+
+/// A frame's bytes while libzmq has them. Freed by libzmq's I/O thread.
+///
+/// `@unchecked`: written once before it is shared; what follows is its end alone.
+private final class LentFrame: @unchecked Sendable {
+  let bytes: UnsafeMutableRawBufferPointer
+  private let counted: Int
+  private let unsent: UnsentBytes
+
+  init(_ content: [UInt8], overhead: Int, in unsent: UnsentBytes) {
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(content.count, 1), alignment: 16)
+    content.withUnsafeBytes { copy.copyMemory(from: $0) }
+    bytes = copy
+    counted = content.count + overhead
+    self.unsent = unsent
+    unsent.add(counted)
+  }
+
+  deinit {
+    bytes.deallocate()
+    unsent.add(-counted)
+  }
+
+  /// libzmq's `zmq_free_fn`: ends the reference that `hint` is.
+  static let release: @convention(c) (UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Void = {
+    _, hint in
+    if let hint { Unmanaged<LentFrame>.fromOpaque(hint).release() }
   }
 }

@@ -52,6 +52,22 @@ package struct AnswerSummary: Sendable, Equatable {
     return summary
   }
 
+  /// True when an answer has a top-level `nvext`, or cannot be read where that word is a key somewhere in it.
+  package static func hasExtension(_ body: UnsafeRawBufferPointer) -> Bool {
+    guard KeySearch("\"nvext\"", in: body).value != nil else { return false }
+    var scanner = JSONScanner(body)
+    do throws(JSONError) {
+      guard try scanner.objectOrSkip() else { return false }
+      while let key = try scanner.nextKey() {
+        if key.equals("nvext", in: body) { return true }
+        try scanner.skipValue()
+      }
+      return false
+    } catch {
+      return true
+    }
+  }
+
   private mutating func read(_ body: UnsafeRawBufferPointer) throws(JSONError) -> Bool {
     var scanner = JSONScanner(body)
     guard try scanner.objectOrSkip() else { return false }

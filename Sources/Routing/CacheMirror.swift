@@ -15,11 +15,14 @@ package struct StoredBlocks {
   package var tier: CacheTier
   /// From ``PromptBlocks/seed(adapter:salt:)`` when the blocks belong to an adapter or a salt.
   package var seed: UInt64
+  /// The engine's data-parallel rank, by its place among the worker's.
+  package var rank: Int
 
   package init(
     hashes: UnsafeBufferPointer<UInt64>, parent: UInt64?, tokens: UnsafeBufferPointer<UInt32>, blockSize: Int,
-    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed
+    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed, rank: Int = 0
   ) {
+    self.rank = rank
     self.hashes = hashes
     self.parent = parent
     self.tokens = tokens
@@ -53,18 +56,25 @@ package struct CacheMirrorCounts: Sendable, Equatable, BitwiseCopyable {
 /// Several of the engine's hashes may stand for one of our blocks (a group of layers, an image that our hash leaves
 /// out); the block is gone when the last of them is. A hash stored twice in one tier is held once, as in Dynamo.
 ///
+/// Ranks hold blocks of equal hashes each for itself: the worker has a block while one of its ranks has it, and what is
+/// forgotten of one rank leaves the others' blocks alone.
+///
 /// Operations gather until ``takeOperations()``; they are to be applied in order, in slices of any size.
 package struct CacheMirror: ~Copyable {
-  private var hashes = MirrorTable()
+  /// What one rank holds. A box, because tables are not copied.
+  private final class Rank {
+    var hashes = MirrorTable()
+    /// Blocks were refused since its last clear.
+    var isIncomplete = false
+  }
+
+  private var ranks = [Rank()]
   /// Of each of our blocks, how many engine hashes stand for it: ten bits a tier.
   private var holders = BlockMap()
   private var operations: [CacheOperation] = []
   private let blockSize: Int
   private let blocksMax: Int
   package private(set) var counts = CacheMirrorCounts()
-  /// Blocks were refused since the last clear: look-ups would miss them, so predictions are the better source.
-  package private(set) var isIncomplete = false
-
   /// - Parameters:
   ///   - blockSize: tokens in a block of the model; events of another size are not taken.
   ///   - blocksMax: the most engine hashes that are held, over all tiers; about 40 bytes each.
@@ -74,14 +84,19 @@ package struct CacheMirror: ~Copyable {
     self.blocksMax = blocksMax
   }
 
-  /// True when the engine holds the block in some tier.
-  package func holds(_ external: UInt64) -> Bool { (hashes.find(external)?.tiers ?? 0) != 0 }
+  /// Blocks were refused since the rank's last clear: look-ups would miss them, so predictions are the better source.
+  package var isIncomplete: Bool { ranks.contains(where: \.isIncomplete) }
+
+  /// True when the engine's rank holds the block in some tier.
+  package func holds(_ external: UInt64, rank: Int = 0) -> Bool {
+    rank < ranks.count && (ranks[rank].hashes.find(external)?.tiers ?? 0) != 0
+  }
 
   /// Engine hashes held.
-  package var count: Int { hashes.count }
+  package var count: Int { ranks.reduce(0) { $0 + $1.hashes.count } }
 
   /// Bytes of memory held, without the operations.
-  package var bytes: Int { hashes.bytes + holders.bytes }
+  package var bytes: Int { ranks.reduce(holders.bytes) { $0 + $1.hashes.bytes } }
 
   /// Operations that wait to be taken.
   package var pendingOperations: Int { operations.count }
@@ -101,8 +116,10 @@ package struct CacheMirror: ~Copyable {
       counts.wrongBlockSizes += 1
       return
     }
+    while ranks.count <= event.rank { ranks.append(Rank()) }
+    let rank = ranks[event.rank]
     if event.tokens.isEmpty {
-      copied(event)
+      copied(event, rank)
       return
     }
     let (needed, overflows) = event.hashes.count.multipliedReportingOverflow(by: blockSize)
@@ -112,7 +129,7 @@ package struct CacheMirror: ~Copyable {
     }
     var previous: UInt64?
     if let parent = event.parent {
-      guard let found = hashes.find(parent) else {
+      guard let found = rank.hashes.find(parent) else {
         counts.parentsNotFound += 1
         return
       }
@@ -124,16 +141,16 @@ package struct CacheMirror: ~Copyable {
       let block = bytes.slice(index * blockBytes..<(index + 1) * blockBytes)
       let local = XXH3.hash(block, seed: event.seed)
       let chained = previous.map { XXH3.hash16($0, local, seed: PromptBlocks.seed) } ?? local
-      guard hold(external, chained, event.tier) else { return }
+      guard hold(external, chained, event.tier, rank) else { return }
       previous = chained
     }
   }
 
   /// Blocks without tokens: they must be known from another tier.
-  private mutating func copied(_ event: StoredBlocks) {
+  private mutating func copied(_ event: StoredBlocks, _ rank: Rank) {
     for external in event.hashes {
-      if let found = hashes.find(external) {
-        guard hold(external, found.chained, event.tier) else { return }
+      if let found = rank.hashes.find(external) {
+        guard hold(external, found.chained, event.tier, rank) else { return }
       } else {
         counts.blocksNotFound += 1
       }
@@ -141,24 +158,24 @@ package struct CacheMirror: ~Copyable {
   }
 
   /// Notes that `external` stands for `chained` in a tier; false when the mirror is full.
-  private mutating func hold(_ external: UInt64, _ chained: UInt64, _ tier: CacheTier) -> Bool {
+  private mutating func hold(_ external: UInt64, _ chained: UInt64, _ tier: CacheTier, _ rank: Rank) -> Bool {
     counts.stored += 1
-    if let found = hashes.find(external) {
+    if let found = rank.hashes.find(external) {
       if found.chained != chained {
         // The engine's hash stands for other content than before, without a removal between.
-        for other in CacheTier.allCases where found.tiers & other.bit != 0 { drop(external, other) }
+        for other in CacheTier.allCases where found.tiers & other.bit != 0 { drop(external, other, rank) }
       } else if found.tiers & tier.bit != 0 {
         return true
       }
     }
-    let tiers = hashes.find(external)?.tiers ?? 0
+    let tiers = rank.hashes.find(external)?.tiers ?? 0
     let held = max(holders.find(chained), 0)
-    guard tiers != 0 || hashes.count < blocksMax, held >> tier.shift & 1023 < 1023 else {
+    guard tiers != 0 || count < blocksMax, held >> tier.shift & 1023 < 1023 else {
       counts.refused += 1
-      isIncomplete = true
+      rank.isIncomplete = true
       return false
     }
-    hashes.set(external, chained, tiers: tiers | tier.bit)
+    rank.hashes.set(external, chained, tiers: tiers | tier.bit)
     holders.set(chained, held + 1 << tier.shift)
     if held >> tier.shift & 1023 == 0 {
       operations.append(CacheOperation(.stored, hash: chained, tier: tier))
@@ -167,34 +184,56 @@ package struct CacheMirror: ~Copyable {
   }
 
   /// The engine has dropped blocks from a tier.
-  package mutating func removed(_ externals: UnsafeBufferPointer<UInt64>, tier: CacheTier = .device) {
+  package mutating func removed(
+    _ externals: UnsafeBufferPointer<UInt64>, tier: CacheTier = .device, rank: Int = 0
+  ) {
     for external in externals {
-      guard let found = hashes.find(external), found.tiers & tier.bit != 0 else {
+      guard rank < ranks.count, let found = ranks[rank].hashes.find(external), found.tiers & tier.bit != 0
+      else {
         counts.blocksNotFound += 1
         continue
       }
       counts.removed += 1
-      drop(external, tier)
+      drop(external, tier, ranks[rank])
     }
   }
 
-  private mutating func drop(_ external: UInt64, _ tier: CacheTier) {
-    guard let found = hashes.find(external) else { return }
-    hashes.set(external, found.chained, tiers: found.tiers & ~tier.bit)
-    let held = holders.find(found.chained)
+  private mutating func drop(_ external: UInt64, _ tier: CacheTier, _ rank: Rank) {
+    guard let found = rank.hashes.find(external) else { return }
+    rank.hashes.set(external, found.chained, tiers: found.tiers & ~tier.bit)
+    release(found.chained, tier)
+  }
+
+  /// One of the hashes that stand for our block is gone from a tier.
+  private mutating func release(_ chained: UInt64, _ tier: CacheTier) {
+    let held = holders.find(chained)
     guard held > 0 else { return }
     let left = held - 1 << tier.shift
-    if left == 0 { holders.remove(found.chained) } else { holders.set(found.chained, left) }
+    if left == 0 { holders.remove(chained) } else { holders.set(chained, left) }
     if left >> tier.shift & 1023 == 0 {
-      operations.append(CacheOperation(.removed, hash: found.chained, tier: tier))
+      operations.append(CacheOperation(.removed, hash: chained, tier: tier))
+    }
+  }
+
+  /// One rank of the engine has dropped everything, or its feed begins anew. Memory is given back.
+  package mutating func cleared(rank: Int) {
+    guard ranks.indices.contains(rank) else { return }
+    let gone = ranks[rank]
+    guard gone.hashes.count < count else {
+      cleared()
+      return
+    }
+    counts.cleared += 1
+    ranks[rank] = Rank()
+    gone.hashes.forEach { chained, tiers in
+      for tier in CacheTier.allCases where tiers & tier.bit != 0 { release(chained, tier) }
     }
   }
 
   /// The engine has dropped everything, or the feed begins anew. Memory is given back.
   package mutating func cleared() {
     counts.cleared += 1
-    isIncomplete = false
-    hashes = MirrorTable()
+    ranks = [Rank()]
     holders = BlockMap()
     // What came before is void, so it need not be applied.
     operations = [CacheOperation(.cleared)]

@@ -32,6 +32,12 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
   case overflow
   /// What the engine reports of its hits contradicts the events.
   case drift
+  /// The engine names an address of its events that is not on its worker's host.
+  case foreignEndpoint
+  /// The engine's events count in bytes and this process in tokens, or the other way round.
+  case otherUnit
+  /// libzmq cannot be loaded.
+  case noLibrary
   /// The operator's choice.
   case configured
 
@@ -45,6 +51,9 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
     case .blockSize: "block_size"
     case .overflow: "overflow"
     case .drift: "drift"
+    case .foreignEndpoint: "foreign_endpoint"
+    case .otherUnit: "other_unit"
+    case .noLibrary: "no_library"
     case .configured: "configured"
     }
   }

@@ -46,6 +46,9 @@ struct EventIndex: ~Copyable {
   /// Bytes of memory held.
   var bytes: Int { device.bytes + host.bytes + disk.bytes }
 
+  /// Words that were moved or looked through since the beginning, beside look-ups: the price of growing and sweeping.
+  var work: Int { device.work + host.work + disk.work }
+
   /// Distinct blocks, by tier.
   var blocks: (device: Int, host: Int, disk: Int) { (device.count, host.count, disk.count) }
 

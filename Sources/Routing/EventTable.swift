@@ -5,8 +5,8 @@ import Glibc
 /// An extendible hash table: a directory over the upper bits of the key leads to a segment, an open-addressed table
 /// whose places are chosen by the lower bits. A place is the key and `words` words of the set, side by side.
 ///
-/// Segments grow to ``placesMax`` places and then split, so that the longest pause is the rehashing of one segment
-/// (about 20 µs), however large the table. Memory follows the number of blocks both ways.
+/// Segments grow to ``segmentWords`` and then split, so that the longest pause is the rehashing of one segment (about
+/// 20 µs), however large the table and however wide its sets. Memory follows the number of blocks both ways.
 ///
 /// Invariants: at most three quarters of a segment's places are taken; key 0 marks an empty place (a hash of 0 is never
 /// stored); `2^(depth - segment.depth)` neighbours in the directory lead to the same segment.
@@ -20,8 +20,8 @@ struct EventTable: ~Copyable {
     var depth: Int
   }
 
-  /// Places of a segment beyond which it splits.
-  static let placesMax = 2048
+  /// Words of a segment's places beyond which it splits.
+  static let segmentWords = 4_096
   private static let placesMin = 8
   /// Beyond this depth segments grow instead, so that keys with equal upper bits cannot blow up the directory.
   private static let depthMax = 20
@@ -30,6 +30,8 @@ struct EventTable: ~Copyable {
   private(set) var words = 1
   /// Blocks in the table.
   private(set) var count = 0
+  /// Words of places that were moved or swept since the beginning.
+  private(set) var work = 0
   private var segments = Slab<Segment>()
   private var directory: UnsafeMutablePointer<Int32>?
   private var depth = 0
@@ -130,7 +132,7 @@ struct EventTable: ~Copyable {
   ) -> Bool {
     let segment = segments.base[Int(index)]
     let places = segment.mask + 1
-    let splits = places >= Self.placesMax && segment.depth < Self.depthMax
+    let splits = places * (words + 1) >= Self.segmentWords && segment.depth < Self.depthMax
     let doubles = splits && segment.depth == depth
     let added =
       splits
@@ -167,6 +169,8 @@ struct EventTable: ~Copyable {
 
   private mutating func doubleDirectory() {
     guard let directory, let memory = malloc(8 << depth) else { preconditionFailure("out of memory") }
+    // An entry is half a word.
+    work += 1 << depth
     let wider = memory.assumingMemoryBound(to: Int32.self)
     for entry in 0..<(1 << depth) {
       wider[2 * entry] = directory[entry]
@@ -222,6 +226,7 @@ struct EventTable: ~Copyable {
   mutating func sweep(_ index: Int, clearing dead: [UInt64]) {
     guard index < segments.used, let places = segments.base[index].places else { return }
     let mask = segments.base[index].mask
+    work += (mask + 1) * (words + 1)
     var survivors = 0
     for place in 0...mask {
       let set = places + (place &* (words &+ 1) &+ 1)
@@ -286,6 +291,7 @@ struct EventTable: ~Copyable {
     _ source: UnsafeMutablePointer<UInt64>, _ places: Int, clearing dead: [UInt64],
     to target: (UInt64) -> UnsafeMutablePointer<Segment>
   ) {
+    work += places * (words + 1)
     for place in 0..<places {
       let from = source + place &* (words &+ 1)
       guard from[0] != 0 else { continue }

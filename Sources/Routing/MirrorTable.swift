@@ -60,6 +60,12 @@ struct MirrorTable: ~Copyable {
     tiers[place] = held
   }
 
+  /// Calls `body` with what each of the engine's hashes stands for and the tiers that hold it, in no order.
+  func forEach(_ body: (_ chained: UInt64, _ tiers: UInt8) -> Void) {
+    guard let places, let tiers else { return }
+    for place in 0...mask where tiers[place] != 0 { body(places[place].chained, tiers[place]) }
+  }
+
   private mutating func remove(_ external: UInt64) {
     guard let places, let tiers else { return }
     var hole = home(external)

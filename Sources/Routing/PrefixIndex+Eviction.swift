@@ -28,12 +28,12 @@ extension PrefixIndex {
     }
   }
 
-  /// Drops least recently used nodes, at most `budget`, while more memory is held than allowed.
+  /// Drops least recently used nodes while more memory is held than allowed, until they and their entries, one for each
+  /// worker, are `budget`.
   mutating func shrink(budget: Int) {
     var left = budget
     while bytes > bytesMax, oldestNode >= 0, left > 0 {
-      left -= 1
-      evict(oldestNode)
+      left -= 1 + evict(oldestNode)
       evictedNodes += 1
     }
   }
@@ -65,16 +65,21 @@ extension PrefixIndex {
     }
   }
 
-  /// Ends all predictions of a node. The node goes too, unless requests in flight or children hold it.
-  private mutating func evict(_ node: Int32) {
+  /// Ends all predictions of a node and returns how many. The node goes too, unless requests in flight or children hold
+  /// it.
+  @discardableResult
+  private mutating func evict(_ node: Int32) -> Int {
+    var ended = 0
     var index = nodes.base[Int(node)].firstEntry
     while index >= 0 {
       let next = entries.base[Int(index)].nextInNode
       if entries.base[Int(index)].isListed { unlist(index) }
       if entries.base[Int(index)].references == 0 { remove(entry: index) }
       index = next
+      ended += 1
     }
     reap(node)
+    return ended
   }
 
   private mutating func dropPrediction(_ index: Int32) {

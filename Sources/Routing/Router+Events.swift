@@ -25,18 +25,39 @@ extension Router {
     worker.pointee.sourceReason = reason
   }
 
-  /// How many operations to apply at once, so that a lock around them is held for less than 50 µs: about 50 ns each, and
-  /// twice that while segments split.
-  package static let operationsPerHold = 256
+  /// The work of one slice, in words of the tables that are touched, about 10 ns each: with what its last operation may
+  /// add to that, which is the splitting of one segment (``EventTable/segmentWords``), less than 50 µs.
+  static let workPerSlice = 1_024
+  /// What an operation costs where no segment grows: it looks a block up in a place that is in no cache.
+  static let workPerOperation = 4
 
-  /// Applies a part of a worker's operations, in order.
+  /// Applies a worker's operations in order, the first of them only where they are much work: a lock around one call is
+  /// held for less than 50 µs. Returns how many were applied, at least one where there are any.
   ///
   /// Memory: events may take three quarters of ``RoutingOptions/indexBytesMax``, and predictions give way to them. At
   /// that bound stored blocks are refused and counted, and the worker is flagged incomplete until it is cleared.
-  package mutating func apply(worker id: UInt64, _ operations: UnsafeBufferPointer<CacheOperation>) {
-    guard let slot = slot(of: id) else { return }
-    for operation in operations { apply(slot, operation) }
+  package mutating func applySlice(
+    worker id: UInt64, _ operations: UnsafeBufferPointer<CacheOperation>
+  ) -> Int {
+    guard let slot = slot(of: id) else { return operations.count }
+    let before = events.work
+    var applied = 0
+    while applied < operations.count,
+      applied * Self.workPerOperation + events.work - before < Self.workPerSlice
+    {
+      apply(slot, operations[applied])
+      applied += 1
+    }
     fitMemory()
+    return applied
+  }
+
+  /// Applies all of a worker's operations at once, for callers that hold no lock.
+  package mutating func apply(worker id: UInt64, _ operations: UnsafeBufferPointer<CacheOperation>) {
+    var rest = operations[...]
+    while !rest.isEmpty {
+      rest = rest.dropFirst(applySlice(worker: id, UnsafeBufferPointer(rebasing: rest)))
+    }
   }
 
   /// Applies stored blocks and then removed ones, all of one tier.

@@ -33,36 +33,127 @@ package struct RouterReport: Sendable {
   package let workers: [RouterWorkerState]
 }
 
+/// What a router knows of a request's candidates at one moment: taken under the lock in one look at each worker, and put
+/// in order without it.
+package struct PlacementSurvey: Sendable {
+  /// A worker that may be chosen.
+  fileprivate struct Eligible: Sendable {
+    let facts: RoutingCandidate
+    /// Its place in the books, by which round robin goes.
+    let slot: Int
+    let isFull: Bool
+  }
+
+  fileprivate let mode: RoutingMode
+  fileprivate let temperature: Double
+  fileprivate let nextSlot: Int
+  fileprivate let mayQueue: Bool
+  fileprivate var sessionWorker: UInt64?
+  fileprivate var sessionIsLost = false
+  fileprivate var eligible: [Eligible] = []
+  fileprivate var refused: [RoutingCandidate] = []
+
+  /// What would become of the request.
+  package func preview() -> PlacementPreview {
+    var preview = PlacementPreview()
+    preview.sessionWorker = sessionWorker
+    preview.sessionIsLost = sessionIsLost
+    preview.wouldWait = mayQueue && !eligible.isEmpty && eligible.allSatisfy(\.isFull)
+    let sorted = eligible.sorted { ($0.facts.cost, $0.facts.worker) < ($1.facts.cost, $1.facts.worker) }
+    let chances = sessionIsLost ? sorted.map { _ in 0 } : likelihoods(sorted)
+    preview.candidates = zip(sorted, chances).map { .init(facts: $0.facts, likelihood: $1) }
+    preview.candidates += refused.map { .init(facts: $0, likelihood: 0) }
+    return preview
+  }
+
+  /// The chance of each candidate, given cheapest first.
+  private func likelihoods(_ candidates: [Eligible]) -> [Double] {
+    let count = candidates.count
+    guard let least = candidates.first?.facts.cost, let most = candidates.last?.facts.cost else { return [] }
+    switch mode {
+    case .kv where temperature > 0:
+      let range = most - least
+      let weights = candidates.map { range > 0 ? exp(-($0.facts.cost - least) / range / temperature) : 1 }
+      let total = weights.reduce(0, +)
+      return weights.map { $0 / total }
+    case .kv, .leastLoaded, .direct:
+      let ties = candidates.prefix { $0.facts.cost == least }.count
+      return (0..<count).map { $0 < ties ? 1 / Double(ties) : 0 }
+    case .random: return candidates.map { _ in 1 / Double(count) }
+    case .powerOfTwo: return chancesOfTwo(candidates)
+    case .roundRobin:
+      let slots = candidates.map(\.slot)
+      let next = slots.filter { $0 >= nextSlot }.min() ?? slots.min()
+      return slots.map { $0 == next ? 1 : 0 }
+    }
+  }
+
+  /// Of two drawn candidates the cheaper one wins, and either of two equal ones.
+  private func chancesOfTwo(_ candidates: [Eligible]) -> [Double] {
+    let count = candidates.count
+    guard count > 1 else { return [1] }
+    var chances: [Double] = []
+    while chances.count < count {
+      let first = chances.count
+      let ties = candidates[first...].prefix { $0.facts.cost == candidates[first].facts.cost }.count
+      let beaten = Double(count - first - ties) + Double(ties - 1) / 2
+      chances += repeatElement(beaten * 2 / Double(count * (count - 1)), count: ties)
+    }
+    return chances
+  }
+}
+
 extension Router {
   /// What ``selectOrQueue(_:ticket:now:random:into:)`` would do now. Nothing but working memory is touched.
-  package mutating func preview(_ request: RoutingRequest, now: Nanoseconds) -> PlacementPreview {
-    var preview = PlacementPreview()
+  package mutating func survey(_ request: RoutingRequest, now: Nanoseconds) -> PlacementSurvey {
+    var survey = PlacementSurvey(
+      mode: options.mode, temperature: request.weights?.temperature ?? options.temperature,
+      nextSlot: nextSlot,
+      mayQueue: options.queue != nil)
     var request = request
     if let session = request.session, request.named == nil {
       switch sessionWorker(session, request, now) {
       case .none: break
       case .worker(let worker):
         request.named = worker
-        preview.sessionWorker = worker
-      case .lost: preview.sessionIsLost = true
+        survey.sessionWorker = worker
+      case .lost: survey.sessionIsLost = true
       }
     }
-    let found = explain(request, now: now)
-    let eligible = found.count { $0.refusal == .none }
-    let likelihoods =
-      preview.sessionIsLost
-      ? [] : likelihoods(found[..<eligible], request.weights?.temperature ?? options.temperature)
-    preview.candidates = found.enumerated().map { place, candidate in
-      PlacementPreview.Candidate(
-        facts: candidate, likelihood: place < likelihoods.count ? likelihoods[place] : 0)
+    let (eligible, refused) = weigh(request, now: now)
+    survey.eligible.reserveCapacity(eligible)
+    for place in 0..<eligible {
+      let slot = Int(scratch.eligible[place])
+      survey.eligible.append(
+        .init(facts: candidate(slot, isEligible: true), slot: slot, isFull: isFull(slot)))
     }
-    if options.queue != nil, eligible > 0 {
-      preview.wouldWait = true
-      for candidate in found[..<eligible] {
-        if let slot = slot(of: candidate.worker), !isFull(slot) { preview.wouldWait = false }
-      }
-    }
-    return preview
+    survey.refused = (0..<refused).map { candidate(Int(scratch.refused[$0]), isEligible: false) }
+    return survey
+  }
+
+  /// Looks all workers up and prices those that may be chosen, as a decision does. Nothing is booked.
+  private mutating func weigh(
+    _ request: RoutingRequest, now: Nanoseconds
+  ) -> (eligible: Int, refused: Int) {
+    let common = options
+    defer { options = common }
+    let request = adopted(request)
+    guard index.workers.used > 0 else { return (0, 0) }
+    _ = look(request, now: now)
+    let (eligible, refused, _) = sort(request, now: now)
+    if eligible > 0 { price(request, eligible) }
+    return (eligible, refused)
+  }
+
+  private func candidate(_ slot: Int, isEligible: Bool) -> RoutingCandidate {
+    let worker = index.workers.base[slot]
+    let hasTiers = workersWithEvents > 0 && events.hasTiers
+    return RoutingCandidate(
+      worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
+      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      cost: isEligible ? scratch.cost[slot] : -1, refusal: isEligible ? .none : scratch.reason[slot],
+      hostBlocks: hasTiers ? Int(scratch.host[slot]) : 0, diskBlocks: hasTiers ? Int(scratch.disk[slot]) : 0,
+      spread: isEligible ? scratch.spread[slot] : 0, cacheSource: worker.source)
   }
 
   /// Options as they are now, numbers, and every worker.
@@ -75,34 +166,5 @@ extension Router {
   /// The session is served by `worker` now, which was chosen without asking it.
   package mutating func moveSession(_ session: RoutingSession, to worker: UInt64, now: Nanoseconds) {
     sessions.set(session.key, worker: worker, now: now)
-  }
-
-  /// The chance of each candidate, given cheapest first.
-  private func likelihoods(_ candidates: ArraySlice<RoutingCandidate>, _ temperature: Double) -> [Double] {
-    let count = Double(candidates.count)
-    guard let least = candidates.first?.cost, let most = candidates.last?.cost else { return [] }
-    switch options.mode {
-    case .kv where temperature > 0:
-      let range = most - least
-      let weights = candidates.map { range > 0 ? exp(-($0.cost - least) / range / temperature) : 1 }
-      let total = weights.reduce(0, +)
-      return weights.map { $0 / total }
-    case .kv, .leastLoaded, .direct:
-      let ties = Double(candidates.count { $0.cost == least })
-      return candidates.map { $0.cost == least ? 1 / ties : 0 }
-    case .random: return candidates.map { _ in 1 / count }
-    case .powerOfTwo:
-      guard count > 1 else { return [1] }
-      return candidates.map { candidate in
-        let beaten = candidates.reduce(-0.5) { sum, other in
-          sum + (other.cost > candidate.cost ? 1 : other.cost == candidate.cost ? 0.5 : 0)
-        }
-        return beaten * 2 / (count * (count - 1))
-      }
-    case .roundRobin:
-      let slots = candidates.compactMap { slot(of: $0.worker) }
-      let next = slots.filter { $0 >= nextSlot }.min() ?? slots.min()
-      return candidates.map { slot(of: $0.worker) == next ? 1 : 0 }
-    }
   }
 }

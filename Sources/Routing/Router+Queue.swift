@@ -28,9 +28,7 @@ package enum Placement: Sendable, Equatable {
 
 extension Router {
   /// How many waiting requests are asked whether a worker is free for them, when the first ones must go to full ones.
-  private static let headsMax = 16
-  /// The same, with those that name a full worker, of which nothing needs to be asked.
-  private static let namedHeadsMax = 256
+  private static let headsMax = 256
 
   /// Chooses a worker like ``select(_:now:random:into:)``, or has the request wait while every worker that may be chosen
   /// has more prefill before it than the queue's threshold.
@@ -63,6 +61,7 @@ extension Router {
       return waits
     }
     let outcome = select(request, now: now, random: &random, into: decision)
+    decision.waitingRequests = queue.statistics.waiting
     if case .chosen = outcome, let session = request.session {
       sessions.set(session.key, worker: decision.worker, now: now)
     }
@@ -139,7 +138,8 @@ extension Router {
   /// The next waiting request that some worker has room for; the room is kept for it until it is placed or cancelled, or
   /// ``QueueOptions/reservationLife`` is over. A request that no worker may take any more is named too, to learn that.
   ///
-  /// To be called until it says nil, after each first token and end, after workers changed, and after upkeep.
+  /// To be called until it says nil, after each first token and end, after workers changed, and after upkeep. Each call
+  /// looks at every worker a few times, however many wait and whatever workers they name.
   package mutating func nextReleasable(now: Nanoseconds) -> QueueTicket? {
     guard let limits = options.queue else { return nil }
     tidy(now: now, budget: 4)
@@ -148,26 +148,67 @@ extension Router {
       giveBack(queue.end(index))
     }
     guard !queue.isEmpty else { return nil }
-    var looked = 0
-    for head in queue.heads(Self.namedHeadsMax) {
-      let waiting = queue.slots[Int(head)]
-      // However many want one full worker, those behind them may want another.
-      if let named = waiting.request.named, let slot = slot(of: named), isFull(slot) { continue }
-      looked += 1
-      if looked > Self.headsMax { break }
-      var eligible = 0
-      var least = -1
-      for slot in 0..<index.workers.used where index.workers.base[slot].isLive {
-        guard case .none = refusal(index.workers.base + slot, waiting.request, now) else { continue }
-        eligible += 1
-        if !isFull(slot), least < 0 || waitingTokens(slot) < waitingTokens(least) { least = slot }
+    // Most requests may go to any worker, so one look answers for all of them.
+    let common = outlook(RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 0), now)
+    var visitsLeft = 2 * index.workers.used + Self.headsMax
+    var walk = queue.walk()
+    for _ in 0..<Self.headsMax {
+      guard visitsLeft > 0, let head = queue.next(&walk) else { return nil }
+      let request = queue.slots[Int(head)].request
+      var found = common
+      if !isCommon(request, common) {
+        // However many want one full worker, those behind them may want another.
+        if let named = request.named, let slot = slot(of: named), isFull(slot) { continue }
+        found = outlook(request, now)
+        visitsLeft -= found.visits
       }
-      if eligible == 0 { return queue.release(head, slot: -1, worker: 0, now: now) }
-      guard least >= 0 else { continue }
-      index.workers.record(Int32(least)).pointee.reservedTokens += waiting.uncached
+      if found.eligible == 0 { return queue.release(head, slot: -1, worker: 0, now: now) }
+      guard let least = found.least else { continue }
+      index.workers.record(Int32(least)).pointee.reservedTokens += queue.slots[Int(head)].uncached
       return queue.release(head, slot: Int32(least), worker: index.workers.base[least].id, now: now)
     }
     return nil
+  }
+
+  /// What one look at the workers tells of a waiting request.
+  private struct Outlook {
+    /// Workers that were looked at, and those of them that may be chosen.
+    var visits = 0
+    var eligible = 0
+    /// Of the latter the one with the least before it, and that has room.
+    var least: Int?
+  }
+
+  private mutating func outlook(_ request: RoutingRequest, _ now: Nanoseconds) -> Outlook {
+    var outlook = Outlook()
+    if let candidates = request.named.map({ [$0] }) ?? request.allowed {
+      for worker in candidates {
+        if let slot = slot(of: worker) { look(at: slot, for: request, now, &outlook) }
+      }
+    } else {
+      for slot in 0..<index.workers.used { look(at: slot, for: request, now, &outlook) }
+    }
+    return outlook
+  }
+
+  /// True when `common`, which was asked for a request without wishes, is the answer for this one too.
+  private func isCommon(_ request: RoutingRequest, _ common: Outlook) -> Bool {
+    guard request.named == nil, request.allowed == nil else { return false }
+    guard !request.excluded.isEmpty else { return true }
+    let least = common.least.map { index.workers.base[$0].id }
+    return request.excluded.count < common.eligible && !request.excluded.contains { $0.worker == least }
+  }
+
+  private mutating func look(
+    at slot: Int, for request: RoutingRequest, _ now: Nanoseconds, _ outlook: inout Outlook
+  ) {
+    outlook.visits += 1
+    guard index.workers.base[slot].isLive, case .none = refusal(index.workers.base + slot, request, now)
+    else { return }
+    outlook.eligible += 1
+    guard !isFull(slot) else { return }
+    let least = outlook.least.map { (waitingTokens($0), $0) } ?? (.max, .max)
+    if (waitingTokens(slot), slot) < least { outlook.least = slot }
   }
 
   private func waitingTokens(_ slot: Int) -> Int {

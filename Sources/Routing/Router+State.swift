@@ -60,7 +60,8 @@ extension Router {
     WorkerLoad(
       worker: worker.id, activeRequests: worker.activeRequests,
       activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, latest: worker.latest)
+      cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, cacheReason: worker.sourceReason,
+      latest: worker.latest)
   }
 }
 
@@ -69,7 +70,6 @@ extension Router {
 /// All that the router knows of one worker.
 package struct RouterWorkerState: Sendable, Equatable {
   package let load: WorkerLoad
-  package let sourceReason: CacheSourceReason
   /// Blocks that the router predicts, whatever the source.
   package let predictedBlocks: Int
   package let events: EventState
@@ -95,7 +95,7 @@ extension Router {
       guard worker.isLive || worker.activeRequests > 0 else { return nil }
       let isRefused = worker.refusal != .none && worker.refusedUntil > now
       return RouterWorkerState(
-        load: load(worker), sourceReason: worker.sourceReason, predictedBlocks: worker.cachedBlocks,
+        load: load(worker), predictedBlocks: worker.cachedBlocks,
         events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
         batchedTokensMax: worker.batchedTokensMax, reservedTokens: worker.reservedTokens,
         refusal: isRefused
@@ -118,31 +118,5 @@ extension Router {
   package mutating func resetTruth(worker id: UInt64) {
     guard let slot = slot(of: id) else { return }
     index.workers.base[slot].truth = CacheTruth()
-  }
-
-  /// What a decision would see now: every worker, the cheapest first and refused ones last. Nothing is booked, and
-  /// nothing but working memory is touched.
-  package mutating func explain(_ request: RoutingRequest, now: Nanoseconds) -> [RoutingCandidate] {
-    let common = options
-    defer { options = common }
-    let request = adopted(request)
-    guard index.workers.used > 0 else { return [] }
-    _ = look(request, now: now)
-    let (eligible, refused, _) = sort(request, now: now)
-    if eligible > 0 { price(request, eligible) }
-    var candidates = (0..<eligible).map { candidate(Int(scratch.eligible[$0]), isEligible: true) }
-    candidates.sort { ($0.cost, $0.worker) < ($1.cost, $1.worker) }
-    return candidates + (0..<refused).map { candidate(Int(scratch.refused[$0]), isEligible: false) }
-  }
-
-  private func candidate(_ slot: Int, isEligible: Bool) -> RoutingCandidate {
-    let worker = index.workers.base[slot]
-    let hasTiers = workersWithEvents > 0 && events.hasTiers
-    return RoutingCandidate(
-      worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
-      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
-      cost: isEligible ? scratch.cost[slot] : -1, refusal: isEligible ? .none : scratch.reason[slot],
-      hostBlocks: hasTiers ? Int(scratch.host[slot]) : 0, diskBlocks: hasTiers ? Int(scratch.disk[slot]) : 0,
-      spread: isEligible ? scratch.spread[slot] : 0, cacheSource: worker.source)
   }
 }

@@ -18,6 +18,8 @@ package struct Router: ~Copyable {
   var queue = RouterQueue()
   var sessions: SessionAffinity
   var scratch = Scratch()
+  /// Slots of live workers by id.
+  private var slots: [UInt64: Int32] = [:]
   /// Where round robin looks first next time.
   var nextSlot = 0
   private var sweepSlot = 0
@@ -54,6 +56,7 @@ package struct Router: ~Copyable {
     let slot = index.workers.allocate()
     index.workers.base[Int(slot)] = WorkerState(id: id, blocksMax: blocks)
     if let batchedTokensMax { index.workers.base[Int(slot)].batchedTokensMax = batchedTokensMax }
+    slots[id] = slot
     scratch.reserve(index.workers.used)
   }
 
@@ -62,6 +65,7 @@ package struct Router: ~Copyable {
   package mutating func remove(worker id: UInt64) {
     guard let slot = slot(of: id) else { return }
     endEvents(slot)
+    slots[id] = nil
     index.workers.base[slot].isLive = false
     index.forget(Int32(slot), until: .max)
     reclaim(slot)
@@ -86,13 +90,8 @@ package struct Router: ~Copyable {
     index.forget(Int32(slot), until: max(now, index.workers.base[slot].lastStamp))
   }
 
-  func slot(of id: UInt64) -> Int? {
-    for slot in 0..<index.workers.used {
-      let worker = index.workers.base + slot
-      if worker.pointee.isLive, worker.pointee.id == id { return slot }
-    }
-    return nil
-  }
+  /// The place of a live worker.
+  func slot(of id: UInt64) -> Int? { slots[id].map { Int($0) } }
 
   // MARK: Bookings
 

@@ -252,21 +252,34 @@ extension RouterQueue {
     slots[Int(heap[b])].place = b
   }
 
-  /// The first `count` waiting requests in their order.
-  func heads(_ count: Int) -> [Int32] {
-    // A heap of places: the next in order is a child of one already taken.
-    var heads: [Int32] = []
-    var candidates = heap.isEmpty ? [] : [0]
-    while heads.count < count, !candidates.isEmpty {
-      var best = 0
-      for place in candidates.indices
-      where slots[Int(heap[candidates[place]])].order < slots[Int(heap[candidates[best]])].order {
-        best = place
-      }
-      let taken = candidates.remove(at: best)
-      heads.append(heap[taken])
-      for child in [2 * taken + 1, 2 * taken + 2] where child < heap.count { candidates.append(child) }
+  /// A walk through the waiting requests in their order. Void once the queue has changed.
+  struct Walk {
+    /// The next in order is a child, in the heap, of one already seen. Last here is first in order.
+    fileprivate var places: [Int]
+  }
+
+  func walk() -> Walk { Walk(places: heap.isEmpty ? [] : [0]) }
+
+  /// The walk's next request; each costs the logarithm of those seen.
+  func next(_ walk: inout Walk) -> Int32? {
+    guard let place = walk.places.popLast() else { return nil }
+    for child in [2 * place + 1, 2 * place + 2] where child < heap.count {
+      walk.places.insert(child, at: walk.places.partition { order(of: $0) < order(of: child) })
     }
-    return heads
+    return heap[place]
+  }
+
+  private func order(of place: Int) -> Order { slots[Int(heap[place])].order }
+}
+
+extension [Int] {
+  /// The index of the first element of which `belongs` says true, when all of those stand behind all others.
+  fileprivate func partition(_ belongs: (Int) -> Bool) -> Int {
+    var (low, high) = (0, count)
+    while low < high {
+      let middle = (low + high) / 2
+      if belongs(self[middle]) { high = middle } else { low = middle + 1 }
+    }
+    return low
   }
 }

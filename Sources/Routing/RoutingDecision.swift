@@ -100,6 +100,9 @@ package final class RoutingDecision {
   /// Blocks that the chosen worker must probably evict; 0 where the decision is not explained.
   package internal(set) var evictedBlocks = 0
 
+  /// Requests that wait for a worker; 0 where none ever does.
+  package internal(set) var waitingRequests = 0
+
   /// The best candidates, cheapest first and refused ones last.
   package internal(set) var candidates: [RoutingCandidate] = []
   /// True when a refused worker is listed.
@@ -120,6 +123,7 @@ package final class RoutingDecision {
     margin = nil
     spreadShare = 0
     evictedBlocks = 0
+    waitingRequests = 0
     listsRefusal = false
     if !candidates.isEmpty { candidates.removeAll(keepingCapacity: true) }
   }

@@ -125,5 +125,6 @@ package struct WorkerLoad: Sendable, Equatable {
   package let cachedBlocks: Int
   /// By what its cached blocks are counted in decisions.
   package var cacheSource = CacheSource.predicted
+  package var cacheReason = CacheSourceReason.noFeed
   package let latest: ServedRequest
 }

@@ -159,6 +159,11 @@ extension SettingsTable {
       olderFlags: ["kv-events"], olderEnvironment: ["DYN_KV_EVENTS"],
       "Follow the cache events of engines that publish them (GET /kv_event_sources; needs libzmq)."),
     SettingDefinition(
+      "follow-foreign-kv-events", "DYN_FOLLOW_FOREIGN_KV_EVENTS", .boolean, fallback: "false",
+      group: "Router",
+      "Follow cache events at any address that a worker names: on other hosts, ipc:// paths, and ports that this process is to listen on. Without it only tcp:// on the worker's own host is connected to."
+    ),
+    SettingDefinition(
       "router-predicted-ttl-secs", "DYN_ROUTER_PREDICTED_TTL_SECS", .duration(unit: second), group: "Router",
       "Count what was sent to a worker as cached for this long although its events do not say so yet."),
     SettingDefinition(

@@ -204,6 +204,9 @@ extension MetricDescription {
     "dynamo_component_kv_events_total", "Cache events in them.")
   package static let componentCacheEventReplays = MetricDescription(
     "dynamo_component_kv_event_replays_total", "Requests for a replay of cache events that were answered.")
+  package static let componentCacheEventReplaysRefused = MetricDescription(
+    "dynamo_component_kv_event_replays_refused_total",
+    "Requests for a replay that got its end alone, because earlier replays were not read.")
   package static let componentCacheEventResets = MetricDescription(
     "dynamo_component_kv_event_relay_resets_total",
     "Times that the attached engine's cache events were lost and its cache was told as cleared.")

@@ -8,14 +8,13 @@ internal import Telemetry
 internal import Workers
 
 /// One rank's publisher: sends batches and answers requests for replays as they come. Loop-confined.
-final class CacheEventOutlet: EventHandler, TickHandler {
+final class CacheEventOutlet {
   private let publisher: CacheEventPublisher
   private let loop: EventLoop
   private let metrics: WorkerMetrics
   private let source: CacheEventSource
-  private var registrations: [(Registration, Int32)] = []
   private var counted = CacheEventPublisherCounters()
-  private var isQueued = false
+  private lazy var turns = FeedTurns(on: loop) { [unowned self] in turn() }
 
   /// Takes over `publisher`, which `source` announces.
   init(
@@ -25,9 +24,7 @@ final class CacheEventOutlet: EventHandler, TickHandler {
     self.source = source
     self.loop = loop
     self.metrics = metrics
-    for descriptor in publisher.descriptors {
-      registrations.append((try loop.register(descriptor, self), descriptor))
-    }
+    for descriptor in publisher.descriptors { try turns.watch(descriptor) }
     // What came before the registration does not wake the loop.
     turn()
   }
@@ -56,37 +53,18 @@ final class CacheEventOutlet: EventHandler, TickHandler {
   private func count(events: Int) {
     metrics.cacheEvents.add(events)
     // A send may have taken in the news of a request, which then wakes nobody.
-    queue()
+    turns.request()
   }
 
   /// Leaves the loop; nothing may be published afterwards.
-  func close() {
-    for (registration, descriptor) in registrations {
-      loop.deregister(registration, stillOpen: descriptor)
-    }
-    registrations = []
-  }
-
-  // MARK: Readiness
-
-  func ready(_ readiness: Readiness) { queue() }
-
-  func endOfTick() {
-    isQueued = false
-    if !registrations.isEmpty { turn() }
-  }
-
-  private func queue() {
-    guard !isQueued else { return }
-    isQueued = true
-    loop.atEndOfTick(self)
-  }
+  func close() { turns.close() }
 
   private func turn() {
-    if publisher.readable() { queue() }
+    if publisher.readable() { turns.request() }
     let counters = publisher.counters
     metrics.cacheEventBatches.add(Int(counters.batches - counted.batches))
     metrics.cacheEventReplays.add(Int(counters.replays - counted.replays))
+    metrics.cacheEventReplaysRefused.add(Int(counters.refusedReplays - counted.refusedReplays))
     counted = counters
   }
 }

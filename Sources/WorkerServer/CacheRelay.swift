@@ -9,18 +9,16 @@ internal import Workers
 
 /// Relays one rank. Batches go on byte by byte, whatever the engine's release, under the worker's own sequence; what the
 /// engine's feed lost is made good as far as its replay goes, and told as a cleared cache beyond. Loop-confined.
-final class CacheRelay: EventHandler, TickHandler, TimerHandler {
+final class CacheRelay {
   let source: CacheEventSource
   private let subscriber: CacheEventSubscriber
   private let outlet: CacheEventOutlet
   private let loop: EventLoop
   private let metrics: WorkerMetrics
   private let logger: Logger
-  private let timer = Timer()
   private var encoder = CacheEventEncoder()
-  private var registrations: [(Registration, Int32)] = []
   private var counted = CacheFeedCounters()
-  private var isQueued = false
+  private lazy var turns = FeedTurns(on: loop) { [unowned self] in turn() }
 
   /// Subscribes to `source` of the engine at `engineHost`. Throws when an address cannot be used.
   init(
@@ -41,25 +39,19 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     self.logger = logger
     loop = worker.loop
     metrics = worker.shared.metrics
-    for descriptor in subscriber.descriptors {
-      registrations.append((try loop.register(descriptor, self), descriptor))
-    }
+    for descriptor in subscriber.descriptors { try turns.watch(descriptor) }
     logger.info(
       "following cache events of the engine",
       metadata: [
         "address": "\(events.address)", "replay_endpoint": "\(subscription.replay?.address ?? "none")",
         "rank": .stringConvertible(source.rank),
       ])
-    queue()
+    turns.request()
   }
 
   /// Unsubscribes. What was told of the engine's cache is no longer kept true, so it is taken back.
   func close() {
-    loop.cancel(timer)
-    for (registration, descriptor) in registrations {
-      loop.deregister(registration, stillOpen: descriptor)
-    }
-    registrations = []
+    turns.close()
     tellCleared()
   }
 
@@ -67,24 +59,7 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
   /// cache is learnt from its replay once more; without one it is taken for empty.
   func engineReturned() {
     subscriber.engineRestarted { perform($0) }
-    queue()
-  }
-
-  // MARK: Readiness
-
-  func ready(_ readiness: Readiness) { queue() }
-
-  func timerFired(_ timer: Timer) { queue() }
-
-  func endOfTick() {
-    isQueued = false
-    if !registrations.isEmpty { turn() }
-  }
-
-  private func queue() {
-    guard !isQueued else { return }
-    isQueued = true
-    loop.atEndOfTick(self)
+    turns.request()
   }
 
   private func turn() {
@@ -95,11 +70,7 @@ final class CacheRelay: EventHandler, TickHandler, TimerHandler {
     metrics.cacheEventResets.add(Int(counters.resets - counted.resets))
     metrics.cacheEventsMissed.add(Int(clamping: counters.missedBatches &- counted.missedBatches))
     counted = counters
-    switch subscriber.deadline {
-    case nil: loop.cancel(timer)
-    case 0?: queue()
-    case let deadline?: loop.arm(timer, at: deadline, self)
-    }
+    turns.request(at: subscriber.deadline)
   }
 
   private func perform(_ action: CacheFeedAction) {

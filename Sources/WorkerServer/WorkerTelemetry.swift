@@ -56,6 +56,7 @@ final class WorkerMetrics: Sendable {
   let cacheEventBatches: Counter
   let cacheEvents: Counter
   let cacheEventReplays: Counter
+  let cacheEventReplaysRefused: Counter
   /// Of the attached engine's feed, when it is relayed.
   let cacheEventResets: Counter
   let cacheEventsMissed: Counter
@@ -80,6 +81,7 @@ final class WorkerMetrics: Sendable {
     cacheEventBatches = registry.counter(.componentCacheEventBatches, labels: labels)
     cacheEvents = registry.counter(.componentCacheEvents, labels: labels)
     cacheEventReplays = registry.counter(.componentCacheEventReplays, labels: labels)
+    cacheEventReplaysRefused = registry.counter(.componentCacheEventReplaysRefused, labels: labels)
     cacheEventResets = registry.counter(.componentCacheEventResets, labels: labels)
     cacheEventsMissed = registry.counter(.componentCacheEventsMissed, labels: labels)
     uptime = registry.gauge(.componentUptime, labels: labels)

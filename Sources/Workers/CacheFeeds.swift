@@ -7,6 +7,7 @@ internal import Logging
 internal import Routing
 internal import Synchronization
 internal import Telemetry
+internal import Transport
 
 /// What the control thread last saw of each worker's feed, for other threads.
 final class CacheFeedBoard: Sendable {
@@ -79,7 +80,7 @@ final class CacheFeeds {
   private let board: CacheFeedBoard
   private var feeds: [UInt64: WorkerFeed] = [:]
   /// Workers whose events are of no use, with the reason; said once.
-  private var refused: [UInt64: String] = [:]
+  private var refused: [UInt64: Refusal] = [:]
   private var context: ZeroMQContext?
   private var contextFailure: String?
 
@@ -101,8 +102,9 @@ final class CacheFeeds {
     for worker in workers where worker.isReady && !worker.eventSources.isEmpty {
       let served = worker.models.compactMap { name in models.first { $0.name == name } }
       guard !served.isEmpty else { continue }
-      if let fault = fault(worker) {
-        say(worker, fault)
+      if let refusal = refusal(worker) {
+        for model in served { model.routing.setSource(.predicted, refusal.reason, worker: worker.id) }
+        say(worker, refusal)
         continue
       }
       wanted.insert(worker.id)
@@ -129,12 +131,27 @@ final class CacheFeeds {
     context = nil
   }
 
-  /// Why the worker's events cannot be used.
-  private func fault(_ worker: Worker) -> String? {
+  /// Why the worker's events are not used.
+  private struct Refusal: Equatable {
+    let reason: CacheSourceReason
+    let text: String
+  }
+
+  private func refusal(_ worker: Worker) -> Refusal? {
     if worker.eventSources.contains(where: \.isOfBytes) == configuration.hashesTokens {
-      return configuration.hashesTokens
-        ? "the engine counts in bytes of the prompt, and this process in tokens (--model-path)"
-        : "the engine counts in tokens, and this process has no tokenizer (--model-path)"
+      return Refusal(
+        reason: .otherUnit,
+        text: configuration.hashesTokens
+          ? "the engine counts in bytes of the prompt, and this process in tokens (--model-path)"
+          : "the engine counts in tokens, and this process has no tokenizer (--model-path)")
+    }
+    // Whoever can register a worker must not have this process call, or listen, anywhere else.
+    if !configuration.followsForeignEvents,
+      let address = worker.eventSources.lazy.compactMap({ self.foreignAddress($0, of: worker) }).first
+    {
+      return Refusal(
+        reason: .foreignEndpoint,
+        text: "\(address) is not a tcp:// address on the worker's own host (--follow-foreign-kv-events)")
     }
     if context == nil, contextFailure == nil {
       do throws(ZeroMQError) {
@@ -143,15 +160,29 @@ final class CacheFeeds {
         contextFailure = "\(error)"
       }
     }
-    return contextFailure
+    return contextFailure.map { Refusal(reason: .noLibrary, text: $0) }
   }
 
-  private func say(_ worker: Worker, _ fault: String) {
-    guard refused[worker.id] != fault else { return }
-    refused[worker.id] = fault
+  /// An address of the source that is not to be connected to on the worker's own host.
+  private func foreignAddress(_ source: CacheEventSource, of worker: Worker) -> String? {
+    let host = host(of: worker)
+    let own = [host] + worker.upstream.addresses.map(\.host)
+    let events = CacheEventEndpoint.events(of: source.endpoint, host: host, rank: 0)
+    guard events?.isTCP(to: own) == true else { return source.endpoint }
+    guard let replay = source.replayEndpoint else { return nil }
+    return CacheEventEndpoint.replay(of: replay, host: host, rank: 0)?.isTCP(to: own) == true ? nil : replay
+  }
+
+  private func host(of worker: Worker) -> String {
+    (try? WorkerURL.parse(worker.url).get())?.host ?? "127.0.0.1"
+  }
+
+  private func say(_ worker: Worker, _ refusal: Refusal) {
+    guard refused[worker.id] != refusal else { return }
+    refused[worker.id] = refusal
     logger.warning(
       "the engine's cache events are not used: its cache is predicted",
-      metadata: ["worker_id": .stringConvertible(worker.id), "reason": "\(fault)"])
+      metadata: ["worker_id": .stringConvertible(worker.id), "reason": "\(refusal.text)"])
   }
 
   private func begin(_ worker: Worker, _ models: [ServedModel], isQuiet: Bool) {
@@ -160,8 +191,7 @@ final class CacheFeeds {
     let board = board
     feed.reported = { board.set(worker.id, $0) }
     feeds[worker.id] = feed
-    let host = (try? WorkerURL.parse(worker.url).get())?.host ?? "127.0.0.1"
-    feed.start(host: host, context: context)
+    feed.start(host: host(of: worker), context: context)
   }
 
   private func end(_ id: UInt64) {

@@ -7,11 +7,10 @@ extension ModelRouting {
   /// Applies a worker's operations in order, in slices: whoever decides meanwhile waits for one of them at most.
   func apply(_ operations: [CacheOperation], worker: UInt64) {
     operations.withUnsafeBufferPointer { all in
-      var start = 0
-      while start < all.count {
-        let end = min(start + Router.operationsPerHold, all.count)
-        locked { router.apply(worker: worker, UnsafeBufferPointer(rebasing: all[start..<end])) }
-        start = end
+      var rest = all[...]
+      while !rest.isEmpty {
+        let applied = locked { router.applySlice(worker: worker, UnsafeBufferPointer(rebasing: rest)) }
+        rest = rest.dropFirst(applied)
       }
     }
   }

@@ -17,8 +17,8 @@ package struct QueueWaiter: Sendable {
 }
 
 extension ModelRouting {
-  /// Tickets that are named under one hold of the lock.
-  private static let releasesPerHold = 64
+  /// Workers that are looked at under one hold of the lock to wake requests; a request looks at each of them.
+  private static let visitsPerHold = 4_096
 
   /// Chooses a worker like ``select(_:bytes:now:random:into:)``, but keeps sessions, and has the request wait where it
   /// must. `waiter` is asked for only then; it is woken once, and then places the request again with its ticket.
@@ -26,44 +26,52 @@ extension ModelRouting {
     _ request: RoutingRequest, ticket: QueueTicket?, bytes: Int, now: Nanoseconds,
     random: inout Xoshiro256, into decision: RoutingDecision, waiter: () -> QueueWaiter
   ) -> Placement {
-    let placement = locked {
+    func decide() -> Placement {
       decision.estimatedTokens = estimate.tokens(forBytes: bytes)
       let placement = router.selectOrQueue(
         request, ticket: ticket, now: now, random: &random, into: decision)
       if case .queued(let given) = placement, given != ticket { waiters[given] = waiter() }
       return placement
     }
-    // What was kept free for it may be free for another now.
-    if ticket != nil { wakeWaiters(now: now) }
-    return placement
+    // What was kept free for a waiting request may be free for another now.
+    return ticket == nil ? locked(decide) : lockedThenWaking(now: now, decide)
   }
 
   /// A request waits no more although it was not placed: its caller left, or it gave up.
   package func cancel(_ ticket: QueueTicket, now: Nanoseconds) {
-    locked {
+    lockedThenWaking(now: now) {
       waiters[ticket] = nil
       router.cancel(ticket)
     }
-    wakeWaiters(now: now)
   }
 
   /// Wakes those that there is room for now. To be called whenever there may be.
   package func wakeWaiters(now: Nanoseconds) {
-    guard mayQueue else { return }
-    var isDone = false
-    while !isDone {
-      var woken: [QueueWaiter] = []
-      locked {
-        for _ in 0..<Self.releasesPerHold {
-          guard let ticket = router.nextReleasable(now: now) else {
-            isDone = true
-            break
-          }
-          if let waiter = waiters.removeValue(forKey: ticket) { woken.append(waiter) }
-        }
-      }
+    lockedThenWaking(now: now) {}
+  }
+
+  /// Runs `body` under the lock, and under the same hold finds those that it made room for; then wakes them.
+  func lockedThenWaking<Result>(now: Nanoseconds, _ body: () -> Result) -> Result {
+    guard mayQueue else { return locked(body) }
+    var woken: [QueueWaiter] = []
+    var (result, isDone) = locked { (body(), takeReleased(now: now, into: &woken)) }
+    while true {
       for waiter in woken { waiter.mailbox.submit(waiter.wake) }
+      if isDone { return result }
+      woken.removeAll(keepingCapacity: true)
+      isDone = locked { takeReleased(now: now, into: &woken) }
     }
+  }
+
+  /// Takes the waiters of requests that there is room for; false when there may be more of them.
+  private func takeReleased(now: Nanoseconds, into woken: inout [QueueWaiter]) -> Bool {
+    var visits = 0
+    while visits < Self.visitsPerHold {
+      guard let ticket = router.nextReleasable(now: now) else { return true }
+      if let waiter = waiters.removeValue(forKey: ticket) { woken.append(waiter) }
+      visits += router.slotCount + 64
+    }
+    return false
   }
 
   /// A request of a session was placed on another worker than the session's, which failed.
@@ -75,7 +83,7 @@ extension ModelRouting {
 
   /// What would become of a request now; nothing is booked.
   package func preview(_ request: RoutingRequest, now: Nanoseconds) -> PlacementPreview {
-    locked { router.preview(request, now: now) }
+    locked { router.survey(request, now: now) }.preview()
   }
 
   /// All that is known at this moment.

@@ -55,8 +55,7 @@ package final class ModelRouting: @unchecked Sendable {
 
   /// The worker gave the request's first token.
   package func firstToken(_ booking: Booking, now: Nanoseconds) {
-    locked { router.firstToken(booking) }
-    if mayQueue { wakeWaiters(now: now) }
+    lockedThenWaking(now: now) { router.firstToken(booking) }
   }
 
   /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
@@ -64,22 +63,20 @@ package final class ModelRouting: @unchecked Sendable {
     _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?,
     request: ServedRequest = ServedRequest()
   ) {
-    locked {
+    lockedThenWaking(now: now) {
       router.free(
         booking, served: served, now: now, promptTokens: promptTokens, cachedTokens: cachedTokens,
         request: request)
       if let promptTokens { estimate.observe(bytes: bytes, promptTokens: promptTokens) }
     }
-    if mayQueue { wakeWaiters(now: now) }
   }
 
   /// A connect to the worker failed: nothing is predicted of its cache, and it is not chosen until `time`.
   package func connectFailed(_ worker: UInt64, now: Nanoseconds, refusedUntil time: Nanoseconds) {
-    locked {
+    lockedThenWaking(now: now) {
       router.forgetPredictions(worker: worker, now: now)
       router.refuse(worker: worker, .ejected, until: time)
     }
-    if mayQueue { wakeWaiters(now: now) }
   }
 
   /// Notes that a caller's request id is in flight at a worker; false when it is already. `key` stands for the pair.
@@ -101,7 +98,7 @@ package final class ModelRouting: @unchecked Sendable {
   /// Takes the model's ready workers: new ones join, those that are gone leave in one step. Called before the snapshot
   /// that holds them is published, so that no loop names a worker that the router has not heard of.
   package func workersChanged(_ workers: [Worker]) {
-    locked {
+    lockedThenWaking(now: Machine.monotonicNanoseconds) {
       let known = router.loads.map(\.worker)
       for id in known where !workers.contains(where: { $0.id == id }) { router.remove(worker: id) }
       for worker in workers {
@@ -110,7 +107,6 @@ package final class ModelRouting: @unchecked Sendable {
         if !known.contains(worker.id) { router.allow(worker: worker.id) }
       }
     }
-    if mayQueue { wakeWaiters(now: Machine.monotonicNanoseconds) }
   }
 
   /// Weighs candidates by `weights` from the next decision on.
@@ -125,8 +121,7 @@ package final class ModelRouting: @unchecked Sendable {
     while idle <= locked({ router.slotCount }) {
       idle = locked { router.maintainSlice(now: now, budget: 256) } ? 0 : idle + 1
     }
-    if mayQueue { wakeWaiters(now: now) }
-    return locked {
+    return lockedThenWaking(now: now) {
       showFreeLocks()
       return router.noteShrinkage()
     }

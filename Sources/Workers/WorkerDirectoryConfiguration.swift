@@ -24,6 +24,8 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var routing = RoutingOptions()
   /// Engines that publish their cache's events are listened to.
   package var followsCacheEvents = false
+  /// Engines' events are followed wherever they say that they are, not on their worker's own host alone.
+  package var followsForeignEvents = false
   /// Prompts are hashed by their tokens here, not by their bytes: events of the other kind match nothing.
   package var hashesTokens = false
   /// Chats to ask an engine about when its worker becomes ready, with the ids that this process makes of them as an

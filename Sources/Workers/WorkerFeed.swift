@@ -9,7 +9,7 @@ internal import Routing
 /// Follows one worker while it is ready. Loop-confined, on the control thread.
 ///
 ///     predictions ──first batch──▶ events ──gap, overflow, other blocks, drift──▶ predictions ──after a while──▶ events
-final class WorkerFeed: EventHandler, TimerHandler {
+final class WorkerFeed {
   /// What a scrape and `/v1/router/state` read of it.
   struct Status: Sendable, Equatable {
     var counters = CacheFeedCounters()
@@ -29,17 +29,15 @@ final class WorkerFeed: EventHandler, TimerHandler {
   private let logger: Logger
   private let isQuiet: Bool
   private var subscribers: [CacheEventSubscriber] = []
-  private var registrations: [(registration: Registration, descriptor: Int32)] = []
-  private let timer = Timer()
+  private lazy var turns = FeedTurns(on: loop) { [unowned self] in turn() }
   private var status = Status()
   private var lastReported = Status()
   /// Events are not trusted before this time.
   private var distrustedUntil: Nanoseconds = 0
-  /// The engine may hold blocks that are not known: some of its events never came.
-  private var hasHoles = false
+  /// Ranks that may hold blocks that are not known: some of their events never came.
+  private var ranksWithHoles: Set<Int> = []
   /// There was no memory for all of its blocks: until they are forgotten, none are kept in the index.
   private var hasOverflowed = false
-  private var unknownParentsBefore = 0
   private var hasEvents = false
   private var saidBlockSize = false
   /// A socket failed, or could not be had: the owner makes the feed anew.
@@ -51,38 +49,42 @@ final class WorkerFeed: EventHandler, TimerHandler {
     private static let saltedMax = 1 << 16
 
     var mirror: CacheMirror
-    /// Seeds of salted blocks by the engine's hash: the engine names a salt on a prompt's first block only.
-    private var salted: [UInt64: UInt64] = [:]
-    /// Salted blocks were left out since the last clear.
-    private(set) var isFull = false
+    /// Of each rank, seeds of salted blocks by the engine's hash: the engine names a salt on a prompt's first block only.
+    private var salted: [Int: [UInt64: UInt64]] = [:]
+    /// Ranks of which salted blocks were left out since their last clear.
+    private var full: Set<Int> = []
 
     init(blockSize: Int) { mirror = CacheMirror(blockSize: blockSize) }
 
+    /// True when salted blocks were left out.
+    var isFull: Bool { !full.isEmpty }
+
     /// The seed of blocks behind `parent` that name no salt themselves; nil when it is not a salted one.
-    func seed(behind parent: UInt64?) -> UInt64? { parent.flatMap { salted[$0] } }
+    func seed(behind parent: UInt64?, rank: Int) -> UInt64? { parent.flatMap { salted[rank]?[$0] } }
 
     func stored(_ blocks: StoredBlocks, isSalted: Bool) {
       if isSalted {
-        guard salted.count + blocks.hashes.count <= Self.saltedMax else {
-          isFull = true
+        let count = salted.values.reduce(0) { $0 + $1.count }
+        guard count + blocks.hashes.count <= Self.saltedMax else {
+          full.insert(blocks.rank)
           return
         }
-        for hash in blocks.hashes { salted[hash] = blocks.seed }
+        for hash in blocks.hashes { salted[blocks.rank, default: [:]][hash] = blocks.seed }
       }
       mirror.stored(blocks)
     }
 
-    func removed(_ hashes: UnsafeBufferPointer<UInt64>, _ tier: Routing.CacheTier) {
-      mirror.removed(hashes, tier: tier)
-      guard !salted.isEmpty else { return }
+    func removed(_ hashes: UnsafeBufferPointer<UInt64>, _ tier: Routing.CacheTier, rank: Int) {
+      mirror.removed(hashes, tier: tier, rank: rank)
+      guard salted[rank] != nil else { return }
       // A block that went to another tier can still have children.
-      for hash in hashes where !mirror.holds(hash) { salted[hash] = nil }
+      for hash in hashes where !mirror.holds(hash, rank: rank) { salted[rank]?[hash] = nil }
     }
 
-    func cleared() {
-      mirror.cleared()
-      salted = [:]
-      isFull = false
+    func cleared(rank: Int) {
+      mirror.cleared(rank: rank)
+      salted[rank] = nil
+      full.remove(rank)
     }
   }
 
@@ -126,7 +128,7 @@ final class WorkerFeed: EventHandler, TimerHandler {
     for subscriber in subscribers {
       for descriptor in subscriber.descriptors {
         do throws(SystemError) {
-          registrations.append((try loop.register(descriptor, self), descriptor))
+          try turns.watch(descriptor)
         } catch {
           warn("cannot wait for the engine's cache events", "\(error)")
         }
@@ -142,19 +144,13 @@ final class WorkerFeed: EventHandler, TimerHandler {
 
   /// The worker left or no longer answers: nothing of its cache is known.
   func close() {
-    loop.cancel(timer)
-    for entry in registrations { loop.deregister(entry.registration, stillOpen: entry.descriptor) }
-    registrations = []
+    turns.close()
     subscribers = []
     for model in models {
       model.routing.clearEvents(worker: worker)
       model.routing.setSource(.predicted, .noFeed, worker: worker)
     }
   }
-
-  func ready(_ readiness: Readiness) { turn() }
-
-  func timerFired(_ timer: Timer) { turn() }
 
   /// Takes what has come on all sockets. A bounded part of it: the rest comes with the next turn.
   private func turn() {
@@ -166,44 +162,41 @@ final class WorkerFeed: EventHandler, TimerHandler {
       monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / 1e9)
     var next: Nanoseconds?
     for (index, subscriber) in subscribers.enumerated() {
-      subscriber.readable(now: now) { perform($0, rank: UInt64(index)) }
+      subscriber.readable(now: now) { perform($0, rank: index) }
       if let deadline = subscriber.deadline { next = min(next ?? .max, deadline) }
     }
     applyOperations()
     judge()
     report()
-    if let next { loop.arm(timer, at: max(next, loop.now), self) } else { loop.cancel(timer) }
+    turns.request(at: next)
   }
 
   // MARK: Events
 
-  private func perform(_ action: CacheFeedAction, rank: UInt64) {
+  private func perform(_ action: CacheFeedAction, rank: Int) {
     switch action {
     case .apply(let batch):
       hasEvents = true
       for event in batch.events { take(event, of: batch, rank: rank) }
     case .forgetAll(let reason):
-      for model in models { model.mirror.cleared() }
-      // A new engine's cache is empty, and that is known; after a loss its content is not, nor is that of other ranks,
-      // whose blocks were forgotten with this one's.
-      beginAnew(withHoles: reason != .restarted || sources.count > 1)
+      // A new engine's cache is empty, and that is known; after a loss its content is not.
+      beginAnew(rank, withHoles: reason != .restarted)
       logger.info(
         "what was known of the engine's cache is forgotten", metadata: metadata("reason: \(reason.rawValue)"))
     case .requestReplay: break
     }
   }
 
-  private func take(_ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64) {
+  private func take(_ event: CacheEvent, of batch: CacheEventBatch, rank: Int) {
     let adapter = event.adapter.isEmpty ? nil : batch.text(at: event.adapter)
     // Removals name no adapter, and blocks of all of them share the engine's hashes: each mirror knows its own.
     switch event.kind {
     case .cleared:
-      for model in models { model.mirror.cleared() }
-      beginAnew(withHoles: sources.count > 1)
+      beginAnew(rank, withHoles: false)
     case .removed:
       guard let tier = Routing.CacheTier(event.tier) else { return }
-      withHashes(event, of: batch, rank: rank) { hashes in
-        for model in models { model.mirror.removed(hashes, tier) }
+      withHashes(event, of: batch) { hashes in
+        for model in models { model.mirror.removed(hashes, tier, rank: rank) }
       }
     case .stored:
       guard let tier = Routing.CacheTier(event.tier), !event.isBigram,
@@ -214,11 +207,10 @@ final class WorkerFeed: EventHandler, TimerHandler {
   }
 
   private func store(
-    _ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64, _ tier: Routing.CacheTier,
+    _ event: CacheEvent, of batch: CacheEventBatch, rank: Int, _ tier: Routing.CacheTier,
     in box: MirrorBox, adapter: String?
   ) {
-    let parent = event.parent.map { $0 ^ Self.mark(rank) }
-    let known = event.salt.isEmpty ? box.seed(behind: parent) : nil
+    let known = event.salt.isEmpty ? box.seed(behind: event.parent, rank: rank) : nil
     let seed =
       known
       ?? batch.text[event.salt].withUnsafeBytes { salt in
@@ -228,36 +220,30 @@ final class WorkerFeed: EventHandler, TimerHandler {
     // Blocks with an image in them have other hashes here; those before them are told apart by tokens alone.
     let blocks = min(event.hashableBlocks, event.hashes.count)
     guard blocks > 0 || event.tokens.isEmpty else { return }
-    withHashes(event, of: batch, rank: rank) { hashes in
+    // Blocks whose parents are unknown are a sign of events that never came.
+    let unknownBefore = box.mirror.counts.parentsNotFound
+    defer { if box.mirror.counts.parentsNotFound > unknownBefore { ranksWithHoles.insert(rank) } }
+    withHashes(event, of: batch) { hashes in
       batch.tokens.withUnsafeBufferPointer { tokens in
         let count = event.tokens.isEmpty ? 0 : blocks * event.blockSize
         guard count <= event.tokens.count else { return }
         box.stored(
           StoredBlocks(
             hashes: UnsafeBufferPointer(rebasing: hashes[..<(event.tokens.isEmpty ? hashes.count : blocks)]),
-            parent: parent,
+            parent: event.parent,
             tokens: UnsafeBufferPointer(
               rebasing: tokens[event.tokens.lowerBound..<(event.tokens.lowerBound + count)]),
-            blockSize: event.blockSize, tier: tier, seed: seed),
+            blockSize: event.blockSize, tier: tier, seed: seed, rank: rank),
           isSalted: known != nil || !event.salt.isEmpty)
       }
     }
   }
 
-  /// Lends the event's hashes. Ranks hold blocks of equal hashes each for itself, so a rank's mark is on them: the worker
-  /// has a block while one of its ranks has it.
   private func withHashes(
-    _ event: CacheEvent, of batch: CacheEventBatch, rank: UInt64,
-    _ body: (UnsafeBufferPointer<UInt64>) -> Void
+    _ event: CacheEvent, of batch: CacheEventBatch, _ body: (UnsafeBufferPointer<UInt64>) -> Void
   ) {
-    if rank == 0 {
-      batch.hashes.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[event.hashes])) }
-    } else {
-      batch.hashes(of: event).map { $0 ^ Self.mark(rank) }.withUnsafeBufferPointer(body)
-    }
+    batch.hashes.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[event.hashes])) }
   }
-
-  private static func mark(_ rank: UInt64) -> UInt64 { rank &* 0x9e37_79b9_7f4a_7c15 }
 
   private func applyOperations() {
     for model in models where model.mirror.mirror.pendingOperations > 0 {
@@ -298,17 +284,18 @@ final class WorkerFeed: EventHandler, TimerHandler {
       return
     }
     guard hasEvents, loop.now >= distrustedUntil else { return }
-    // Blocks whose parents are unknown are a sign of events that never came.
-    let isWhole = subscribers.count == sources.count && unknownParents == unknownParentsBefore
-    show(.events, hasHoles || !isWhole ? .feedGap : .feedLive)
+    let isWhole = subscribers.count == sources.count && ranksWithHoles.isEmpty
+    show(.events, isWhole ? .feedLive : .feedGap)
   }
 
-  private var unknownParents: Int { models.reduce(0) { $0 + $1.mirror.mirror.counts.parentsNotFound } }
-
-  private func beginAnew(withHoles: Bool) {
-    hasHoles = withHoles
+  /// Nothing of a rank's cache is known any more; what follows builds it up.
+  private func beginAnew(_ rank: Int, withHoles: Bool) {
+    // After an overflow the index holds no rank's blocks, so none is known but by what comes from now on.
+    for other in subscribers.indices where other == rank || hasOverflowed {
+      for model in models { model.mirror.cleared(rank: other) }
+      if other == rank && !withHoles { ranksWithHoles.remove(other) } else { ranksWithHoles.insert(other) }
+    }
     hasOverflowed = false
-    unknownParentsBefore = unknownParents
   }
 
   private func distrust(_ reason: CacheSourceReason, for time: Nanoseconds) {

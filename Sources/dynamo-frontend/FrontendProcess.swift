@@ -139,6 +139,7 @@ enum FrontendProcess {
     configuration.hashesTokens = tokenizer != nil
     configuration.followsCacheEvents =
       settings.bool("router-kv-events") && settings.string("router-mode") == "kv"
+    configuration.followsForeignEvents = settings.bool("follow-foreign-kv-events")
     if let tokenizer, settings.string("router-mode") == "kv" {
       configuration.promptSamples = { tokenizer.samples($0, model: $1) }
     }

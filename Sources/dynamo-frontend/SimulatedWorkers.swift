@@ -3,6 +3,7 @@
 import Base
 import EventLoop
 import Exporter
+import Logging
 import Settings
 import Telemetry
 import WorkerServer
@@ -29,6 +30,9 @@ final class SimulatedWorkers {
     if let model = settings.optionalString("model-name") { configuration.model = model }
     configuration.modelIsGiven = true
     configuration.drainTimeout = second
+    // As a worker in a process of its own would, for a frontend that listens.
+    let follows = settings.bool("router-kv-events") && settings.string("router-mode") == "kv"
+    if follows { configuration.cacheEvents.endpoint = .automatic }
     let registry = MetricRegistry()
     let telemetry = try ServiceTelemetry(
       environment: variables, defaultName: "dynamo-worker", version: configuration.version,
@@ -39,6 +43,11 @@ final class SimulatedWorkers {
       logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext,
       keep: telemetry.keep,
       publisherLimits: telemetry.outputs.publisherLimits)
+    if follows, let problem = WorkerConfiguration.cacheEventsProblem {
+      telemetry.outputs.log.logger("\(LogTarget.worker)").warning(
+        "simulated workers publish no cache events: their caches are predicted",
+        metadata: ["reason": "\(problem)"])
+    }
     var started: [WorkerServer] = []
     for _ in 0..<count {
       let worker = WorkerServer(configuration: configuration, telemetry: outputs)

@@ -1,6 +1,7 @@
 // The reactor against a played kernel: stale events, ticks, mail from other threads, shared shutdown.
 
 import Base
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -42,6 +43,28 @@ struct EventLoopTests {
     loop.turn(patience: 0)
     #expect(first.seen.isEmpty)
     #expect(second.seen.count == 2)
+  }
+
+  @Test func whoRegistersForInputIsNotWokenForOutput() throws {
+    var ends: [Int32] = [-1, -1]
+    try #require(
+      socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
+    defer { for end in ends { close(end) } }
+    let loop = try EventLoop(index: 0, seed: 1)
+    defer { loop.close() }
+    let handler = Handler()
+    let registration = try loop.registerInput(ends[0], handler)
+    loop.turn(patience: 0)
+    // It is writable all the time, and again with each read.
+    #expect(handler.seen.isEmpty)
+    #expect(write(ends[1], "ab", 2) == 2)
+    loop.turn(patience: 0)
+    #expect(handler.seen.count == 1 && handler.seen[0].isReadable)
+    var byte: UInt8 = 0
+    #expect(read(ends[0], &byte, 1) == 1)
+    loop.turn(patience: 0)
+    #expect(handler.seen.count == 1)
+    loop.deregister(registration, stillOpen: ends[0])
   }
 
   @Test func aReusedSlotDoesNotGetItsPredecessorsEvents() throws {

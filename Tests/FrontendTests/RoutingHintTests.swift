@@ -153,6 +153,7 @@ struct RoutingHintTests {
   @Test(arguments: [
     ("{}", "{\"nvext\":{\"worker_id\""), ("[]", "[]"), ("{\"nvext\":1}", "{\"nvext\":1}"), ("x", "x"),
     (" { } ", " { \"nvext\":{\"worker_id\""),
+    ("{\"a\":{\"nvext\":1}}", "{\"a\":{\"nvext\":1},\"nvext\":{\"worker_id\""),
   ])
   func onlyObjectsAreExtended(body: String, start: String) throws {
     let rig = try FrontendRig()
@@ -162,7 +163,49 @@ struct RoutingHintTests {
     #expect(rig.output(caller).body.hasPrefix(start))
   }
 
-  @Test func errorsAndVeryLongAnswersPassAsTheyCome() throws {
+  @Test func answersThatAreNotExtendedThoughAskedForSaySo() throws {
+    let rig = try FrontendRig()
+    let encoded = post(rig, "", chat(0, Self.both))
+    _ = worker(rig)
+    rig.send(
+      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n??",
+      on: rig.dialer.last)
+    let answer = rig.output(encoded)
+    #expect(answer.contains("x-dynamo-nvext-omitted: encoded\r\n") && answer.body == "??")
+    let plain = post(rig, "", chat(1, ""))
+    _ = worker(rig)
+    rig.answer("{}")
+    #expect(!rig.output(plain).contains("x-dynamo-nvext-omitted"))
+  }
+
+  /// Too long by its length, which is known at the head, or by what has come of it.
+  @Test(arguments: [true, false])
+  func veryLongAnswersPassWithAWordAboutIt(hasLength: Bool) throws {
+    let rig = try FrontendRig()
+    let caller = post(rig, "", chat(1, Self.both))
+    _ = worker(rig)
+    let size = InferenceExchange.unaryBytesMax + 200_000
+    let framing = hasLength ? "content-length: \(size)" : "transfer-encoding: chunked"
+    rig.send("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\(framing)\r\n\r\n", on: rig.dialer.last)
+    var got = ""
+    let piece = String(repeating: "a", count: 100_000)
+    var sent = 0
+    while sent < size {
+      let count = min(piece.utf8.count, size - sent)
+      let part = String(piece.prefix(count))
+      rig.send(
+        hasLength ? part : String(count, radix: 16) + "\r\n" + part + "\r\n", on: rig.dialer.last)
+      sent += count
+      got += rig.output(caller)
+    }
+    if !hasLength { rig.send("0\r\n\r\n", on: rig.dialer.last) }
+    got += rig.output(caller)
+    #expect(got.contains("x-dynamo-nvext-omitted: too_large\r\n"))
+    #expect(got.count { $0 == "a" } >= size)
+    #expect(!got.contains("\"nvext\""))
+  }
+
+  @Test func errorsPassAsTheyCome() throws {
     let rig = try FrontendRig()
     let caller = post(rig, "", chat(0, Self.both))
     _ = worker(rig)
@@ -170,22 +213,6 @@ struct RoutingHintTests {
       "HTTP/1.1 400 Bad\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}", on: rig.dialer.last
     )
     #expect(rig.output(caller).body == "{}")
-    let long = post(rig, "", chat(1, Self.both))
-    _ = worker(rig)
-    let size = InferenceExchange.unaryBytesMax + 10
-    rig.send(
-      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \(size)\r\n\r\n",
-      on: rig.dialer.last)
-    var got = ""
-    let piece = String(repeating: "a", count: 200_000)
-    var sent = 0
-    while sent < size {
-      let count = min(piece.utf8.count, size - sent)
-      rig.send(String(piece.prefix(count)), on: rig.dialer.last)
-      sent += count
-      got += rig.output(long)
-    }
-    #expect(got.body.utf8.count == size)
   }
 
   @Test func aHeldAnswerThatBreaksIsTriedElsewhere() throws {

@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from support.processes import chat, eventually
+from support.processes import MODEL, chat, eventually
 
 PATH = "/v1/chat/completions"
 BLOCK = 16
@@ -105,3 +105,33 @@ def test_following_can_be_turned_off(stack):
     expected, cached, _ = ask(frontend, "some words " * 50)
     assert expected == cached > 0 and sources(frontend) == ["predicted"]
     assert not frontend.metrics().has("dynamo_frontend_kv_event_batches_total")
+
+
+def test_simulated_workers_of_the_frontend_tell_what_they_cache(stack):
+    frontend = stack.frontend("--simulate", "2", "--model-name", MODEL)
+    eventually("both are listened to", lambda: frontend.text().count("listening to the engine's cache events") == 2)
+    prompt = "asked twice " * 100
+    _, _, holder = ask(frontend, prompt)
+    eventually("its cache is known by events", lambda: "events" in sources(frontend))
+    expected, cached, worker = ask(frontend, prompt)
+    assert expected == cached > 0 and worker == holder
+    state = json.loads(frontend.get("/v1/router/state")[2])
+    told = {w["worker_id"]: w["cache"] for model in state["models"] for w in model["workers"]}
+    assert told[int(holder)]["source"] == "events" and told[int(holder)]["reason"] == "feed_live"
+
+
+def test_simulated_workers_without_a_listener_tell_nothing(stack):
+    frontend = stack.frontend("--simulate", "1", "--model-name", MODEL, "--no-router-kv-events")
+    ask(frontend, "some words " * 50)
+    assert sources(frontend) == ["predicted"] and "publishing cache events" not in frontend.text()
+
+
+def test_without_the_library_caches_are_predicted_and_one_line_says_why(stack, tmp_path):
+    # A file of the library's name that is none, found before the system's.
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "libzmq.so.5").write_bytes(b"")
+    frontend = stack.frontend("--simulate", "2", "--model-name", MODEL, env={"LD_LIBRARY_PATH": str(folder)})
+    ask(frontend, "some words " * 50)
+    assert sources(frontend) == ["predicted", "predicted"]
+    assert sum("libzmq" in line for line in frontend.text().splitlines()) == 1

@@ -28,6 +28,20 @@ import Testing
   }
 
   @Test(arguments: [
+    ("tcp://gpu-1:5557", false, true), ("tcp://GPU-1:5557", false, true),
+    ("tcp://10.0.0.9:5557", false, true),
+    ("tcp://[fd00::2]:5557", false, true), ("tcp://[FD00::2]:5557", false, true),
+    ("tcp://gpu-1:5557", true, false), ("tcp://gpu-2:5557", false, false), ("tcp://*:5557", false, false),
+    ("tcp://10.0.0.90:5557", false, false), ("ipc://gpu-1:5557", false, false), ("tcp://:5557", false, false),
+    ("tcp://gpu-1", false, false), ("tcp://10.0.0.9;gpu-1:5557", false, false), ("", false, false),
+  ])
+  func onlyTCPToTheNamedHostsIsTheirOwn(_ address: String, _ isBound: Bool, _ isOwn: Bool) {
+    let endpoint = CacheEventEndpoint(address: address, isBound: isBound)
+    #expect(endpoint.isTCP(to: ["gpu-1", "10.0.0.9", "fd00::2"]) == isOwn)
+    #expect(endpoint.isTCP(to: []) == false)
+  }
+
+  @Test(arguments: [
     ("inproc://cache", 0), ("ipc:///run/e.sock", 1), ("tcp://*", 0), ("tcp://*:", 0), ("tcp://*:x", 0),
     ("tcp://*:65535", 1), ("tcp://*:0", 0), ("tcp://:5557", 0), ("", 0), ("tcp://*:5557", -1),
     ("tcp://*:5557", Int.max), ("udp://*:5557", 0), ("tcp://*:99999", 0),

@@ -155,7 +155,7 @@ struct SocketTests {
         try live.bind(address)
         let router = try ZeroMQSocket(.router, context: context)
         try router.bind(replay)
-        second = CacheEventPublisher(options, live: live, replay: router)
+        second = CacheEventPublisher(options, live: live, replay: router, context: context)
       } catch {
         // libzmq's own thread lets the port go when it gets to it.
         var nobody = pollfd(fd: -1, events: 0, revents: 0)
@@ -248,6 +248,69 @@ struct SocketTests {
         [[], [], [UInt8](repeating: 0xff, count: 8), []],
       ])
     #expect(publisher.counters.malformedRequests == 4 && publisher.counters.replays == 1)
+  }
+
+  @Test func replaysThatNobodyReadsAreBoundedInSum() throws {
+    let context = try ZeroMQContext()
+    var options = publication()
+    options.unreadBytesMax = 26 << 20
+    let publisher = try CacheEventPublisher(options, context: context)
+    let address = try #require(publisher.boundReplayAddress)
+    for _ in 0..<240 { publisher.publish(payload: [UInt8](repeating: 1, count: 100_000)) }
+
+    /// A client that takes messages only when it is told to; the sockets between hold less than the rest.
+    func client() throws -> ZeroMQSocket {
+      var options = ZeroMQSocketOptions()
+      options.receiveQueueMax = 1
+      let dealer = try ZeroMQSocket(.dealer, context: context, options: options)
+      try dealer.connect(address)
+      return dealer
+    }
+    func ask(_ dealer: ZeroMQSocket) throws {
+      #expect(try dealer.send(message: [[], [UInt8](repeating: 0, count: 8)]))
+    }
+    func turn(until isDone: () throws -> Bool) rethrows {
+      let end = Pair.now.monotonic + 20 * second
+      while try !isDone(), Pair.now.monotonic < end {
+        while publisher.readable() {}
+        var waits = publisher.descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        _ = poll(&waits, nfds_t(waits.count), 5)
+      }
+      #expect(try isDone())
+    }
+    /// Reads up to the end of a replay and returns how many batches came.
+    func read(_ dealer: ZeroMQSocket) throws -> Int {
+      var message = ZeroMQMessage()
+      var count = 0
+      var isOver = false
+      try turn {
+        while !isOver, try dealer.receive(into: &message) {
+          if message[3].isEmpty { isOver = true } else { count += 1 }
+        }
+        return isOver
+      }
+      return count
+    }
+
+    let (idle, other) = (try client(), try client())
+    try ask(idle)
+    turn { publisher.counters.replays == 1 }
+    try ask(other)
+    #expect(try read(other) == 0)
+    #expect(publisher.counters.refusedReplays == 1 && publisher.counters.replays == 1)
+    #expect(context.unsent.count <= 26 << 20)
+    // Once the first has read, there is room again.
+    #expect(try read(idle) == 240)
+    turn { context.unsent.count == 0 }
+    try ask(other)
+    #expect(try read(other) == 240)
+    #expect(publisher.counters.refusedReplays == 1 && publisher.counters.abandonedReplays == 0)
+    // One who leaves without reading holds nothing either.
+    var leaver: ZeroMQSocket? = try client()
+    if let leaver { try ask(leaver) }
+    turn { publisher.counters.replays == 3 }
+    leaver = nil
+    turn { context.unsent.count == 0 }
   }
 
   @Test func messagesWithTooManyFramesAndTooLargeOnesDoNotGetThrough() throws {

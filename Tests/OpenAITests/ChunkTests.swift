@@ -205,6 +205,20 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
   }
 
   @Test(arguments: [
+    (#"{"nvext":1}"#, true), (#"{"a":{"nvext":1}}"#, false), (#"{"a":"\"nvext\": 1"}"#, false),
+    (#"{"a":["nvext"],"nvext" : {}}"#, true), (#"["nvext"]"#, false), (#"[{"nvext":1}]"#, false),
+    (#"{"a":{"nvext":1},"#, true), ("", false), (#"{"NVEXT":1}"#, false),
+  ])
+  func anAnswersOwnExtensionIsItsTopLevelMember(text: String, isThere: Bool) {
+    #expect(withBytes(text) { AnswerSummary.hasExtension($0) } == isThere)
+    // The search for the key takes steps of a vector's width.
+    for spaces in 0..<70 {
+      let padded = String(repeating: " ", count: spaces) + text
+      #expect(withBytes(padded) { AnswerSummary.hasExtension($0) } == isThere)
+    }
+  }
+
+  @Test(arguments: [
     #"{"choices":[{"message":{"content":"say \"usage\": and \"usage"},"finish_reason":"stop"}],"usage":USAGE}"#,
     #"{"usage" : USAGE,"choices":[{"message":{"role":"usage"},"finish_reason" :"stop"}],"kind":"usage"}"#,
     #"{"choices":[{"a\"usage":{},"finish_reason":"stop"}],"usage":USAGE}"#,

@@ -30,30 +30,32 @@ final class MirrorRig {
   var isIncomplete: Bool { mirror.isIncomplete }
   func takeOperations() -> [CacheOperation] { mirror.takeOperations() }
   func cleared() { mirror.cleared() }
+  func cleared(rank: Int) { mirror.cleared(rank: rank) }
 
   func store(
     _ hashes: [UInt64], after parent: UInt64? = nil, _ contents: [UInt32], size: Int = 4,
-    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed
+    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed, rank: Int = 0
   ) {
     let tokens = contents.flatMap { blockTokens($0, size: size) }
-    store(hashes, after: parent, tokens: tokens, size: size, tier: tier, seed: seed)
+    store(hashes, after: parent, tokens: tokens, size: size, tier: tier, seed: seed, rank: rank)
   }
 
   func store(
     _ hashes: [UInt64], after parent: UInt64? = nil, tokens: [UInt32], size: Int = 4,
-    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed
+    tier: CacheTier = .device, seed: UInt64 = PromptBlocks.seed, rank: Int = 0
   ) {
     hashes.withUnsafeBufferPointer { hashes in
       tokens.withUnsafeBufferPointer { tokens in
         mirror.stored(
           StoredBlocks(
-            hashes: hashes, parent: parent, tokens: tokens, blockSize: size, tier: tier, seed: seed))
+            hashes: hashes, parent: parent, tokens: tokens, blockSize: size, tier: tier, seed: seed,
+            rank: rank))
       }
     }
   }
 
-  func remove(_ hashes: [UInt64], tier: CacheTier = .device) {
-    hashes.withUnsafeBufferPointer { mirror.removed($0, tier: tier) }
+  func remove(_ hashes: [UInt64], tier: CacheTier = .device, rank: Int = 0) {
+    hashes.withUnsafeBufferPointer { mirror.removed($0, tier: tier, rank: rank) }
   }
 }
 
@@ -208,4 +210,65 @@ private func dropped(_ hashes: [UInt64], tier: CacheTier = .device) -> [CacheOpe
     #expect(mirror.bytes == 0)
     #expect(mirror.counts.blocksNotFound == 0)
   }
+}
+
+@Suite struct MirroredRanks {
+  private let chain = chainOfTokens([1, 2, 3])
+
+  @Test func aBlockIsHeldWhileAnyRankHoldsIt() {
+    let rig = MirrorRig()
+    // The ranks name equal content by equal hashes.
+    rig.store([11, 12], [1, 2])
+    rig.store([11, 12], [1, 2], rank: 1)
+    #expect(rig.takeOperations() == chain[..<2].map { CacheOperation(.stored, hash: $0) })
+    rig.remove([12])
+    rig.remove([12])
+    #expect(rig.takeOperations() == [] && rig.counts.blocksNotFound == 1)
+    rig.remove([12], rank: 1)
+    #expect(rig.takeOperations() == [CacheOperation(.removed, hash: chain[1])])
+    #expect(rig.mirror.holds(11, rank: 1) && !rig.mirror.holds(12, rank: 1) && !rig.mirror.holds(11, rank: 2))
+    rig.remove([11], rank: 7)
+    #expect(rig.counts.blocksNotFound == 2)
+  }
+
+  @Test func aRankThatIsClearedTakesOnlyItsOwn() {
+    let rig = MirrorRig()
+    rig.store([11, 12], [1, 2])
+    rig.store([11], [1], rank: 1)
+    rig.store([12], after: 11, [2], tier: .host, rank: 1)
+    rig.store([13], after: 12, [3], rank: 1)
+    _ = rig.takeOperations()
+    rig.cleared(rank: 1)
+    // What rank 0 has on its device stays; the host's copy was rank 1's alone.
+    #expect(
+      Set(rig.takeOperations().map(\.described)) == [
+        CacheOperation(.removed, hash: chain[1], tier: .host).described,
+        CacheOperation(.removed, hash: chain[2]).described,
+      ])
+    #expect(rig.count == 2)
+    // Its later blocks begin anew: a parent from before is not known.
+    rig.store([14], after: 12, [4], rank: 1)
+    #expect(rig.counts.parentsNotFound == 1)
+    rig.cleared(rank: 5)
+    #expect(rig.takeOperations() == [])
+    rig.cleared(rank: 0)
+    #expect(rig.takeOperations() == [CacheOperation(.cleared)])
+    #expect(rig.count == 0 && rig.bytes == 0)
+  }
+
+  @Test func theBoundIsOfAllRanksTogether() {
+    let rig = MirrorRig(blocksMax: 3)
+    rig.store([1, 2], [1, 2])
+    rig.store([3, 4], [3, 4], rank: 1)
+    #expect(rig.isIncomplete && rig.count == 3 && rig.counts.refused == 1)
+    rig.cleared(rank: 0)
+    #expect(rig.isIncomplete)
+    rig.cleared(rank: 1)
+    #expect(!rig.isIncomplete)
+  }
+}
+
+extension CacheOperation {
+  /// To be put into a set.
+  fileprivate var described: String { "\(kind) \(hash) \(tier)" }
 }

@@ -12,7 +12,7 @@ extension Bench {
     chain(blocks).withUnsafeBufferPointer {
       var request = RoutingRequest(chain: $0, tokens: $0.count * 16)
       change(&request)
-      return router.preview(request, now: now)
+      return router.survey(request, now: now).preview()
     }
   }
 

@@ -12,7 +12,7 @@ extension Bench {
     chain.withUnsafeBufferPointer {
       var request = RoutingRequest(chain: $0, tokens: $0.count * 16)
       change(&request)
-      return router.explain(request, now: now)
+      return router.survey(request, now: now).preview().candidates.map(\.facts)
     }
   }
 

@@ -125,7 +125,8 @@ import Testing
     let before = (bench.router.statistics, bench.router.loads)
     let prompt = chain([1, 2, 3, 9])
     let candidates = prompt.withUnsafeBufferPointer {
-      bench.router.explain(RoutingRequest(chain: $0, tokens: 64), now: bench.now)
+      bench.router.survey(RoutingRequest(chain: $0, tokens: 64), now: bench.now).preview().candidates.map(
+        \.facts)
     }
     #expect(bench.router.statistics == before.0)
     #expect(bench.router.loads == before.1)
@@ -171,12 +172,12 @@ import Testing
     #expect(rows[0].refusal == .ejected)
     #expect(rows[0].refusedUntil == bench.now + second)
     #expect(rows[0].predictedBlocks == 2)
-    #expect(rows[0].sourceReason == .noFeed)
+    #expect(rows[0].load.cacheReason == .noFeed)
     #expect(rows[0].blocksMax == 100)
     #expect(rows[1].events.deviceBlocks == 3)
     #expect(rows[1].load.cachedBlocks == 3)
     #expect(rows[1].load.cacheSource == .events)
-    #expect(rows[1].sourceReason == .feedLive)
+    #expect(rows[1].load.cacheReason == .feedLive)
     #expect(rows[2].refusal == .busyPrefill)
     #expect(rows[2].refusedUntil == nil)
     bench.router.remove(worker: 3)

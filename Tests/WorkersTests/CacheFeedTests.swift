@@ -53,22 +53,29 @@ struct CacheFeedTests {
     let publisher: CacheEventPublisher
     private var encoder = CacheEventEncoder()
 
-    init(replays: Bool = true, extra: String = "") throws {
+    /// - Parameters:
+    ///   - endpoint, replayEndpoint: what it says of itself instead of where its sockets are.
+    ///   - ranks: entries of further ranks.
+    init(
+      replays: Bool = true, extra: String = "", endpoint: String? = nil, replayEndpoint: String? = nil,
+      ranks: String = ""
+    ) throws {
       let context = try ZeroMQContext()
       publisher = try CacheEventPublisher(
         CacheEventPublication(endpoint: "tcp://*:*", replayEndpoint: replays ? "tcp://*:*" : nil),
         context: context)
-      let events = Self.wildcard(publisher.boundAddress)
-      let replay = publisher.boundReplayAddress.map { "\"" + Self.wildcard($0) + "\"" } ?? "null"
+      let events = endpoint ?? Self.wildcard(publisher.boundAddress)
+      let bound = publisher.boundReplayAddress.map(Self.wildcard)
+      let replay = (replayEndpoint ?? bound).map { "\"" + $0 + "\"" } ?? "null"
       http = try FakeWorker([
         "/v1/models": #"{"data":[{"id":"m","owned_by":"vllm"}]}"#,
         "/metrics": "vllm:cache_config_info{block_size=\"4\",num_gpu_blocks=\"99\"} 1\n",
         "/kv_event_sources":
-          #"{"0":{"endpoint":"\#(events)","replay_endpoint":\#(replay),"topic":""\#(extra)}}"#,
+          #"{"0":{"endpoint":"\#(events)","replay_endpoint":\#(replay),"topic":""\#(extra)}\#(ranks)}"#,
       ])
     }
 
-    private static func wildcard(_ address: String) -> String {
+    static func wildcard(_ address: String) -> String {
       "tcp://*:" + (address.split(separator: ":").last.map(String.init) ?? "")
     }
 
@@ -87,7 +94,7 @@ struct CacheFeedTests {
   }
 
   private func followed(
-    _ engine: Engine, hashesTokens: Bool = true, indexBytesMax: Int = 16 << 20,
+    _ engine: Engine, hashesTokens: Bool = true, indexBytesMax: Int = 16 << 20, followsForeign: Bool = false,
     _ body: (WorkerDirectory, Adopter, MetricRegistry) throws -> Void
   ) throws {
     defer { engine.http.stop() }
@@ -95,6 +102,7 @@ struct CacheFeedTests {
     configuration.urls = ["http://127.0.0.1:\(engine.http.port)"]
     configuration.followsCacheEvents = true
     configuration.hashesTokens = hashesTokens
+    configuration.followsForeignEvents = followsForeign
     configuration.routing.indexBytesMax = indexBytesMax
     let registry = MetricRegistry()
     let directory = try WorkerDirectory(
@@ -242,6 +250,98 @@ struct CacheFeedTests {
       registry.writePrometheus(into: &page)
       #expect(!page.text.contains("dynamo_frontend_kv_event_batches_total{"))
       #expect(model.routing.loads[0].cacheSource == .predicted)
+      try wait(engine, "it is said why") { model.routing.loads[0].cacheReason == .otherUnit }
+    }
+  }
+
+  @Test func aRankThatIsClearedOrRestartsTakesOnlyItsOwnBlocks() throws {
+    let context = try ZeroMQContext()
+    var publisher: CacheEventPublisher? = try CacheEventPublisher(
+      CacheEventPublication(endpoint: "tcp://*:*"), context: context)
+    let endpoint = Engine.wildcard(try #require(publisher).boundAddress)
+    var encoder = CacheEventEncoder()
+    /// The second rank has no replay: it speaks until it is heard.
+    func publish(_ write: (inout CacheEventEncoder) -> Void) {
+      write(&encoder)
+      publisher?.publish(&encoder, timestamp: 1)
+      _ = publisher?.readable()
+    }
+    let engine = try Engine(ranks: #","1":{"endpoint":"\#(endpoint)","replay_endpoint":null}"#)
+    engine.publish { $0.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4) }
+    let other: [UInt32] = Array(101...112)
+    try followed(engine) { _, adopter, _ in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "both ranks are heard") {
+        // It holds the first rank's first block as well, under the same hash.
+        publish {
+          $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4)
+          $0.stored(hashes: [8, 9], parent: nil, tokens: Array(101...108), blockSize: 4)
+        }
+        return overlap(model, Self.prompt) == 2 && overlap(model, other) == 2
+      }
+      publish { $0.cleared() }
+      try wait(engine, "the second rank's are gone") { overlap(model, other) == 0 }
+      #expect(overlap(model, Self.prompt) == 2)
+      publish { $0.stored(hashes: [8], parent: nil, tokens: Array(101...104), blockSize: 4) }
+      try wait(engine, "they come again") { overlap(model, other) == 1 }
+      publisher = nil
+      try wait(engine, "the port is free again") {
+        publisher = try? CacheEventPublisher(CacheEventPublication(endpoint: endpoint), context: context)
+        return publisher != nil
+      }
+      try wait(engine, "the second rank is another one") {
+        publish { $0.stored(hashes: [7], parent: nil, tokens: Array(201...204), blockSize: 4) }
+        return overlap(model, other) == 0 && overlap(model, Array(201...204)) == 1
+      }
+      #expect(overlap(model, Self.prompt) == 2)
+    }
+  }
+
+  @Test(arguments: [
+    // A port that this process would have to listen on, another machine's, a file.
+    ("tcp://127.0.0.1:5557", String?.none), ("tcp://somewhere:5557", nil), ("ipc:///run/kv", nil),
+    ("inproc://kv", nil), ("tcp://*:5557", "tcp://192.0.2.1:5558"), ("tcp://*:5557", "ipc:///run/kv"),
+  ])
+  func anEngineElsewhereThanItsWorkerIsNotFollowed(_ endpoint: String, _ replay: String?) throws {
+    let engine = try Engine(endpoint: endpoint, replayEndpoint: replay)
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.workers.first.map { !$0.eventSources.isEmpty } ?? false }.models[0]
+      try wait(engine, "it is said why") { model.routing.loads[0].cacheReason == .foreignEndpoint }
+      #expect(model.routing.loads[0].cacheSource == .predicted)
+      var page = ByteBuffer()
+      registry.writePrometheus(into: &page)
+      #expect(!page.text.contains("dynamo_frontend_kv_event_batches_total{"))
+    }
+  }
+
+  @Test func anEngineElsewhereIsFollowedWhereThatIsAllowed() throws {
+    let path = "ipc:///tmp/kv-events-\(Machine.randomSeed())"
+    defer { unlink(String(path.dropFirst("ipc://".count))) }
+    let context = try ZeroMQContext()
+    let publisher = try CacheEventPublisher(
+      CacheEventPublication(endpoint: "tcp://*:*", replayEndpoint: path), context: context)
+    var encoder = CacheEventEncoder()
+    encoder.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4)
+    publisher.publish(&encoder, timestamp: 1)
+    let engine = try Engine(replays: false, replayEndpoint: path)
+    try followed(engine, followsForeign: true) { _, adopter, _ in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the replay came") {
+        while publisher.readable() {}
+        return overlap(model, Self.prompt) == 2
+      }
+    }
+  }
+
+  @Test func anAddressOfTheWorkersNameIsItsOwn() throws {
+    let engine = try Engine()
+    let replay = try #require(engine.publisher.boundReplayAddress?.split(separator: ":").last)
+    let named = try Engine(replays: false, replayEndpoint: "tcp://127.0.0.1:\(replay)")
+    defer { engine.http.stop() }
+    engine.publish { $0.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4) }
+    try followed(named) { _, adopter, _ in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the replay came") { overlap(model, Self.prompt) == 1 }
     }
   }
 }

@@ -78,11 +78,12 @@ struct IndexRun {
       }
       while operations.count < blocks { operations.append(CacheOperation(.stored, hash: random.next())) }
       operations.withUnsafeBufferPointer { all in
-        for start in stride(from: 0, to: all.count, by: Router.operationsPerHold) {
-          let slice = all[start..<min(all.count, start + Router.operationsPerHold)]
+        var rest = all[...]
+        while !rest.isEmpty {
           let began = Machine.monotonicNanoseconds
-          router.apply(worker: id, UnsafeBufferPointer(rebasing: slice))
+          let applied = router.applySlice(worker: id, UnsafeBufferPointer(rebasing: rest))
           holds.append(Machine.monotonicNanoseconds - began)
+          rest = rest.dropFirst(applied)
         }
       }
       count += operations.count
@@ -91,7 +92,7 @@ struct IndexRun {
     let perBlock = Double(statistics.eventBytes) / Double(max(1, statistics.eventBlocks))
     say("apply: \(rate(count, holds.reduce(0, +))) operations/s; ")
     say("\(grouped(statistics.eventBlocks)) blocks of \(workers) workers, \(fixed(perBlock, 1)) bytes each\n")
-    report("one hold of \(Router.operationsPerHold) operations", holds)
+    report("one hold of the lock", holds)
   }
 
   private func lookUp(_ router: inout Router, _ prompt: (Int) -> [UInt64]) -> [UInt64] {
