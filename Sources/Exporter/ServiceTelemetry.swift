@@ -44,11 +44,12 @@ package final class ServiceTelemetry: Sendable {
       try started.start()
       started.register(on: registry)
       exporter = started
-      let name =
-        resource.attributes.first { $0.key == ResourceAttributeName.serviceName }?.value ?? defaultName
       logger.info(
         "span export is on",
-        metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])
+        metadata: [
+          "endpoint": "\(export.host):\(export.port)", "protocol": "\(export.transport.name)",
+          "service": "\(resource.serviceName)",
+        ])
     }
     self.exporter = exporter
     outputs = TelemetryOutputs(
@@ -68,9 +69,18 @@ package final class ServiceTelemetry: Sendable {
     if let exporter {
       exporter.shutdown(within: timeout)
       let ledger = outputs.ledger
-      outputs.log.logger("\(LogTarget.exporter)").info(
-        "span export closed",
-        metadata: ["made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)"])
+      var books: Logger.Metadata = [
+        "made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)",
+        "resent": "\(exporter.state.spansResent)",
+      ]
+      for reason in SpanDropReason.allCases where ledger.dropped(reason) > 0 {
+        books["dropped_\(reason.label)"] = "\(ledger.dropped(reason))"
+      }
+      if exporter.hasSpool {
+        books["recovered"] = "\(ledger.recovered)"
+        books["spooled"] = "\(ledger.spooled)"
+      }
+      outputs.log.logger("\(LogTarget.exporter)").info("span export closed", metadata: books)
     }
     _ = writer.stop(within: second)
   }
