@@ -27,14 +27,18 @@ package final class ServiceTelemetry: Sendable {
     self.writer = writer
     let log = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
     let ledger = SpanLedger()
-    registry.register(ledger)
     registry.registerProcess(service: defaultName, version: version)
     registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
     let settings = try ExporterConfiguration.from(environment: environment, version: version)
+    registry.register(ledger, hasSpool: settings.configuration?.spool != nil)
     let logger = log.logger("\(LogTarget.exporter)")
-    for warning in configuration.warnings + settings.warnings { logger.warning("\(warning)") }
-    var exporter: SpanExporter?
+    var warnings = configuration.warnings + settings.warnings
     var publisherLimits = SpanPublisher.Limits()
+    if settings.configuration != nil {
+      publisherLimits.span = SpanLimits.from(environment: environment, warnings: &warnings)
+    }
+    for warning in warnings { logger.warning("\(warning)") }
+    var exporter: SpanExporter?
     if let export = settings.configuration {
       let resource = TelemetryResource(
         environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)

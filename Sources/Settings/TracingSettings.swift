@@ -74,6 +74,33 @@ extension SettingsTable {
       nil, "OTEL_SDK_DISABLED", .boolean, fallback: "false", group: "Tracing", lenient: true,
       "Make no spans; headers are still passed on."),
     SettingDefinition(
+      nil, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true, "Most characters of a string value on spans."),
+    SettingDefinition(
+      nil, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", limit, unset: "4096 bytes", group: "Tracing", lenient: true,
+      "Most characters of a string value; longer ones are cut."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span."),
+    SettingDefinition(
+      nil, "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span's event."),
+    SettingDefinition(
+      nil, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span's link."),
+    SettingDefinition(
+      nil, "OTEL_ATTRIBUTE_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most attributes of a span, event or link; the rest are left out and counted on it."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_EVENT_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most events of a span."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_LINK_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most links of a span."),
+    SettingDefinition(
       nil, "OTEL_TRACES_SAMPLER",
       .choice([
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
@@ -126,5 +153,6 @@ extension SettingsTable {
       "No colours in readable lines; there are none in this version."),
   ]
 
+  private static let limit = SettingKind.integer(0...2_147_483_647)
   private static let milliseconds = SettingKind.duration(unit: millisecond)
 }

@@ -234,11 +234,11 @@ extension MetricDescription {
     "dynamo_trace_export_requests_total", "Export calls, by their gRPC or HTTP status.")
   package static let exportResends = MetricDescription(
     "dynamo_trace_spans_resent_total", "Spans that were sent again after a failure.")
+  /// present where there is a spool, as those up to spoolErrors
   package static let spansRecovered = MetricDescription(
     "dynamo_trace_spans_recovered_total", "Spans that an earlier process had left in the spool.")
   package static let spansSpooled = MetricDescription(
     "dynamo_trace_spans_spooled", "Spans that lie in the spool.")
-  /// present where there is a spool, as the next two
   package static let spoolBytes = MetricDescription(
     "dynamo_trace_spool_bytes", "Bytes of files in the spool.")
   package static let spoolFilesSkipped = MetricDescription(
@@ -261,17 +261,18 @@ extension MetricDescription {
 }
 
 extension MetricRegistry {
-  /// Shows the books of `ledger` on `/metrics`.
-  package func register(_ ledger: SpanLedger) {
+  /// Shows the books of `ledger` on `/metrics`, those of a spool only where there is one.
+  package func register(_ ledger: SpanLedger, hasSpool: Bool = false) {
     observe(.spansMade, .counter) { Double(ledger.made) }
     observe(.spansSent, .counter) { Double(ledger.sent) }
     observe(.spansPending, .gauge) { Double(ledger.pending) }
-    observe(.spansRecovered, .counter) { Double(ledger.recovered) }
-    observe(.spansSpooled, .gauge) { Double(ledger.spooled) }
     collect(.spansDropped, .counter) { samples in
-      for reason in SpanDropReason.allCases {
+      for reason in SpanDropReason.allCases where hasSpool || !reason.concernsSpool {
         samples.add(Double(ledger.dropped(reason)), labels: [("reason", reason.label)])
       }
     }
+    guard hasSpool else { return }
+    observe(.spansRecovered, .counter) { Double(ledger.recovered) }
+    observe(.spansSpooled, .gauge) { Double(ledger.spooled) }
   }
 }

@@ -19,6 +19,9 @@ package enum SpanDropReason: Int, CaseIterable, Sendable {
   /// Its file in the spool was damaged.
   case spoolDamaged
 
+  /// True for what happens only where there is a spool.
+  var concernsSpool: Bool { self == .spoolFull || self == .spoolDamaged }
+
   /// The value of the `reason` label.
   package var label: String {
     switch self {
