@@ -52,6 +52,7 @@ let package = Package(
     .target(name: "CSystem"),
     .target(name: "CBytes"),
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
     // Layer 0
     room("Base", ["CBytes"]),
@@ -61,7 +62,7 @@ let package = Package(
 
     // Layer 1
     room("EventLoop", ["Base", "CSystem"]),
-    room("HTTP", ["Base", "CBytes", "CNghttp2"]),
+    room("HTTP", ["Base", "CBytes", "CNghttp2", "CZlib"]),
     room("Telemetry", ["Base", "JSON", "Protobuf", logging]),
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),

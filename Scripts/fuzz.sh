@@ -52,10 +52,10 @@ module Base Sources/Base/*.swift
 module JSON Sources/JSON/*.swift
 module Protobuf Sources/Protobuf/*.swift
 module KVEvents Sources/KVEvents/*.swift
-# The HTTP/1.1 half: HTTP/2 is nghttp2's to parse.
+# The HTTP/1.1 half: HTTP/2 is nghttp2's to parse, gzip is zlib's.
 http_sources=()
 for file in Sources/HTTP/*.swift; do
-  case "$file" in */HTTP2*) ;; *) http_sources+=("$file") ;; esac
+  case "$file" in */HTTP2* | */Gzip*) ;; *) http_sources+=("$file") ;; esac
 done
 module HTTP "${http_sources[@]}"
 module OpenAI Sources/OpenAI/*.swift

@@ -110,6 +110,14 @@ package enum Sockets {
     set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
   }
 
+  /// Has the kernel probe a connection that was silent for `idleSeconds`, and end it when nobody answers for as long again.
+  package static func keepAlive(_ descriptor: Int32, idleSeconds: Int32) {
+    set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, idleSeconds)
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, idleSeconds / 4))
+    set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 4)
+  }
+
   /// Why no TCP connection to `host`, a name or an address with or without brackets, comes about within two seconds;
   /// nil when one does. Blocks: for `doctor`.
   package static func whyUnreachable(_ host: String, _ port: UInt16) -> String? {

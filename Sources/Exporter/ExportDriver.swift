@@ -1,78 +1,46 @@
-// The exporter's state machine on its loop: when a message is due, one call at a time, retries, the last flush.
+// The exporter on its loop: when a message is due, which lane sends it, what its end does to the books, the last flush.
 
 import Base
-package import EventLoop
+import EventLoop
 import GRPC
-import HTTP
 import Logging
 import Telemetry
 
-/// How the exporter reaches the network; a test brings its own.
-package protocol ExporterDialer: Sendable {
-  /// All addresses of a host; may block. Empty when there is none.
-  func resolve(host: String, port: UInt16) -> [SocketAddress]
-  /// Starts a non-blocking connect.
-  func connect(_ address: SocketAddress) throws(SystemError) -> Int32
-}
-
-/// The real network.
-package struct LiveExporterDialer: ExporterDialer {
-  package init() {}
-
-  package func resolve(host: String, port: UInt16) -> [SocketAddress] {
-    SocketAddress.resolve(host: host, port: port)
-  }
-
-  package func connect(_ address: SocketAddress) throws(SystemError) -> Int32 {
-    try Sockets.connect(address)
-  }
-}
-
-/// Takes messages out of the queue and gets them to the receiver. Loop-confined.
+/// Takes messages out of the queue and the spool, and hands them to its lanes. Loop-confined.
 ///
-///     idle ──message due──▶ dialing ──connected──▶ calling ──answer──▶ idle
-///      ▲                      │ failed                │ failed, timed out
-///      └────after a wait──────┴───────────────────────┘
-///     any ──flushed, or its time is over──▶ finished
+///     queue ──due──▶ message ──▶ lane ──final answer──▶ sent or dropped
+///       │ half full, or an outage      │ tries used up
+///       └────────────▶ spool ◀─────────┘ (dropped where there is none)
 final class ExportDriver {
-  enum Phase {
-    case idle
-    case dialing
-    case calling
-    case finished
-  }
-
   let loop: EventLoop
-  let queue: ExportQueue
-  let ledger: SpanLedger
-  let configuration: ExporterConfiguration
-  let resource: TelemetryResource
-  let dialer: any ExporterDialer
-  let status: ExporterStatus
-  let onFinish: () -> Void
-  var log: ExporterLog
+  private let queue: ExportQueue
+  private let ledger: SpanLedger
+  private let configuration: ExporterConfiguration
+  private let resource: TelemetryResource
+  private let status: ExporterStatus
+  private let onFinish: () -> Void
+  private var log: ExporterLog
 
-  var phase = Phase.idle
-  var connection: ExporterConnection?
-  var addresses: ArraySlice<SocketAddress> = []
+  private var lanes: [ExportLane] = []
+  private var spool: ExportSpool?
+  /// Nothing is moved from the queue to the disk before this: the disk refused.
+  private var spillAt: Nanoseconds = 0
+  /// What the disk refused; the next to be sent.
+  private var held: ExportMessage?
   /// Slices taken from the queue that no message holds yet.
   private var parts: ArraySlice<SpanSlice> = []
-  /// The message being sent, or kept for another try.
-  var message: ExportMessage?
   /// Until when a queue that is not due by size may wait.
   private var delayAt: Nanoseconds?
-  /// No try before this.
-  private var retryAt: Nanoseconds = 0
-  private var failures = 0
-  /// True after a try that was repeated without a wait because a reused connection had died.
-  private var retriedAtOnce = false
+  /// Whether the spool's turn is next: it and the queue take turns where both have something.
+  private var isSpoolsTurn = true
+  private var isInOutage = false
   private var flushDeadline: Nanoseconds?
+  private var isFinished = false
+  private var isPumping = false
+  private var pumpsAgain = false
 
-  /// Looks again: the delay or the wait before a retry is over.
-  private let wakeTimer = Timer(tag: 0)
-  /// Bounds a connect or a call.
-  let limitTimer = Timer(tag: 1)
-  private let flushTimer = Timer(tag: 2)
+  private let delayTimer = Timer(tag: 0)
+  private let flushTimer = Timer(tag: 1)
 
   /// Creates an idle driver; `onFinish` is called once, after the flush.
   init(
@@ -85,10 +53,30 @@ final class ExportDriver {
     self.ledger = ledger
     self.configuration = configuration
     self.resource = resource
-    self.dialer = dialer
     self.status = status
     self.onFinish = onFinish
     log = ExporterLog(logger: logger, endpoint: configuration.method.authority)
+    let encoder = ExportEncoder(
+      configuration.transport, compresses: configuration.compresses, bytesMax: configuration.wireBytesMax)
+    lanes = (0..<max(1, configuration.concurrentCalls)).map { _ in
+      ExportLane(
+        loop: loop, configuration: configuration, dialer: dialer, encoder: encoder, status: status,
+        owner: self)
+    }
+  }
+
+  /// Opens the spool, if there is to be one; blocks on the disk. Call before the first ``pump()``.
+  func openSpool() {
+    guard let configuration = configuration.spool else { return }
+    do throws(SpoolError) {
+      let spool = try ExportSpool(configuration, service: resource.serviceName, ledger: ledger)
+      self.spool = spool
+      log.spoolOpened(spool.path, files: spool.count, spans: ledger.recovered, skipped: spool.skippedFiles)
+    } catch {
+      log.spoolFailed("\(error)", at: loop.now)
+      status.update { $0.spoolErrors += 1 }
+    }
+    showSpool()
   }
 
   /// Sends what waits, at most until `within` nanoseconds from now, then finishes.
@@ -96,40 +84,45 @@ final class ExportDriver {
     guard flushDeadline == nil else { return }
     let deadline = loop.now + within
     flushDeadline = deadline
-    if let message, let bound = message.deadline { message.deadline = min(bound, deadline) }
-    // A receiver that was away gets one more chance at once.
-    retryAt = 0
+    for lane in lanes { lane.hurry(until: deadline) }
     loop.arm(flushTimer, at: deadline, self)
     pump()
   }
 
-  /// Starts the next try when there is something to send and its time has come.
+  /// Lets each lane that is free take what is due.
   func pump() {
-    guard case .idle = phase else { return }
-    if retryAt > loop.now {
-      loop.arm(wakeTimer, at: retryAt, self)
-      return
+    // A lane whose try ends at once comes back here from inside its pump.
+    pumpsAgain = true
+    if isPumping { return }
+    isPumping = true
+    startDelay()
+    while pumpsAgain, !isFinished {
+      pumpsAgain = false
+      for lane in lanes where !isFinished { lane.pump() }
     }
-    guard let next = message ?? nextMessage() else {
-      if flushDeadline != nil { finish() }
-      return
-    }
-    message = next
-    if next.deadline == nil {
-      let bound = loop.now + configuration.retry.total
-      next.deadline = flushDeadline.map { min($0, bound) } ?? bound
-    }
-    if let connection, connection.mayCall { return call(on: connection) }
-    dropConnection()
-    dial()
+    isPumping = false
+    if isFinished { return }
+    spill()
+    if flushDeadline != nil, !hasUnsent { finish() }
   }
 
-  private func nextMessage() -> ExportMessage? {
+  private var hasUnsent: Bool {
+    held != nil || !parts.isEmpty || queue.level.spans > 0 || !lanes.allSatisfy { $0.isDone }
+  }
+
+  // MARK: Messages
+
+  private func messageFromQueue() -> ExportMessage? {
     if parts.isEmpty {
-      guard isDue() else { return nil }
+      guard isDue else { return nil }
       delayAt = nil
       fillParts()
+      startDelay()
     }
+    return messageFromParts()
+  }
+
+  private func messageFromParts() -> ExportMessage? {
     let limits = configuration.message
     let bytesMax = min(limits.bytesAimed, limits.bytesMax)
     var slices: [SpanSlice] = []
@@ -146,18 +139,23 @@ final class ExportDriver {
     return slices.isEmpty ? nil : ExportMessage(slices, resource: resource)
   }
 
-  /// True when the queue is to be emptied now; otherwise sees to it that it will be.
-  private func isDue() -> Bool {
+  /// True when the queue is to be emptied now.
+  private var isDue: Bool {
+    guard queue.level.spans > 0 else { return false }
+    if flushDeadline != nil || queue.isDue { return true }
+    return delayAt.map { $0 <= loop.now } ?? false
+  }
+
+  /// Sees to it that what waits in the queue becomes due, whether a lane is free or not.
+  private func startDelay() {
     guard queue.level.spans > 0 else {
       delayAt = nil
-      return false
+      return
     }
-    if flushDeadline != nil || queue.isDue { return true }
-    let due = delayAt ?? loop.now + configuration.delay
-    if due <= loop.now { return true }
+    guard delayAt == nil else { return }
+    let due = loop.now + configuration.delay
     delayAt = due
-    loop.arm(wakeTimer, at: due, self)
-    return false
+    loop.arm(delayTimer, at: due, self)
   }
 
   private func fillParts() {
@@ -171,108 +169,157 @@ final class ExportDriver {
     if lost > 0 { queue.settle(sent: 0, dropped: lost, .tooLarge) }
   }
 
-  // MARK: Ends of a try
+  // MARK: Spool
 
-  /// Books an answer and goes on.
-  func answered(_ answer: GRPCAnswer, wasRefused: Bool) {
-    loop.cancel(limitTimer)
-    phase = .idle
-    guard let message else { return pump() }
-    status.update { $0.callsByStatus[answer.status.code.rawValue] += 1 }
-    switch ExportVerdict(answer) {
-    case .accepted(let rejected, let remark):
-      // First, so that the line about the outage does not count what this answer drops.
-      recovered()
-      let lost = min(rejected, message.spanCount)
-      queue.settle(sent: message.spanCount - lost, dropped: lost, .rejected)
-      self.message = nil
-      if lost > 0 || !remark.isEmpty { log.partialSuccess(rejected: lost, remark, at: loop.now) }
-      log.queueFull(total: ledger.dropped(.queueFull), at: loop.now)
-      pump()
-    case .retry(let hint):
-      if wasRefused, repeatAtOnce() { return }
-      failed(answer.status.description, hint: hint)
-    case .refused:
-      // The receiver is there and speaks: no outage.
-      recovered()
-      queue.settle(sent: 0, dropped: message.spanCount, .rejected)
-      self.message = nil
-      status.update { $0.lastError = answer.status.description }
-      log.refused(answer.status, spans: message.spanCount, at: loop.now)
-      pump()
+  /// Moves messages from the queue to the disk while it fills up: in an outage those that are due, else above half.
+  private func spill() {
+    guard spool != nil, held == nil, flushDeadline == nil, loop.now >= spillAt else { return }
+    while isInOutage ? queue.isDue : queue.isHalfFull {
+      if parts.isEmpty { fillParts() }
+      guard let message = messageFromParts() else { continue }
+      if store(message) { continue }
+      // It has its chance in memory still.
+      held = message
+      spillAt = loop.now + 10 * second
+      return
     }
   }
 
-  /// Repeats a call that a reused connection took with it; false when that was tried before.
-  func repeatAtOnce() -> Bool {
-    guard !retriedAtOnce, message != nil else { return false }
-    retriedAtOnce = true
-    dropConnection()
-    phase = .idle
-    pump()
-    return true
+  private func messageFromSpool() -> ExportMessage? {
+    // A process that ends leaves the spool to the next one.
+    guard let spool, flushDeadline == nil else { return nil }
+    // Files that are found to be damaged go.
+    defer { showSpool() }
+    return spool.take()
   }
 
-  /// Plans another try of the message, or drops it when its time would be over by then.
-  func failed(_ cause: String, hint: Nanoseconds? = nil, whileDialing: Bool = false) {
-    loop.cancel(limitTimer)
-    phase = .idle
-    failures += 1
+  /// Writes a message of the queue to the spool; false when there is none or the disk refuses.
+  private func store(_ message: ExportMessage) -> Bool {
+    guard let spool else { return false }
+    defer { showSpool() }
+    do throws(SpoolError) {
+      try spool.add(message, wallNanoseconds: loop.system.wallNanoseconds())
+      queue.settle(elsewhere: message.spanCount)
+      return true
+    } catch {
+      status.update { $0.spoolErrors += 1 }
+      log.spoolFailed("\(error)", at: loop.now)
+      return false
+    }
+  }
+
+  private func showSpool() {
+    let bytes = spool?.bytes ?? 0
+    let skipped = spool?.skippedFiles ?? 0
+    status.update { state in
+      state.spoolBytes = bytes
+      state.spoolFilesSkipped = skipped
+    }
+  }
+
+  // MARK: Ends of a message
+
+  private func book(_ message: ExportMessage, sent: Int, dropped: Int) {
+    guard let file = message.file else {
+      return queue.settle(sent: sent, dropped: dropped, .rejected)
+    }
+    spool?.forget(file, sent: sent, dropped: dropped, .rejected)
+    showSpool()
+  }
+
+  /// The receiver is there and speaks: no outage.
+  private func recovered() {
+    isInOutage = false
+    status.update { $0.isInOutage = false }
+    log.outageEnded(dropped: ledger.dropped, at: loop.now)
+  }
+
+  /// Drops what is left, or leaves it to the next process on disk, and ends.
+  func finish() {
+    if isFinished { return }
+    isFinished = true
+    for timer in [delayTimer, flushTimer] { loop.cancel(timer) }
+    let left = lanes.compactMap { $0.close() } + (held.map { [$0] } ?? [])
+    let before = ledger.spooled
+    if spool != nil, !queue.isAbandoned {
+      var stored = left.allSatisfy { $0.file != nil || store($0) }
+      while stored, !parts.isEmpty || queue.level.spans > 0 {
+        if parts.isEmpty { fillParts() }
+        if let message = messageFromParts() { stored = store(message) }
+      }
+    }
+    held = nil
+    parts = []
+    let dropped = queue.abandon()
+    let spooled = ledger.spooled - before
+    if dropped + spooled > 0 { log.undeliveredAtEnd(dropped: dropped, spooled: spooled) }
+    // Unlocks the folder for the next process.
+    spool = nil
+    onFinish()
+  }
+}
+
+extension ExportDriver: ExportLaneOwner {
+  var isFlushing: Bool { flushDeadline != nil }
+
+  func nextMessage() -> ExportMessage? {
+    if let message = held {
+      held = nil
+      return message
+    }
+    if isSpoolsTurn, let message = messageFromSpool() {
+      isSpoolsTurn = false
+      return message
+    }
+    isSpoolsTurn = true
+    return messageFromQueue() ?? messageFromSpool()
+  }
+
+  func deadline(from now: Nanoseconds) -> Nanoseconds {
+    let bound = now + configuration.retry.total
+    return flushDeadline.map { min($0, bound) } ?? bound
+  }
+
+  func settled(_ message: ExportMessage, _ answer: ExportAnswer) {
+    // First, so that the line about the outage does not count what this answer drops.
+    recovered()
+    if case .accepted(let rejected, let remark) = answer.verdict {
+      let lost = min(rejected, message.spanCount)
+      spool?.receiverAccepted()
+      book(message, sent: message.spanCount - lost, dropped: lost)
+      if lost > 0 || !remark.isEmpty { log.partialSuccess(rejected: lost, remark, at: loop.now) }
+      log.queueFull(total: ledger.dropped(.queueFull), at: loop.now)
+    } else {
+      book(message, sent: 0, dropped: message.spanCount)
+      status.update { $0.lastError = answer.description }
+      log.refused(answer.description, spans: message.spanCount, at: loop.now)
+    }
+  }
+
+  func gaveUp(_ message: ExportMessage, wasAnswered: Bool) {
+    if let file = message.file {
+      spool?.putBack(file, wasAnswered: wasAnswered)
+      showSpool()
+    } else if !store(message) {
+      queue.settle(sent: 0, dropped: message.spanCount, flushDeadline == nil ? .deadline : .shutdown)
+    }
+  }
+
+  func failed(_ cause: String) {
+    isInOutage = true
     status.update { state in
       state.isInOutage = true
       state.lastError = cause
     }
     log.outageBegan(cause, dropped: ledger.dropped, at: loop.now)
-    // Nobody listens: a process that ends does not wait for it.
-    if flushDeadline != nil, whileDialing { return finish() }
-    let wait = configuration.retry.delay(failures: failures, hint: hint, random: &loop.random)
-    retryAt = loop.now + max(wait, millisecond)
-    if let message, let deadline = message.deadline {
-      if retryAt >= deadline {
-        queue.settle(sent: 0, dropped: message.spanCount, flushDeadline == nil ? .deadline : .shutdown)
-        self.message = nil
-        // The receiver's hint was for this message.
-        if hint != nil { retryAt = min(retryAt, deadline) }
-      }
-    }
     log.queueFull(total: ledger.dropped(.queueFull), at: loop.now)
-    pump()
   }
 
-  private func recovered() {
-    failures = 0
-    retryAt = 0
-    retriedAtOnce = false
-    status.update { $0.isInOutage = false }
-    log.outageEnded(dropped: ledger.dropped, at: loop.now)
-  }
-
-  /// Drops what is left and ends.
-  private func finish() {
-    if case .finished = phase { return }
-    phase = .finished
-    for timer in [wakeTimer, limitTimer, flushTimer] { loop.cancel(timer) }
-    dropConnection()
-    message = nil
-    parts = []
-    let dropped = queue.abandon()
-    if dropped > 0 { log.droppedAtEnd(dropped) }
-    onFinish()
-  }
-
-  func dropConnection() {
-    connection?.close()
-    connection = nil
-    status.update { $0.isConnected = false }
-  }
+  func foundNobodyAtEnd() { finish() }
 }
 
 extension ExportDriver: TimerHandler {
   func timerFired(_ timer: Timer) {
-    switch timer.tag {
-    case 0: pump()
-    case 1: limitPassed()
-    default: finish()
-    }
+    if timer.tag == 0 { pump() } else { finish() }
   }
 }

@@ -16,6 +16,8 @@ package final class ExportQueue: Sendable {
     package var bytesMax = 16 << 20
     /// Waiting spans at which a message is due without waiting for the delay.
     package var spansDue = 2_048
+    /// Waiting bytes at which a message is due.
+    package var bytesDue = 1 << 20
 
     package init() {}
   }
@@ -29,7 +31,7 @@ package final class ExportQueue: Sendable {
   /// What a publisher has to do after ``put(_:)``.
   enum Put {
     case nothing
-    /// The queue was empty or became due: the exporter must look.
+    /// The queue was empty, became due or half full: the exporter must look.
     case wake
     /// Nothing of the batch had room.
     case full
@@ -57,8 +59,14 @@ package final class ExportQueue: Sendable {
   /// What waits now; spans in flight not included.
   package var level: Level { state.withLock { $0.level } }
 
-  /// True when a message is due by its number of spans.
-  var isDue: Bool { state.withLock { $0.level.spans >= limits.spansDue } }
+  /// True when a message is due by what waits.
+  var isDue: Bool { limits.isDue(level) }
+
+  /// True when half of the room is taken.
+  var isHalfFull: Bool { limits.isHalfFull(level) }
+
+  /// True once all was booked as dropped.
+  var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
 
   /// Appends what has room of a batch and drops the rest; never waits for more than other short critical sections.
   func put(_ whole: SpanBatch) -> Put {
@@ -74,12 +82,13 @@ package final class ExportQueue: Sendable {
         return .full
       }
       ledger.recordDropped(whole.spanCount - batch.spanCount, .queueFull)
-      let before = state.level.spans
+      let before = state.level
       state.batches.append(batch)
       state.level.spans += batch.spanCount
       state.level.bytes += batch.bytes.count
-      let becameDue = before < limits.spansDue && state.level.spans >= limits.spansDue
-      return before == 0 || becameDue ? .wake : .nothing
+      let becameDue = !limits.isDue(before) && limits.isDue(state.level)
+      let becameHalfFull = !limits.isHalfFull(before) && limits.isHalfFull(state.level)
+      return before.spans == 0 || becameDue || becameHalfFull ? .wake : .nothing
     }
   }
 
@@ -123,6 +132,13 @@ package final class ExportQueue: Sendable {
     }
   }
 
+  /// Lets go of spans that were taken out and that other books hold from now on.
+  func settle(elsewhere spans: Int) {
+    state.withLock { state in
+      if !state.isAbandoned { state.outstanding -= spans }
+    }
+  }
+
   /// Takes nothing in any more.
   func close() { state.withLock { $0.isClosed = true } }
 
@@ -137,6 +153,16 @@ package final class ExportQueue: Sendable {
       state.isAbandoned = true
       return count
     }
+  }
+}
+
+extension ExportQueue.Limits {
+  fileprivate func isDue(_ level: ExportQueue.Level) -> Bool {
+    level.spans >= spansDue || level.bytes >= bytesDue
+  }
+
+  fileprivate func isHalfFull(_ level: ExportQueue.Level) -> Bool {
+    level.spans >= max(spansMax / 2, 1) || level.bytes >= bytesMax / 2
   }
 }
 

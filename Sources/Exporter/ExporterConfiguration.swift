@@ -5,11 +5,44 @@ package import GRPC
 package import HTTP
 import Telemetry
 
+/// The protocols of OTLP that are spoken.
+package enum ExportTransport: Sendable, Equatable {
+  /// OTLP/gRPC over HTTP/2.
+  case grpc
+  /// OTLP/HTTP with protobuf bodies over HTTP/1.1.
+  case http
+
+  /// As `OTEL_EXPORTER_OTLP_PROTOCOL` spells it.
+  package var name: String {
+    switch self {
+    case .grpc: "grpc"
+    case .http: "http/protobuf"
+    }
+  }
+}
+
+/// Where spans go that cannot be delivered.
+package struct SpoolConfiguration: Sendable, Equatable {
+  /// The folder; each service has a folder of its own inside.
+  package var folder: String
+  /// Bytes of files; past it the oldest give way.
+  package var bytesMax = 256 << 20
+  /// Number of files; past it the oldest give way.
+  package var filesMax = 10_000
+}
+
 /// The settings of one exporter. Times in nanoseconds.
 package struct ExporterConfiguration: Sendable {
   package var host = "localhost"
   package var port: UInt16 = 4317
-  /// The call's fixed head fields.
+  package var transport = ExportTransport.grpc
+  /// Whether messages are compressed with gzip.
+  package var compresses = false
+  /// Calls at the same time, each on a connection of its own.
+  package var concurrentCalls = 1
+  /// Nil where nothing is kept on disk.
+  package var spool: SpoolConfiguration?
+  /// The call's fixed head fields, of either protocol.
   package var method: GRPCMethod
   /// Bound of one call; nil leaves the bound to ``retry``.
   package var callTimeout: Nanoseconds? = 10 * second
@@ -21,6 +54,9 @@ package struct ExporterConfiguration: Sendable {
   package var message = ExportMessageLimits()
   package var retry = RetryPolicy()
   package var http2 = HTTP2Limits()
+
+  /// Bound of one message as it goes over the wire: nothing that is compressed may grow past it.
+  var wireBytesMax: Int { message.bytesMax + 64 << 10 }
 
   /// The default endpoint, in the name of `version` of this exporter.
   package init(version: String) {
@@ -57,15 +93,17 @@ extension ExporterConfiguration {
     var reader = ExporterEnvironment(environment)
     guard reader.isExportOn else { return ExporterSettings(configuration: nil, warnings: reader.warnings) }
     var configuration = ExporterConfiguration(version: version)
-    try reader.checkProtocol()
-    let endpoint = try reader.endpoint()
+    configuration.transport = try reader.transport()
+    let endpoint = try reader.endpoint(configuration.transport)
     configuration.host = endpoint.host
     configuration.port = endpoint.port
     configuration.method.authority = endpoint.authority
+    if case .http = configuration.transport { configuration.method.path = endpoint.path }
     configuration.method.metadata = reader.metadata()
+    configuration.compresses = reader.compresses()
     reader.readTimes(&configuration)
     reader.readBatching(&configuration)
-    reader.noteCompression()
+    reader.readBounds(&configuration)
     return ExporterSettings(configuration: configuration, warnings: reader.warnings)
   }
 }

@@ -36,23 +36,31 @@ struct ExporterEnvironment {
     return first(ExporterVariable.tracesExporter)?.value.lowercased() != "none"
   }
 
-  mutating func checkProtocol() throws(ExporterConfigurationError) {
+  mutating func transport() throws(ExporterConfigurationError) -> ExportTransport {
     let names = (EnvironmentName.otlpTracesProtocol, EnvironmentName.otlpProtocol)
-    guard let (name, value) = first(names.0, names.1) else { return }
+    guard let (name, value) = first(names.0, names.1) else { return .grpc }
     switch value.lowercased() {
-    case "grpc": break
-    case "http/protobuf", "http/json":
+    case ExportTransport.grpc.name: return .grpc
+    case ExportTransport.http.name: return .http
+    case "http/json":
       throw ExporterConfigurationError(
-        message: "\(name)=\(value) is not supported yet: use grpc and the receiver's gRPC port (4317)")
+        message: "\(name)=\(value) is not supported: use http/protobuf or grpc")
     default:
       warnings.append("\(name) has an unknown value and is ignored; grpc is used")
+      return .grpc
     }
   }
 
-  mutating func noteCompression() {
-    let names = (ExporterVariable.tracesCompression, ExporterVariable.compression)
-    guard let (name, value) = first(names.0, names.1), value.lowercased() != "none" else { return }
-    warnings.append("\(name)=\(value) is not supported yet; spans are sent uncompressed")
+  mutating func compresses() -> Bool {
+    guard let (name, value) = first(ExporterVariable.tracesCompression, ExporterVariable.compression) else {
+      return false
+    }
+    switch value.lowercased() {
+    case "gzip": return true
+    case "none": break
+    default: warnings.append("\(name) has an unknown value and is ignored; spans are sent uncompressed")
+    }
+    return false
   }
 
   // MARK: Endpoint
@@ -61,21 +69,45 @@ struct ExporterEnvironment {
     let host: String
     let port: UInt16
     let authority: String
+    /// Path and query, for HTTP.
+    var path = "/v1/traces"
   }
 
-  mutating func endpoint() throws(ExporterConfigurationError) -> Endpoint {
+  /// Where spans go. The general endpoint is a base for HTTP, to which the signal's path is added; the one for traces
+  /// is used as it stands (OTLP exporter specification, "Endpoint URLs for OTLP/HTTP").
+  mutating func endpoint(_ transport: ExportTransport) throws(ExporterConfigurationError) -> Endpoint {
     let set = first(
       EnvironmentName.otlpTracesEndpoint, EnvironmentName.otlpEndpoint, EnvironmentName.otelExportEndpoint)
     guard let (name, value) = set else {
-      return Endpoint(host: "localhost", port: 4317, authority: "localhost:4317")
+      let port: UInt16 = transport == .grpc ? 4317 : 4318
+      return Endpoint(host: "localhost", port: port, authority: "localhost:\(port)")
     }
     if name == EnvironmentName.otelExportEndpoint {
       warnings.append("\(name) is an older name; use \(EnvironmentName.otlpTracesEndpoint)")
     }
-    var rest = value[...]
-    if let colon = rest.firstIndex(of: ":"), rest[colon...].hasPrefix("://") {
-      switch rest[..<colon].lowercased() {
-      case "http": break
+    let rest = try afterScheme(name, value, transport)
+    var endpoint = try ExporterEnvironment.parse(
+      authority: rest, name: name, value: value, defaultPort: transport == .grpc ? 4317 : 80)
+    guard case .http = transport else { return endpoint }
+    let path = rest.drop { $0 != "/" && $0 != "?" && $0 != "#" }.prefix { $0 != "#" }
+    guard path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+      throw ExporterConfigurationError(message: "\(name)=\(value): the path must be percent-encoded")
+    }
+    if name == EnvironmentName.otlpTracesEndpoint {
+      endpoint.path = path.hasPrefix("/") ? String(path) : "/\(path)"
+    } else {
+      let base = path.prefix { $0 != "?" }
+      endpoint.path = base.hasSuffix("/") ? "\(base)v1/traces" : "\(base)/v1/traces"
+    }
+    return endpoint
+  }
+
+  private func afterScheme(
+    _ name: String, _ value: String, _ transport: ExportTransport
+  ) throws(ExporterConfigurationError) -> Substring {
+    if let colon = value.firstIndex(of: ":"), value[colon...].hasPrefix("://") {
+      switch value[..<colon].lowercased() {
+      case "http": return value[colon...].dropFirst(3)
       case "https":
         throw ExporterConfigurationError(
           message:
@@ -83,18 +115,21 @@ struct ExporterEnvironment {
       default:
         throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http")
       }
-      rest = rest[colon...].dropFirst(3)
-    } else if first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased() != "true"
-    {
+    }
+    if case .http = transport {
+      throw ExporterConfigurationError(message: "\(name)=\(value) has no scheme; write http://\(value)")
+    }
+    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased()
+    guard insecure == "true" else {
       throw ExporterConfigurationError(
         message: "\(name)=\(value) has no scheme, which means TLS, and that is not supported yet;"
           + " write http://\(value)")
     }
-    return try ExporterEnvironment.parse(authority: rest, name: name, value: value)
+    return value[...]
   }
 
   private static func parse(
-    authority text: Substring, name: String, value: String
+    authority text: Substring, name: String, value: String, defaultPort: UInt16
   ) throws(ExporterConfigurationError) -> Endpoint {
     let authority = text.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     let fault = ExporterConfigurationError(message: "\(name)=\(value): no valid host and port")
@@ -113,7 +148,7 @@ struct ExporterEnvironment {
       byte > 0x20 && byte < 0x7f && byte != UInt8(ascii: "@") && byte != UInt8(ascii: "[")
     }
     guard !host.isEmpty, isValid else { throw fault }
-    var port: UInt16 = 4317
+    var port = defaultPort
     if let portText {
       guard let number = UInt16(portText), number > 0, !portText.hasPrefix("+") else { throw fault }
       port = number
@@ -181,6 +216,18 @@ struct ExporterEnvironment {
     configuration.queue.spansDue = min(configuration.queue.spansDue, dueAtLast)
   }
 
+  /// What is ours and not OpenTelemetry's: memory, concurrency, the spool.
+  mutating func readBounds(_ configuration: inout ExporterConfiguration) {
+    if let size = count(ExporterVariable.queueMegabytes, max: 4_096) {
+      configuration.queue.bytesMax = size << 20
+    }
+    if let calls = count(ExporterVariable.concurrency, max: 16) { configuration.concurrentCalls = calls }
+    guard let (_, folder) = first(ExporterVariable.spoolFolder) else { return }
+    var spool = SpoolConfiguration(folder: folder)
+    if let size = count(ExporterVariable.spoolMegabytes, max: 1 << 20) { spool.bytesMax = size << 20 }
+    configuration.spool = spool
+  }
+
   private mutating func milliseconds(_ names: String...) -> Nanoseconds? {
     for name in names {
       guard let (_, text) = first(name) else { continue }
@@ -191,10 +238,10 @@ struct ExporterEnvironment {
     return nil
   }
 
-  private mutating func count(_ name: String) -> Int? {
+  private mutating func count(_ name: String, max: Int = 16_777_216) -> Int? {
     guard let (_, text) = first(name) else { return nil }
-    if let value = Int(text), value > 0, value <= 10_000_000 { return value }
-    warnings.append("\(name) is no number above 0 and is ignored")
+    if let value = Int(text), (1...max).contains(value) { return value }
+    warnings.append("\(name) is no number from 1 to \(max) and is ignored")
     return nil
   }
 }
@@ -206,4 +253,8 @@ enum ExporterVariable {
   static let tracesInsecure = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
   static let compression = "OTEL_EXPORTER_OTLP_COMPRESSION"
   static let tracesCompression = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
+  static let queueMegabytes = "DYN_TRACE_QUEUE_MB"
+  static let concurrency = "DYN_TRACE_EXPORT_CONCURRENCY"
+  static let spoolFolder = "DYN_TRACE_SPOOL_DIR"
+  static let spoolMegabytes = "DYN_TRACE_SPOOL_MB"
 }

@@ -1,7 +1,6 @@
 // The exporter's log lines: constant messages, bounded in number whatever the receiver does.
 
 import Base
-import GRPC
 import Logging
 
 /// Writes one line when an outage begins, one when it ends, and at most one a minute of each other kind.
@@ -13,6 +12,7 @@ struct ExporterLog {
   private var refusals = LineLimiter(interval: 60 * second)
   private var remarks = LineLimiter(interval: 60 * second)
   private var overflows = LineLimiter(interval: 60 * second)
+  private var spoolFailures = LineLimiter(interval: 60 * second)
 
   init(logger: Logger, endpoint: String) {
     var logger = logger
@@ -38,7 +38,7 @@ struct ExporterLog {
       ])
   }
 
-  mutating func refused(_ status: GRPCStatus, spans: Int, at now: Nanoseconds) {
+  mutating func refused(_ status: String, spans: Int, at now: Nanoseconds) {
     guard let suppressed = refusals.allow(at: now) else { return }
     logger.error(
       "spans refused by the receiver",
@@ -59,7 +59,20 @@ struct ExporterLog {
     queueFullReported = total
   }
 
-  func droppedAtEnd(_ spans: Int) {
-    logger.warning("spans not delivered before the end", metadata: ["dropped": "\(spans)"])
+  func spoolOpened(_ path: String, files: Int, spans: Int, skipped: Int) {
+    logger.info(
+      "span spool is open",
+      metadata: ["path": "\(path)", "files": "\(files)", "spans": "\(spans)", "skipped": "\(skipped)"])
+  }
+
+  mutating func spoolFailed(_ cause: String, at now: Nanoseconds) {
+    guard let suppressed = spoolFailures.allow(at: now) else { return }
+    logger.error(
+      "span spool cannot be used", metadata: ["cause": "\(cause)", "suppressed": "\(suppressed)"])
+  }
+
+  func undeliveredAtEnd(dropped: Int, spooled: Int) {
+    logger.warning(
+      "spans not delivered before the end", metadata: ["dropped": "\(dropped)", "spooled": "\(spooled)"])
   }
 }

@@ -1,20 +1,28 @@
 // What the exporter shows of itself: for /metrics, /health and doctor, readable from any thread.
 
-import GRPC
 import Synchronization
 
 /// A snapshot of the exporter's condition.
 package struct ExporterState: Sendable {
-  /// True while a connection to the receiver is open.
-  package var isConnected = false
+  /// Connections to the receiver that are open.
+  package var connections = 0
   /// True from the first failure until a call gets through.
   package var isInOutage = false
   /// The last failure or refusal; empty when there was none.
   package var lastError = ""
-  /// Calls that came to an end, by the number of their gRPC status.
-  package var callsByStatus = [Int](repeating: 0, count: GRPCCode.allCases.count)
+  /// Calls that came to an end, by their status: gRPC's names, and the numbers of HTTP statuses.
+  package var callsByStatus: [String: Int] = [:]
   /// Spans that were sent again.
   package var spansResent = 0
+  /// Bytes of files in the spool.
+  package var spoolBytes = 0
+  /// Files of the spool that were torn, damaged or none of ours.
+  package var spoolFilesSkipped = 0
+  /// Messages that could not be written to the spool.
+  package var spoolErrors = 0
+
+  /// True while a connection to the receiver is open.
+  package var isConnected: Bool { connections > 0 }
 }
 
 /// The state behind a lock; written by the exporter thread only.

@@ -31,16 +31,19 @@ package final class ServiceTelemetry: Sendable {
     self.writer = writer
     let log = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
     let ledger = SpanLedger()
-    registry.register(ledger)
     registry.registerProcess(service: defaultName, version: version)
     registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
     let settings = try ExporterConfiguration.from(environment: environment, version: version)
+    registry.register(ledger, hasSpool: settings.configuration?.spool != nil)
     let logger = log.logger("\(LogTarget.exporter)")
     var warnings = configuration.warnings + settings.warnings
     keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
+    var publisherLimits = SpanPublisher.Limits()
+    if settings.configuration != nil {
+      publisherLimits.span = SpanLimits.from(environment: environment, warnings: &warnings)
+    }
     for warning in warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
-    var publisherLimits = SpanPublisher.Limits()
     if let export = settings.configuration {
       let resource = TelemetryResource(
         environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
@@ -50,11 +53,12 @@ package final class ServiceTelemetry: Sendable {
       try started.start()
       started.register(on: registry)
       exporter = started
-      let name =
-        resource.attributes.first { $0.key == ResourceAttributeName.serviceName }?.value ?? defaultName
       logger.info(
         "span export is on",
-        metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])
+        metadata: [
+          "endpoint": "\(export.host):\(export.port)", "protocol": "\(export.transport.name)",
+          "service": "\(resource.serviceName)",
+        ])
     }
     self.exporter = exporter
     outputs = TelemetryOutputs(
@@ -74,9 +78,18 @@ package final class ServiceTelemetry: Sendable {
     if let exporter {
       exporter.shutdown(within: timeout)
       let ledger = outputs.ledger
-      outputs.log.logger("\(LogTarget.exporter)").info(
-        "span export closed",
-        metadata: ["made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)"])
+      var books: Logger.Metadata = [
+        "made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)",
+        "resent": "\(exporter.state.spansResent)",
+      ]
+      for reason in SpanDropReason.allCases where ledger.dropped(reason) > 0 {
+        books["dropped_\(reason.label)"] = "\(ledger.dropped(reason))"
+      }
+      if exporter.hasSpool {
+        books["recovered"] = "\(ledger.recovered)"
+        books["spooled"] = "\(ledger.spooled)"
+      }
+      outputs.log.logger("\(LogTarget.exporter)").info("span export closed", metadata: books)
     }
     _ = writer.stop(within: second)
   }

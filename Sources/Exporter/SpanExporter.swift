@@ -3,7 +3,6 @@
 package import Base
 package import EventLoop
 import Glibc
-import GRPC
 package import Logging
 import Synchronization
 package import Telemetry
@@ -57,6 +56,7 @@ package final class SpanExporter: SpanSink {
     let thread: Thread
     do {
       thread = try Thread(name: "span-exporter") {
+        handed.driver.openSpool()
         handed.driver.pump()
         handed.loop.run()
       }
@@ -101,16 +101,18 @@ package final class SpanExporter: SpanSink {
   /// The exporter's condition.
   package var state: ExporterState { status.snapshot }
 
+  /// True where undelivered spans are kept on disk.
+  package var hasSpool: Bool { configuration.spool != nil }
+
   /// Spans and bytes that wait.
   package var level: ExportQueue.Level { queue.level }
 
-  /// Shows calls by status and resent spans on `/metrics`; the ledger's books are registered apart.
+  /// Shows calls, resends and the spool on `/metrics`; the ledger's books are registered apart.
   package func register(on registry: MetricRegistry) {
     let status = status
     registry.collect(.exportRequests, .counter) { samples in
-      let calls = status.snapshot.callsByStatus
-      for code in GRPCCode.allCases where calls[code.rawValue] > 0 {
-        samples.add(Double(calls[code.rawValue]), labels: [("status", "\(code.name)")])
+      for (name, calls) in status.snapshot.callsByStatus.sorted(by: { $0.key < $1.key }) {
+        samples.add(Double(calls), labels: [("status", name)])
       }
     }
     registry.observe(.exportResends, .counter) { Double(status.snapshot.spansResent) }
@@ -118,6 +120,10 @@ package final class SpanExporter: SpanSink {
     let queue = queue
     registry.observe(.exportQueueSpans, .gauge) { Double(queue.level.spans) }
     registry.observe(.exportQueueBytes, .gauge) { Double(queue.level.bytes) }
+    guard configuration.spool != nil else { return }
+    registry.observe(.spoolBytes, .gauge) { Double(status.snapshot.spoolBytes) }
+    registry.observe(.spoolFilesSkipped, .counter) { Double(status.snapshot.spoolFilesSkipped) }
+    registry.observe(.spoolErrors, .counter) { Double(status.snapshot.spoolErrors) }
   }
 }
 

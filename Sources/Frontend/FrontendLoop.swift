@@ -25,6 +25,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   let stages: StageGauges
   private let buckets: MetricBuckets
   private let publisher: SpanPublisher?
+  /// Bounds of each span.
+  let spanLimits: SpanLimits
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
   let decision = RoutingDecision()
   /// Prepares the prompts that are short enough to be prepared here.
@@ -62,6 +64,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     publisher = outputs.spanSink.map {
       SpanPublisher(sink: $0, ledger: outputs.ledger, limits: outputs.publisherLimits)
     }
+    spanLimits = outputs.publisherLimits.span
     log = outputs.log
     lines = LogRecordWriter(outputs.log.configuration)
     readLogFilter()

@@ -90,7 +90,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// The answer is held back until it is whole, to be extended.
   var extendsAnswer = false
   /// Spans of this request that have ended; they leave together at its end.
-  var spans = SpanWriter()
+  var spans: SpanWriter
 
   /// The attempt under way or the last one.
   var attempt: Attempt?
@@ -126,6 +126,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.service = service
     self.exchange = exchange
     self.endpoint = endpoint
+    spans = SpanWriter(limits: service.spanLimits)
     passBodyVerbatim = service.configuration.passBodyVerbatim
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing

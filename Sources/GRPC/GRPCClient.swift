@@ -27,7 +27,9 @@ package struct GRPCMethod: Sendable {
   }
 
   /// The head of a call that may take `timeout` nanoseconds; nil sends no deadline.
-  package func head(timeout: Nanoseconds?) -> HTTP2Fields {
+  ///
+  /// - Parameter encoding: how the message is compressed; nil when it is not.
+  package func head(timeout: Nanoseconds?, encoding: StaticString? = nil) -> HTTP2Fields {
     let head = HTTP2Fields()
     head.append(":method", "POST" as StaticString)
     head.append(":scheme", scheme)
@@ -37,6 +39,7 @@ package struct GRPCMethod: Sendable {
     head.append("content-type", "application/grpc" as StaticString)
     head.append("user-agent", userAgent)
     if let timeout { head.append("grpc-timeout", Self.timeoutText(timeout)) }
+    if let encoding { head.append("grpc-encoding", encoding) }
     for (name, value) in metadata { head.append(name, value) }
     return head
   }

@@ -16,9 +16,10 @@ package enum GRPCFrame {
     return mark
   }
 
-  /// Appends the prefix of an uncompressed message of `messageBytes`.
-  package static func appendPrefix(messageBytes: Int, to buffer: inout ByteBuffer) {
-    buffer.append(0 as UInt8)
+  /// Appends the prefix of a message that takes `messageBytes` as it is sent.
+  package static func appendPrefix(messageBytes: Int, isCompressed: Bool = false, to buffer: inout ByteBuffer)
+  {
+    buffer.append(isCompressed ? 1 : 0 as UInt8)
     let room = buffer.reserve(4)
     room.storeBytes(of: UInt32(clamping: messageBytes).bigEndian, as: UInt32.self)
     buffer.commit(4)
@@ -38,8 +39,8 @@ package enum GRPCFrame {
     /// The message's place in the body.
     case message(Range<Int>)
     case none
-    /// The flag byte says compressed; no encoding was agreed.
-    case compressed
+    /// The place of a message whose flag byte says that it is compressed, as the head's `grpc-encoding` names.
+    case compressed(Range<Int>)
     /// Cut short, longer than it says, or more than one message.
     case malformed
     case tooLarge
@@ -54,7 +55,7 @@ package enum GRPCFrame {
     guard body.count == prefixBytes + length else { return .malformed }
     switch body[0] {
     case 0: return .message(prefixBytes..<body.count)
-    case 1: return .compressed
+    case 1: return .compressed(prefixBytes..<body.count)
     default: return .malformed
     }
   }

@@ -73,4 +73,36 @@ package enum HTTPDate {
     let day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
     return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day)
   }
+
+  /// Reads a date in the preferred format, `Sun, 06 Nov 1994 08:49:37 GMT`, as seconds since the Unix epoch; nil when
+  /// `text` is anything else. The day's name is not held against the date.
+  package static func parse(_ text: UnsafeRawBufferPointer) -> Int? {
+    let pattern: StaticString = "aaa, dd aaa dddd dd:dd:dd GMT"
+    guard text.count == pattern.utf8CodeUnitCount else { return nil }
+    for (index, byte) in text.enumerated() {
+      let fits =
+        switch pattern.utf8Start[index] {
+        case UInt8(ascii: "d"): (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+        case UInt8(ascii: "a"): (UInt8(ascii: "A")...UInt8(ascii: "z")).contains(byte)
+        default: byte == pattern.utf8Start[index]
+        }
+      guard fits else { return nil }
+    }
+    func number(_ start: Int, _ count: Int) -> Int { text.slice(start..<start + count).decimal ?? 0 }
+    let name = text.slice(8..<11).text
+    guard let month = months.firstIndex(where: { "\($0)" == name }) else { return nil }
+    let (year, day) = (number(12, 4), number(5, 2))
+    let (hour, minute, second) = (number(17, 2), number(20, 2), number(23, 2))
+    guard year >= 1970, (1...31).contains(day), hour < 24, minute < 60, second < 61 else { return nil }
+    return dayNumber(year, month + 1, day) * 86_400 + hour * 3_600 + minute * 60 + second
+  }
+
+  /// The inverse of ``civil(_:)``.
+  private static func dayNumber(_ year: Int, _ month: Int, _ day: Int) -> Int {
+    // Years that begin in March.
+    let shiftedYear = month > 2 ? year : year - 1
+    let shiftedMonth = month > 2 ? month - 3 : month + 9
+    let dayOfYear = (153 * shiftedMonth + 2) / 5 + day - 1
+    return shiftedYear * 365 + shiftedYear / 4 - shiftedYear / 100 + shiftedYear / 400 + dayOfYear - 719_468
+  }
 }

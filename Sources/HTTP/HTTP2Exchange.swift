@@ -85,7 +85,7 @@ package struct HTTP2GoAway: Sendable, Equatable {
   package let debug: String
 }
 
-/// What a stream sends as its body: bytes of its own, then pieces of bytes that others own too, which are copied only
+/// What a stream, or an HTTP/1.1 message, sends as its body: bytes of its own, then pieces of bytes that others own too, which are copied only
 /// into the output. May be sent again once its stream has ended.
 package final class HTTP2Body {
   /// A part of finished bytes.
@@ -112,7 +112,7 @@ package final class HTTP2Body {
   }
 
   /// Appends the bytes of `range` to `output`.
-  func append(_ range: Range<Int>, to output: inout ByteBuffer) {
+  package func append(_ range: Range<Int>, to output: inout ByteBuffer) {
     var start = 0
     func take(_ bytes: UnsafeRawBufferPointer, _ output: inout ByteBuffer) {
       let wanted = range.clamped(to: start..<start + bytes.count)

@@ -36,7 +36,13 @@ extension SettingsTable {
       lenient: true, "Longest time for one batch of spans, its retries included; 0 is no limit."),
     SettingDefinition(
       nil, "OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds, fallback: "10000", group: "Tracing", lenient: true,
-      "Longest time for one batch, its retries included; 0 is no limit."),
+      "Longest time for one call; 0 is no limit."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", .choice(["none", "gzip"]), unset: "the general one",
+      group: "Tracing", lenient: true, "Compression of spans."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_COMPRESSION", .choice(["none", "gzip"]), fallback: "none", group: "Tracing",
+      lenient: true, "Compression of what is sent to the collector."),
     SettingDefinition(
       nil, "OTEL_RESOURCE_ATTRIBUTES", .string, unset: "none", placeholder: "K=V,K=V", group: "Tracing",
       lenient: true, "More attributes of the resource, percent-encoded."),
@@ -45,7 +51,7 @@ extension SettingsTable {
       "Longest time that a finished span waits for its batch."),
     SettingDefinition(
       nil, "OTEL_BSP_EXPORT_TIMEOUT", milliseconds, fallback: "30000", group: "Tracing", lenient: true,
-      "Longest time for one export."),
+      "Longest time for one batch, its retries included."),
     SettingDefinition(
       nil, "OTEL_BSP_MAX_QUEUE_SIZE", .integer(1...16_777_216), fallback: "65536", group: "Tracing",
       lenient: true, "Spans that may wait to be sent; past it spans are dropped and counted."),
@@ -56,8 +62,44 @@ extension SettingsTable {
       nil, "DYN_TRACE_QUEUE_MB", .integer(1...4096), fallback: "16", group: "Tracing",
       "Most memory of spans that wait to be sent, in MiB."),
     SettingDefinition(
+      nil, "DYN_TRACE_EXPORT_CONCURRENCY", .integer(1...16), fallback: "1", group: "Tracing",
+      "Batches that are sent at the same time, each on a connection of its own."),
+    SettingDefinition(
+      nil, "DYN_TRACE_SPOOL_DIR", .string, unset: "none", placeholder: "DIR", group: "Tracing",
+      "Folder for spans that cannot be delivered; they are sent after the outage or by the next process."),
+    SettingDefinition(
+      nil, "DYN_TRACE_SPOOL_MB", .integer(1...1_048_576), fallback: "256", group: "Tracing",
+      "Most disk that one service's folder of undelivered spans takes, in MiB; past it the oldest go."),
+    SettingDefinition(
       nil, "OTEL_SDK_DISABLED", .boolean, fallback: "false", group: "Tracing", lenient: true,
       "Make no spans; headers are still passed on."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true, "Most characters of a string value on spans."),
+    SettingDefinition(
+      nil, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", limit, unset: "4096 bytes", group: "Tracing", lenient: true,
+      "Most characters of a string value; longer ones are cut."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span."),
+    SettingDefinition(
+      nil, "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span's event."),
+    SettingDefinition(
+      nil, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", limit, unset: "the general one", group: "Tracing",
+      lenient: true,
+      "Most attributes of a span's link."),
+    SettingDefinition(
+      nil, "OTEL_ATTRIBUTE_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most attributes of a span, event or link; the rest are left out and counted on it."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_EVENT_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most events of a span."),
+    SettingDefinition(
+      nil, "OTEL_SPAN_LINK_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
+      "Most links of a span."),
     SettingDefinition(
       nil, "OTEL_TRACES_SAMPLER",
       .choice([
@@ -112,5 +154,6 @@ extension SettingsTable {
       "No colours in readable lines; there are none in this version."),
   ]
 
+  private static let limit = SettingKind.integer(0...2_147_483_647)
   private static let milliseconds = SettingKind.duration(unit: millisecond)
 }

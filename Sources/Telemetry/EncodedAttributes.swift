@@ -1,6 +1,7 @@
 // Span attributes that are the same on many spans, or on several of one request: encoded once, copied often.
 
 internal import Base
+internal import Protobuf
 
 /// Attributes in their OTLP form, to be added with ``SpanWriter/attributes(_:)``.
 ///
@@ -10,6 +11,8 @@ package struct EncodedAttributes: Sendable {
   let bytes: [UInt8]
   /// Attributes in ``bytes``.
   let count: Int
+  /// Length of the longest string value.
+  private(set) var longestTextBytes = 0
 
   /// Encodes what `write` adds; it must not add events or links.
   package init(_ write: (inout SpanWriter) -> Void) {
@@ -22,15 +25,57 @@ package struct EncodedAttributes: Sendable {
     let run = writer.run(since: start)
     bytes = writer.content(of: run)
     count = run.count
+    var longest = 0
+    forEach { _, value in longest = max(longest, value.text?.count ?? 0) }
+    longestTextBytes = longest
+  }
+
+  /// One value: its AnyValue whole, and its text when it is a string.
+  struct Value {
+    let encoded: UnsafeRawBufferPointer
+    let text: UnsafeRawBufferPointer?
+  }
+
+  /// Gives each key and value.
+  func forEach(_ body: (UnsafeRawBufferPointer, Value) -> Void) {
+    bytes.withUnsafeBytes { bytes in
+      var reader = ProtobufReader(bytes)
+      while let attribute = (try? reader.next())?.bytes {
+        var pair = ProtobufReader(attribute)
+        guard let key = (try? pair.next())?.bytes, let value = (try? pair.next())?.bytes else { return }
+        var any = ProtobufReader(value)
+        let first = try? any.next()
+        body(key, Value(encoded: value, text: first?.number == 1 ? first?.bytes : nil))
+      }
+    }
   }
 }
 
 extension SpanWriter {
   /// Adds attributes that were encoded once for many spans. To spans only, not to their events and links.
   package mutating func attributes(_ encoded: EncodedAttributes) {
+    if encoded.longestTextBytes > limits.uncutBytes { return attributes(cutting: encoded) }
     guard let room = admitAttributes(encoded.count, byteCount: encoded.bytes.count) else { return }
     encoded.bytes.withUnsafeBytes { bytes in
       if let source = bytes.baseAddress { room.copyMemory(from: source, byteCount: bytes.count) }
+    }
+  }
+
+  /// Adds them one by one, for a bound on values that was not known when they were encoded.
+  @inline(never)
+  private mutating func attributes(cutting encoded: EncodedAttributes) {
+    encoded.forEach { key, value in
+      guard admitAttribute() else { return }
+      let mark = buffer.beginMessage(field: 9)
+      buffer.append(field: 1, bytes: key)
+      if let text = value.text {
+        let valueMark = buffer.beginMessage(field: 2)
+        buffer.append(field: 1, bytes: limits.cut(text))
+        buffer.endMessage(valueMark)
+      } else {
+        buffer.append(field: 2, bytes: value.encoded)
+      }
+      buffer.endMessage(mark)
     }
   }
 

@@ -21,6 +21,14 @@ package enum EnvironmentName {
   package static let batchMaxExportBatchSize = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
   package static let batchScheduleDelay = "OTEL_BSP_SCHEDULE_DELAY"
   package static let batchExportTimeout = "OTEL_BSP_EXPORT_TIMEOUT"
+  package static let attributeValueLengthLimit = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+  package static let attributeCountLimit = "OTEL_ATTRIBUTE_COUNT_LIMIT"
+  package static let spanAttributeValueLengthLimit = "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+  package static let spanAttributeCountLimit = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
+  package static let spanEventCountLimit = "OTEL_SPAN_EVENT_COUNT_LIMIT"
+  package static let spanLinkCountLimit = "OTEL_SPAN_LINK_COUNT_LIMIT"
+  package static let eventAttributeCountLimit = "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"
+  package static let linkAttributeCountLimit = "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"
 
   // Logs.
   package static let traceKeep = "DYN_TRACE_KEEP"

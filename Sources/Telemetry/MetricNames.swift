@@ -231,11 +231,23 @@ extension MetricDescription {
   package static let exportQueueBytes = MetricDescription(
     "dynamo_trace_export_queue_bytes", "Bytes that wait in the exporter's queue.")
   package static let exportConnected = MetricDescription(
-    "dynamo_trace_export_connected", "1 while the connection to the receiver is open.")
+    "dynamo_trace_export_connected", "1 while a connection to the receiver is open.")
+  /// status
   package static let exportRequests = MetricDescription(
-    "dynamo_trace_export_requests_total", "Export calls, by their gRPC status.")
+    "dynamo_trace_export_requests_total", "Export calls, by their gRPC or HTTP status.")
   package static let exportResends = MetricDescription(
     "dynamo_trace_spans_resent_total", "Spans that were sent again after a failure.")
+  /// present where there is a spool, as those up to spoolErrors
+  package static let spansRecovered = MetricDescription(
+    "dynamo_trace_spans_recovered_total", "Spans that an earlier process had left in the spool.")
+  package static let spansSpooled = MetricDescription(
+    "dynamo_trace_spans_spooled", "Spans that lie in the spool.")
+  package static let spoolBytes = MetricDescription(
+    "dynamo_trace_spool_bytes", "Bytes of files in the spool.")
+  package static let spoolFilesSkipped = MetricDescription(
+    "dynamo_trace_spool_files_skipped_total", "Files of the spool that were torn, damaged or foreign.")
+  package static let spoolErrors = MetricDescription(
+    "dynamo_trace_spool_errors_total", "Messages that could not be written to the spool.")
   package static let logLinesDropped = MetricDescription(
     "dynamo_log_lines_dropped_total", "Log lines that found no room or could not be written.")
   package static let processStartTime = MetricDescription(
@@ -252,15 +264,18 @@ extension MetricDescription {
 }
 
 extension MetricRegistry {
-  /// Shows the books of `ledger` on `/metrics`.
-  package func register(_ ledger: SpanLedger) {
+  /// Shows the books of `ledger` on `/metrics`, those of a spool only where there is one.
+  package func register(_ ledger: SpanLedger, hasSpool: Bool = false) {
     observe(.spansMade, .counter) { Double(ledger.made) }
     observe(.spansSent, .counter) { Double(ledger.sent) }
     observe(.spansPending, .gauge) { Double(ledger.pending) }
     collect(.spansDropped, .counter) { samples in
-      for reason in SpanDropReason.allCases {
+      for reason in SpanDropReason.allCases where hasSpool || !reason.concernsSpool {
         samples.add(Double(ledger.dropped(reason)), labels: [("reason", reason.label)])
       }
     }
+    guard hasSpool else { return }
+    observe(.spansRecovered, .counter) { Double(ledger.recovered) }
+    observe(.spansSpooled, .gauge) { Double(ledger.spooled) }
   }
 }

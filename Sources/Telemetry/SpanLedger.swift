@@ -14,6 +14,13 @@ package enum SpanDropReason: Int, CaseIterable, Sendable {
   case deadline
   /// The process ended before it could be sent.
   case shutdown
+  /// The oldest of the spool, which had no room for more.
+  case spoolFull
+  /// Its file in the spool was damaged.
+  case spoolDamaged
+
+  /// True for what happens only where there is a spool.
+  var concernsSpool: Bool { self == .spoolFull || self == .spoolDamaged }
 
   /// The value of the `reason` label.
   package var label: String {
@@ -23,11 +30,14 @@ package enum SpanDropReason: Int, CaseIterable, Sendable {
     case .rejected: "rejected"
     case .deadline: "deadline"
     case .shutdown: "shutdown"
+    case .spoolFull: "spool_full"
+    case .spoolDamaged: "spool_damaged"
     }
   }
 }
 
-/// Counts spans across threads. When nothing is queued or in flight, `made == sent + dropped`.
+/// Counts spans across threads. When nothing is queued or in flight, `made + recovered == sent + dropped + spooled`;
+/// without a spool that is `made == sent + dropped`.
 package final class SpanLedger: Sendable {
   private let madeCount = Atomic<Int>(0)
   private let sentCount = Atomic<Int>(0)
@@ -36,6 +46,10 @@ package final class SpanLedger: Sendable {
   private let rejectedCount = Atomic<Int>(0)
   private let deadlineCount = Atomic<Int>(0)
   private let shutdownCount = Atomic<Int>(0)
+  private let spoolFullCount = Atomic<Int>(0)
+  private let spoolDamagedCount = Atomic<Int>(0)
+  private let recoveredCount = Atomic<Int>(0)
+  private let spooledCount = Atomic<Int>(0)
 
   package init() {}
 
@@ -48,8 +62,14 @@ package final class SpanLedger: Sendable {
   /// Spans lost for all reasons.
   package var dropped: Int { SpanDropReason.allCases.reduce(0) { $0 + dropped($1) } }
 
+  /// Spans that an earlier process had left in the spool.
+  package var recovered: Int { recoveredCount.load(ordering: .relaxed) }
+
+  /// Spans that lie in the spool now.
+  package var spooled: Int { spooledCount.load(ordering: .relaxed) }
+
   /// Spans that are on their way: collected, queued, or in flight.
-  package var pending: Int { made - sent - dropped }
+  package var pending: Int { made + recovered - sent - dropped - spooled }
 
   /// Spans lost for one reason.
   package func dropped(_ reason: SpanDropReason) -> Int {
@@ -59,6 +79,8 @@ package final class SpanLedger: Sendable {
     case .rejected: rejectedCount.load(ordering: .relaxed)
     case .deadline: deadlineCount.load(ordering: .relaxed)
     case .shutdown: shutdownCount.load(ordering: .relaxed)
+    case .spoolFull: spoolFullCount.load(ordering: .relaxed)
+    case .spoolDamaged: spoolDamagedCount.load(ordering: .relaxed)
     }
   }
 
@@ -68,6 +90,18 @@ package final class SpanLedger: Sendable {
   /// Counts `count` delivered spans.
   package func recordSent(_ count: Int) { sentCount.wrappingAdd(count, ordering: .relaxed) }
 
+  /// Counts `count` spans that an earlier process left in the spool, which holds them still.
+  package func recordRecovered(_ count: Int) {
+    recoveredCount.wrappingAdd(count, ordering: .relaxed)
+    spooledCount.wrappingAdd(count, ordering: .relaxed)
+  }
+
+  /// Counts `count` spans that went into the spool.
+  package func recordSpooled(_ count: Int) { spooledCount.wrappingAdd(count, ordering: .relaxed) }
+
+  /// Counts `count` spans that left the spool; where they went is counted apart.
+  package func recordUnspooled(_ count: Int) { spooledCount.wrappingSubtract(count, ordering: .relaxed) }
+
   /// Counts `count` lost spans.
   package func recordDropped(_ count: Int, _ reason: SpanDropReason) {
     switch reason {
@@ -76,6 +110,8 @@ package final class SpanLedger: Sendable {
     case .rejected: rejectedCount.wrappingAdd(count, ordering: .relaxed)
     case .deadline: deadlineCount.wrappingAdd(count, ordering: .relaxed)
     case .shutdown: shutdownCount.wrappingAdd(count, ordering: .relaxed)
+    case .spoolFull: spoolFullCount.wrappingAdd(count, ordering: .relaxed)
+    case .spoolDamaged: spoolDamagedCount.wrappingAdd(count, ordering: .relaxed)
     }
   }
 }

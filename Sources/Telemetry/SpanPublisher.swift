@@ -15,6 +15,8 @@ package final class SpanPublisher {
     package var batchSpansMax = 512
     /// Time that a finished span may wait for company.
     package var delay: Nanoseconds = 200 * millisecond
+    /// Bounds of each span.
+    package var span = SpanLimits()
 
     package init() {}
   }
@@ -26,7 +28,7 @@ package final class SpanPublisher {
   private let ledger: SpanLedger
   private let limits: Limits
   /// The batch in the making; owns no memory between batches.
-  private var pending = SpanWriter()
+  private var pending: SpanWriter
 
   /// When ``tick(now:)`` is due, on the monotonic clock; nil while nothing waits.
   package private(set) var deadline: Nanoseconds?
@@ -35,6 +37,7 @@ package final class SpanPublisher {
     self.sink = sink
     self.ledger = ledger
     self.limits = limits
+    pending = SpanWriter(limits: limits.span)
   }
 
   /// Lets `write` write the spans of one finished request into the batch, and counts them as made.

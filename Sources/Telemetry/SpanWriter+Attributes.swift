@@ -14,13 +14,13 @@ extension SpanWriter {
   /// Adds constant text.
   package mutating func attribute(_ key: StaticString, _ value: StaticString) {
     guard admitAttribute() else { return }
-    putText(key, UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
+    putText(key, limits.cut(UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount)))
   }
 
   /// Adds text; cut to the bound, invalid UTF-8 replaced (one bad string would void the whole message).
   package mutating func attribute(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
     guard admitAttribute() else { return }
-    let value = BoundedText.cut(value, to: limits.valueBytesMax)
+    let value = limits.cut(value)
     if BoundedText.isASCII(value) {
       putText(key, value)
     } else {
@@ -34,7 +34,7 @@ extension SpanWriter {
     guard admitAttribute() else { return }
     var value = value
     value.withUTF8 { bytes in
-      putText(key, BoundedText.cut(UnsafeRawBufferPointer(bytes), to: limits.valueBytesMax))
+      putText(key, limits.cut(UnsafeRawBufferPointer(bytes)))
     }
   }
 
@@ -169,12 +169,12 @@ extension SpanWriter {
   /// Appends text; cut and repaired like a single value.
   private mutating func append(_ value: UnsafeRawBufferPointer, to array: inout OpenArray) {
     guard admitElement(&array) else { return }
-    let value = BoundedText.cut(value, to: limits.valueBytesMax)
+    let value = limits.cut(value)
     if BoundedText.isASCII(value) {
       putElement(value)
     } else {
       var repaired = String(decoding: value, as: UTF8.self)
-      repaired.withUTF8 { putElement(BoundedText.cut(UnsafeRawBufferPointer($0), to: limits.valueBytesMax)) }
+      repaired.withUTF8 { putElement(limits.cut(UnsafeRawBufferPointer($0))) }
     }
   }
 
@@ -257,7 +257,7 @@ extension SpanWriter {
   private mutating func putRepaired(_ key: StaticString, _ value: UnsafeRawBufferPointer) {
     var repaired = String(decoding: value, as: UTF8.self)
     repaired.withUTF8 { bytes in
-      putText(key, BoundedText.cut(UnsafeRawBufferPointer(bytes), to: limits.valueBytesMax))
+      putText(key, limits.cut(UnsafeRawBufferPointer(bytes)))
     }
   }
 }

@@ -19,24 +19,6 @@ package enum SpanStatus: UInt8, Sendable {
   case error = 2
 }
 
-/// Bounds of one span. What lies beyond is left out and counted in the span's own dropped counts.
-package struct SpanLimits: Sendable {
-  /// Bytes of one string value; longer ones are cut on a character's edge.
-  package var valueBytesMax = 4_096
-  /// Attributes of one span, event or link (OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT).
-  package var attributeCountMax = 128
-  /// Events of one span (OTEL_SPAN_EVENT_COUNT_LIMIT).
-  package var eventCountMax = 128
-  /// Links of one span (OTEL_SPAN_LINK_COUNT_LIMIT).
-  package var linkCountMax = 128
-  /// Elements of one array value.
-  package var elementCountMax = 128
-  /// Bytes of one span after which it takes nothing more; must leave room below the 2 MiB of a padded length.
-  package var spanBytesMax = 131_072
-
-  package init() {}
-}
-
 /// Encodes spans at their end into entries of `ScopeSpans.spans`, ready for an export message.
 ///
 /// One span is open at a time: ``begin(name:context:parent:parentIsRemote:kind:start:traceState:)``, then
@@ -256,7 +238,7 @@ package struct SpanWriter: ~Copyable {
 
   /// Opens an event; the attributes up to ``endEvent()`` are its own.
   package mutating func beginEvent(name: StaticString, at time: UInt64) {
-    guard spanMark != 0, beginItem(isAdmitted: eventsLeft > 0) else {
+    guard spanMark != 0, beginItem(isAdmitted: eventsLeft > 0, limits.eventAttributeCountMax) else {
       droppedEventCount += 1
       return
     }
@@ -279,7 +261,7 @@ package struct SpanWriter: ~Copyable {
 
   /// Opens a link; the attributes up to ``endLink()`` are its own.
   package mutating func beginLink(to context: SpanContext, isRemote: Bool = false) {
-    guard spanMark != 0, beginItem(isAdmitted: linksLeft > 0) else {
+    guard spanMark != 0, beginItem(isAdmitted: linksLeft > 0, limits.linkAttributeCountMax) else {
       droppedLinkCount += 1
       return
     }
@@ -303,12 +285,12 @@ package struct SpanWriter: ~Copyable {
   /// Closes the link.
   package mutating func endLink() { closeItem() }
 
-  private mutating func beginItem(isAdmitted: Bool) -> Bool {
+  private mutating func beginItem(isAdmitted: Bool, _ attributeCountMax: Int) -> Bool {
     assert(itemMark == 0 && !discardsItem, "an event or link is closed before the next one opens")
     itemDroppedAttributeCount = 0
     spanAttributesLeft = attributesLeft
     if isAdmitted, buffer.count < byteEnd {
-      attributesLeft = limits.attributeCountMax
+      attributesLeft = attributeCountMax
       return true
     }
     discardsItem = true

@@ -10,6 +10,9 @@ package struct TelemetryResource: Sendable {
   /// The attributes in the order in which they are sent.
   package let attributes: [(key: String, value: String)]
 
+  /// `service.name`.
+  package var serviceName: String { attributes.first?.value ?? "" }
+
   /// `ResourceSpans.resource` with its tag.
   private let resource: [UInt8]
   /// `ScopeSpans.scope` with its tag.

@@ -96,10 +96,48 @@ struct ExporterConfigurationTests {
     #expect(try configuration(environment).host == "tempo")
   }
 
-  @Test(arguments: ["http/protobuf", "http/json", "HTTP/protobuf"])
-  func protocolThatIsNotSpokenIsRefused(value: String) {
+  @Test func protocolThatIsNotSpokenIsRefused() {
     #expect(throws: ExporterConfigurationError.self) {
-      try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": value])
+      try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"])
+    }
+  }
+
+  @Test(arguments: ["http/protobuf", "HTTP/protobuf"])
+  func httpHasItsOwnEndpoint(value: String) throws {
+    let configuration = try configuration(["OTEL_EXPORTER_OTLP_PROTOCOL": value])
+    #expect(configuration.transport == .http)
+    #expect(configuration.method.authority == "localhost:4318")
+    #expect(configuration.method.path == "/v1/traces")
+  }
+
+  @Test(arguments: [
+    ("http://c:4318", "/v1/traces", 4318), ("http://c:4318/", "/v1/traces", 4318),
+    ("http://c/base", "/base/v1/traces", 80), ("http://c/base/", "/base/v1/traces", 80),
+    ("http://[::1]:4318/a/b?x=1#f", "/a/b/v1/traces", 4318),
+  ])
+  func generalEndpointIsABaseForHTTP(url: String, path: String, port: UInt16) throws {
+    let configuration = try configuration([
+      "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+    ])
+    #expect(configuration.method.path == path)
+    #expect(configuration.port == port)
+  }
+
+  @Test(arguments: [
+    ("http://c:4318", "/"), ("http://c:4318/", "/"), ("http://c/v1/traces", "/v1/traces"),
+    ("http://c/any/where/?k=v#f", "/any/where/?k=v"), ("http://c?k=v", "/?k=v"),
+  ])
+  func endpointOfTracesIsUsedAsItStandsForHTTP(url: String, path: String) throws {
+    let configuration = try configuration([
+      "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url,
+    ])
+    #expect(configuration.method.path == path)
+  }
+
+  @Test(arguments: ["c:4318", "https://c:4318", "http://c/a b", "http://c/\u{e4}"])
+  func endpointThatHTTPCannotFollowIsRefused(url: String) {
+    #expect(throws: ExporterConfigurationError.self) {
+      try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": url])
     }
   }
 
@@ -176,8 +214,34 @@ struct ExporterConfigurationTests {
     }
   }
 
-  @Test func compressionIsRefusedWithAWarning() throws {
-    #expect(try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"]).warnings.count == 1)
-    #expect(try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": "none"]).warnings.isEmpty)
+  @Test(arguments: [("gzip", true), ("GZIP", true), ("none", false), ("", false)])
+  func compressionIsRead(value: String, isOn: Bool) throws {
+    let read = try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": value])
+    #expect(read.configuration?.compresses == isOn)
+    #expect(read.warnings.isEmpty)
+    let traces = try configuration([
+      "OTEL_EXPORTER_OTLP_COMPRESSION": "none", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": value,
+    ])
+    #expect(traces.compresses == isOn)
+  }
+
+  @Test func unknownCompressionIsIgnoredWithAWarning() throws {
+    let read = try settings(["OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"])
+    #expect(read.configuration?.compresses == false)
+    #expect(read.warnings.count == 1)
+  }
+
+  @Test func boundsOfOurOwnAreRead() throws {
+    let configuration = try configuration([
+      "DYN_TRACE_QUEUE_MB": "8", "DYN_TRACE_EXPORT_CONCURRENCY": "3", "DYN_TRACE_SPOOL_DIR": "/var/spool/x",
+      "DYN_TRACE_SPOOL_MB": "5",
+    ])
+    #expect(configuration.queue.bytesMax == 8 << 20)
+    #expect(configuration.concurrentCalls == 3)
+    #expect(configuration.spool == SpoolConfiguration(folder: "/var/spool/x", bytesMax: 5 << 20))
+    #expect(try self.configurationOf(["DYN_TRACE_SPOOL_MB": "5"]).spool == nil)
+    let bad = try settings(["DYN_TRACE_EXPORT_CONCURRENCY": "17", "DYN_TRACE_QUEUE_MB": "0"])
+    #expect(bad.warnings.count == 2)
+    #expect(bad.configuration?.concurrentCalls == 1)
   }
 }

@@ -18,7 +18,10 @@ enum CollectorAnswer {
   case ok
   case partial(rejected: Int, String)
   case status(GRPCCode, String = "", details: [UInt8] = [])
-  case http(Int)
+  /// An HTTP status with more lines of the head and a body; the latter two over HTTP/1.1 only.
+  case http(Int, String = "", [UInt8] = [])
+  /// Bytes that are sent as they are; over HTTP/1.1 only.
+  case raw([UInt8])
   case reset(UInt32)
   /// Says nothing.
   case stall
@@ -30,23 +33,48 @@ enum CollectorAnswer {
   case okAndGoAway
 }
 
+/// A call as a receiver saw it: its head, and the request as protobuf.
+struct ReceivedCall {
+  let head: HTTP2Fields
+  let message: [UInt8]
+  let wasCompressed: Bool
+}
+
 /// The receiver's half of one connection.
-final class FakeCollector {
+protocol Collector: AnyObject {
+  var isClosed: Bool { get }
+  /// Takes the exporter's bytes and returns the collector's.
+  func exchange(_ bytes: [UInt8], _ next: (ReceivedCall) -> CollectorAnswer) throws -> [UInt8]
+}
+
+/// A gRPC receiver.
+final class FakeCollector: Collector {
   let server: HTTP2ServerSession
   private(set) var isClosed = false
 
   init(_ limits: HTTP2Limits = HTTP2Limits()) throws { server = try HTTP2ServerSession(limits: limits) }
 
-  /// Takes the exporter's bytes and returns the collector's.
-  func exchange(_ bytes: [UInt8], _ next: (GRPCServerCall) -> CollectorAnswer) throws -> [UInt8] {
+  func exchange(_ bytes: [UInt8], _ next: (ReceivedCall) -> CollectorAnswer) throws -> [UInt8] {
     try bytes.withUnsafeBytes { try server.receive($0) }
     for request in server.takeRequests() {
       let call = GRPCServerCall(request)
-      try answer(call, next(call))
+      try answer(call, next(try FakeCollector.read(request)))
     }
     var out = ByteBuffer()
     repeat { try server.output(into: &out) } while server.wantsOutput
     return out.bytes
+  }
+
+  private static func read(_ request: HTTP2Exchange) throws -> ReceivedCall {
+    let body = request.body.readable
+    switch GRPCFrame.read(body) {
+    case .message(let range):
+      return ReceivedCall(head: request.head, message: Array(body.slice(range)), wasCompressed: false)
+    case .compressed(let range):
+      #expect(request.head.first("grpc-encoding")?.text == "gzip")
+      return ReceivedCall(head: request.head, message: try inflate(body.slice(range)), wasCompressed: true)
+    default: return ReceivedCall(head: request.head, message: [], wasCompressed: false)
+    }
   }
 
   private func answer(_ call: GRPCServerCall, _ answer: CollectorAnswer) throws {
@@ -55,12 +83,12 @@ final class FakeCollector {
     case .partial(let rejected, let text): try succeed(call, partialSuccess(rejected, text))
     case .status(let code, let text, let details):
       try call.fail(on: server, GRPCStatus(code, text), details: details)
-    case .http(let status):
+    case .http(let status, _, _):
       let head = HTTP2Fields()
       head.append(":status", String(status))
       try server.respond(to: call.exchange, head: head)
     case .reset(let code): try server.reset(call.exchange, code: code)
-    case .stall: break
+    case .stall, .raw: break
     case .close: isClosed = true
     case .goAway: try server.goAway(lastStreamID: call.exchange.streamID - 2)
     case .okAndGoAway:
@@ -71,6 +99,65 @@ final class FakeCollector {
 
   private func succeed(_ call: GRPCServerCall, _ message: [UInt8]) throws {
     try message.withUnsafeBytes { try call.succeed(on: server, message: $0) }
+  }
+}
+
+/// What gzip data expands to.
+func inflate(_ bytes: UnsafeRawBufferPointer) throws -> [UInt8] {
+  let inflater = try GzipInflater(outputBytesMax: 16 << 20)
+  var out = ByteBuffer()
+  try inflater.receive(bytes, into: &out)
+  try inflater.finish()
+  return out.bytes
+}
+
+/// An OTLP/HTTP receiver.
+final class FakeHTTPCollector: Collector {
+  private(set) var isClosed = false
+  private var input: [UInt8] = []
+
+  func exchange(_ bytes: [UInt8], _ next: (ReceivedCall) -> CollectorAnswer) throws -> [UInt8] {
+    input += bytes
+    var out: [UInt8] = []
+    while let call = try takeRequest() { out += reply(next(call)) }
+    return out
+  }
+
+  private func takeRequest() throws -> ReceivedCall? {
+    let end = Array("\r\n\r\n".utf8)
+    guard let split = input.indices.first(where: { input[$0...].starts(with: end) }) else { return nil }
+    let lines = String(decoding: input[..<split], as: UTF8.self).split(separator: "\r\n")
+    let head = HTTP2Fields()
+    head.append(":request", String(lines.first ?? ""))
+    for line in lines.dropFirst() {
+      let parts = line.split(separator: ":", maxSplits: 1)
+      head.append("\(parts[0])", String(parts[1].drop { $0 == " " }))
+    }
+    let length = try #require(head.first("content-length")?.decimal)
+    guard input.count >= split + 4 + length else { return nil }
+    let body = Array(input[(split + 4)..<(split + 4 + length)])
+    input.removeFirst(split + 4 + length)
+    let isCompressed = head.first("content-encoding")?.text == "gzip"
+    let message = isCompressed ? try body.withUnsafeBytes { try inflate($0) } : body
+    return ReceivedCall(head: head, message: message, wasCompressed: isCompressed)
+  }
+
+  private func reply(_ answer: CollectorAnswer) -> [UInt8] {
+    switch answer {
+    case .ok: return http(200, "content-type: application/x-protobuf\r\n", [0x0a, 0x00])
+    case .partial(let rejected, let text):
+      return http(200, "content-type: application/x-protobuf\r\n", partialSuccess(rejected, text))
+    case .http(let status, let lines, let body): return http(status, lines, body)
+    case .raw(let bytes): return bytes
+    case .close: isClosed = true
+    case .okAndGoAway: return http(200, "connection: close\r\n", [])
+    case .stall, .status, .reset, .goAway: break
+    }
+    return []
+  }
+
+  private func http(_ status: Int, _ lines: String, _ body: [UInt8]) -> [UInt8] {
+    Array("HTTP/1.1 \(status) X\r\ncontent-length: \(body.count)\r\n\(lines)\r\n".utf8) + body
   }
 }
 
@@ -127,7 +214,9 @@ final class Rig {
   private(set) var messages: [Int] = []
   private(set) var heads: [HTTP2Fields] = []
   private(set) var messageBytes: [Int] = []
-  private var collectors: [Int32: FakeCollector] = [:]
+  private(set) var wasCompressed: [Bool] = []
+  private var collectors: [Int32: any Collector] = [:]
+  private let configuration: ExporterConfiguration
 
   init(_ change: (inout ExporterConfiguration) -> Void = { _ in }) throws {
     var configuration = ExporterConfiguration(version: "1.0")
@@ -135,6 +224,7 @@ final class Rig {
     // Fewer than by default, so that a test's batch of 512 goes at once.
     configuration.queue.spansDue = 512
     change(&configuration)
+    self.configuration = configuration
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     queue = ExportQueue(limits: configuration.queue, ledger: ledger)
     let lines = lines
@@ -148,7 +238,7 @@ final class Rig {
   }
 
   deinit {
-    driver.dropConnection()
+    driver.finish()
     loop.close()
   }
 
@@ -170,10 +260,11 @@ final class Rig {
     var moved = true
     while moved {
       moved = false
+      loop.turn(patience: 0)
       for descriptor in dialed where !kernel.closed.contains(descriptor) {
         if collectors[descriptor] == nil {
           guard connects else { continue }
-          collectors[descriptor] = try FakeCollector(serverLimits)
+          collectors[descriptor] = try collector()
           if !connectErrors.isEmpty {
             let code = connectErrors.removeFirst()
             if code != 0 { kernel.connectErrors[descriptor] = code }
@@ -183,7 +274,6 @@ final class Rig {
         }
         moved = try relay(descriptor) || moved
       }
-      loop.turn(patience: 0)
     }
   }
 
@@ -206,11 +296,18 @@ final class Rig {
     kernel.queue([(descriptor, .peerClosed)])
   }
 
-  private func note(_ call: GRPCServerCall) {
-    guard case .success(let message) = call.message else { return }
-    messages.append(spanCount(message))
-    messageBytes.append(message.count)
-    heads.append(call.exchange.head)
+  private func collector() throws -> any Collector {
+    switch configuration.transport {
+    case .grpc: try FakeCollector(serverLimits)
+    case .http: FakeHTTPCollector()
+    }
+  }
+
+  private func note(_ call: ReceivedCall) {
+    messages.append(call.message.withUnsafeBytes { spanCount($0) })
+    messageBytes.append(call.message.count)
+    heads.append(call.head)
+    wasCompressed.append(call.wasCompressed)
   }
 
   /// Lets time pass, in steps so that timers fire in order, and settles after each.

@@ -33,7 +33,7 @@ private final class LiveCollector: Sendable {
         guard count > 0 else { return }
         let bytes = Array(UnsafeRawBufferPointer(start: room, count: count))
         let reply = try? collector.exchange(bytes) { call in
-          if case .success(let message) = call.message { owner.add(spanCount(message)) }
+          owner.add(call.message.withUnsafeBytes { spanCount($0) })
           return .ok
         }
         guard let reply, !reply.isEmpty else { continue }

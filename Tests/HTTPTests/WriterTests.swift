@@ -169,3 +169,23 @@ import Testing
     #expect(outcome.body == [100, 300, 5000, 20, 70_000, 3].flatMap { body($0) })
   }
 }
+
+struct HTTPDateTests {
+  @Test func datesAreReadAsTheyAreWritten() {
+    var out = ByteBuffer()
+    for seconds in stride(from: 0, through: 7_000_000_000, by: 86_400 * 13 + 3_723) {
+      out.removeAll()
+      HTTPDate.append(unixSeconds: seconds, to: &out)
+      #expect(HTTPDate.parse(out.readable) == seconds)
+    }
+  }
+
+  @Test(arguments: [
+    "", "Sun, 06 Nov 1994 08:49:37 GM", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 06 Foo 1994 08:49:37 GMT",
+    "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 00 Nov 1994 08:49:37 GMT",
+    "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT", "Sun, 06 Nov 1969 08:49:37 GMT",
+  ])
+  func whatIsNoDateIsNotRead(text: String) {
+    #expect(Array(text.utf8).withUnsafeBytes { HTTPDate.parse($0) } == nil)
+  }
+}

@@ -158,3 +158,67 @@ def test_worker_keeps_books_too(stack, receiver):
         return made >= 10 and made == sent + dropped
 
     eventually("the worker's books balance", books)
+
+
+RETRYABLE = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
+
+
+@pytest.mark.parametrize("wait", [None, 0.1])
+def test_every_grpc_status_is_followed_by_the_table(stack, receiver, upstream, wait):
+    frontend = stack.frontend("--worker", upstream.url, receiver=receiver)
+    rejected = 0
+    for code in [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]:
+        receiver.coming.append((code, wait))
+        before = len(receiver.spans)
+        serve(frontend, 1, prefix=code.name)
+        made, sent, dropped = balanced(frontend)
+        assert not receiver.coming
+        is_retried = code.name in RETRYABLE or (code.name == "RESOURCE_EXHAUSTED" and wait is not None)
+        # A request's spans may leave in two messages; the first is refused.
+        assert (dropped == rejected) == is_retried, code.name
+        rejected = dropped
+        assert sent == len(receiver.spans) >= before
+    metrics = frontend.metrics()
+    assert metrics.sum("dynamo_trace_spans_dropped_total", reason="rejected") == rejected
+    assert metrics.sum("dynamo_trace_export_requests_total", status="UNAVAILABLE") == 1
+    assert metrics.sum("dynamo_trace_spans_resent_total") > 0
+
+
+def test_calls_run_side_by_side_where_asked(stack, receiver, upstream):
+    env = {"DYN_TRACE_EXPORT_CONCURRENCY": 3, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 16}
+    frontend = stack.frontend("--worker", upstream.url, receiver=receiver, env=env)
+    receiver.stall()
+    serve(frontend, 40)
+    receiver.wait_calls(3)
+    assert len(receiver.peers) == 3
+    receiver.release()
+    made, sent, dropped = balanced(frontend)
+    assert dropped == 0 and sent == made == len(receiver.spans)
+
+
+def test_disabled_sdk_makes_no_spans(stack, receiver, upstream):
+    frontend = stack.frontend("--worker", upstream.url, receiver=receiver, env={"OTEL_SDK_DISABLED": "true"})
+    serve(frontend, 3)
+    assert frontend.stop() == 0
+    assert receiver.calls == 0
+
+
+def test_limits_hold_on_spans(stack, receiver, upstream):
+    env = {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": 8, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": 6, "OTEL_SPAN_EVENT_COUNT_LIMIT": 0}
+    frontend = stack.frontend("--worker", upstream.url, receiver=receiver, env=env)
+    serve(frontend, 3)
+    balanced(frontend)
+    assert receiver.spans
+    for span in receiver.spans:
+        assert len(span.attributes) <= 6 and not span.events
+        assert all(len(value) <= 8 for value in span.attributes.values() if isinstance(value, str))
+    assert receiver.spans[0].resource["service.name"] == "dynamo-frontend", "no limit of spans cuts the resource"
+
+
+def test_books_are_in_the_last_line(stack, receiver, upstream):
+    frontend = stack.frontend("--worker", upstream.url, receiver=receiver)
+    serve(frontend, 5)
+    assert frontend.stop() == 0
+    line = next(record for record in frontend.records() if record["message"] == "span export closed")
+    assert int(line["made"]) == int(line["sent"]) == len(receiver.spans) > 0
+    assert int(line["dropped"]) == 0 == int(line["resent"])

@@ -66,3 +66,12 @@ def test_receiver_that_never_works_harms_nothing(stack, upstream, what):
     made, sent, dropped = balanced(frontend, dropped_at_least=1)
     assert sent == 0
     assert frontend.post(PATH, chat())[0] == 200
+
+
+def test_gzip(stack, upstream):
+    frontend, receiver = start(
+        stack, upstream, lambda call: "status:14" if call == 0 else "ok", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"
+    )
+    serve(frontend, 20)
+    made, sent, dropped = balanced(frontend)
+    assert dropped == 0 and receiver.accepted == made and receiver.compressed == receiver.calls - 1

@@ -83,11 +83,28 @@ private func add(_ count: Int, to writer: inout SpanWriter, valueBytes: Int = 0)
     ledger.recordMade(100)
     ledger.recordSent(40)
     for (index, reason) in SpanDropReason.allCases.enumerated() { ledger.recordDropped(index + 1, reason) }
-    #expect(SpanDropReason.allCases.map { ledger.dropped($0) } == [1, 2, 3, 4, 5])
-    #expect(ledger.dropped == 15)
-    #expect(ledger.pending == 45)
+    #expect(SpanDropReason.allCases.map { ledger.dropped($0) } == [1, 2, 3, 4, 5, 6, 7])
+    #expect(ledger.dropped == 28)
+    #expect(ledger.pending == 32)
     #expect(
-      SpanDropReason.allCases.map(\.label) == ["queue_full", "too_large", "rejected", "deadline", "shutdown"])
+      SpanDropReason.allCases.map(\.label) == [
+        "queue_full", "too_large", "rejected", "deadline", "shutdown", "spool_full", "spool_damaged",
+      ])
+  }
+
+  @Test func whatLiesInTheSpoolIsNeitherPendingNorLost() {
+    let ledger = SpanLedger()
+    ledger.recordMade(100)
+    ledger.recordSpooled(30)
+    ledger.recordRecovered(5)
+    #expect(ledger.spooled == 35)
+    #expect(ledger.pending == 70)
+    ledger.recordUnspooled(35)
+    ledger.recordSent(100)
+    ledger.recordDropped(5, .rejected)
+    #expect(ledger.spooled == 0)
+    #expect(ledger.pending == 0)
+    #expect(ledger.made + ledger.recovered == ledger.sent + ledger.dropped)
   }
 
   @Test func theBooksShowInMetrics() {

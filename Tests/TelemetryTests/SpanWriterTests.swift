@@ -221,6 +221,8 @@ private let context = SpanContext(traceID: trace, spanID: 0xb7ad_6b71_6920_3331,
   @Test func whatIsPastABoundIsLeftOutAndCounted() throws {
     var limits = SpanLimits()
     limits.attributeCountMax = 2
+    limits.eventAttributeCountMax = 2
+    limits.linkAttributeCountMax = 2
     limits.eventCountMax = 1
     limits.linkCountMax = 1
     let span = try span(limits: limits) { writer in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import struct
 import threading
@@ -34,6 +35,8 @@ class H2Receiver:
         self.connections = 0
         self.accepted = 0
         self.names: list[str] = []
+        # Calls whose message was compressed.
+        self.compressed = 0
         self.listener = socket.create_server(("127.0.0.1", self.port))
         self.stopping = threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
@@ -112,8 +115,10 @@ class H2Receiver:
             return False
         status = int(detail) if kind == "status" else 0
         if status == 0:
-            request = trace_service_pb2.ExportTraceServiceRequest.FromString(body[5:])
-            assert len(body) == 5 + struct.unpack(">I", body[1:5])[0] and body[0] == 0
+            assert len(body) == 5 + struct.unpack(">I", body[1:5])[0] and body[0] in (0, 1)
+            message = gzip.decompress(body[5:]) if body[0] == 1 else body[5:]
+            self.compressed += body[0]
+            request = trace_service_pb2.ExportTraceServiceRequest.FromString(message)
             spans = [s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
             rejected = int(detail) if kind == "partial" else 0
             reply = trace_service_pb2.ExportTraceServiceResponse()

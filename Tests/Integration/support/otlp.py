@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from concurrent import futures
 from dataclasses import dataclass, field
 
@@ -81,6 +82,26 @@ class Trace:
         return {span.name for span in self.spans}
 
 
+def retry_info(code: int, seconds: float) -> bytes:
+    """A google.rpc.Status with a RetryInfo, by hand: its package is not installed for this alone."""
+
+    def field(number: int, value: bytes | int) -> bytes:
+        if isinstance(value, int):
+            return bytes([number << 3]) + varint(value)
+        return bytes([number << 3 | 2]) + varint(len(value)) + value
+
+    def varint(value: int) -> bytes:
+        out = bytearray()
+        while value > 0x7F:
+            out.append(value & 0x7F | 0x80)
+            value >>= 7
+        return bytes(out) + bytes([value])
+
+    duration = field(1, int(seconds)) + field(2, int(seconds % 1 * 1e9))
+    detail = field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, field(1, duration))
+    return field(1, code) + field(3, detail)
+
+
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     """Listens on one port of the loopback; `stop` and `start` again keep port and spans."""
 
@@ -93,6 +114,8 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.metadata: list[dict[str, str]] = []
         self.peers: set[str] = set()
         self.refusal: grpc.StatusCode | None = None
+        # What becomes of the coming calls, one entry each: a status and the seconds of its RetryInfo, or None for none.
+        self.coming: deque[tuple[grpc.StatusCode, float | None]] = deque()
         self.gate = threading.Event()
         self.gate.set()
         self.server: grpc.Server | None = None
@@ -128,6 +151,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.gate.wait(60)
         if self.refusal is not None:
             context.abort(self.refusal, "the test refuses")
+        if self.coming:
+            code, wait = self.coming.popleft()
+            if wait is not None:
+                context.set_trailing_metadata((("grpc-status-details-bin", retry_info(code.value[0], wait)),))
+            context.abort(code, "the test refuses once")
         with self.changed:
             for resource_spans in request.resource_spans:
                 resource = {item.key: plain(item.value) for item in resource_spans.resource.attributes}
