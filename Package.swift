@@ -100,7 +100,8 @@ let package = Package(
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "Exporter", "Telemetry", "EventLoop",
+        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "TLS", "Exporter", "Telemetry",
+        "EventLoop",
         "Settings",
         "Base", logging,
       ]),

@@ -19,7 +19,8 @@ extension ExportDriver {
       do {
         let descriptor = try dialer.connect(address)
         connection = try ExporterConnection(
-          descriptor, loop: loop, limits: configuration.http2, delegate: self)
+          descriptor, loop: loop, limits: configuration.http2, security: configuration.security,
+          delegate: self)
         loop.arm(limitTimer, at: loop.now + configuration.connectTimeout, self)
         return
       } catch {

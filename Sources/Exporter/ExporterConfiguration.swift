@@ -4,11 +4,14 @@ package import Base
 package import GRPC
 package import HTTP
 import Telemetry
+package import Transport
 
 /// The settings of one exporter. Times in nanoseconds.
 package struct ExporterConfiguration: Sendable {
   package var host = "localhost"
   package var port: UInt16 = 4317
+  /// TLS to the receiver; nil for plain text.
+  package var security: SocketSecurity?
   /// The call's fixed head fields.
   package var method: GRPCMethod
   /// Bound of one call; nil leaves the bound to ``retry``.
@@ -61,6 +64,7 @@ extension ExporterConfiguration {
     let endpoint = try reader.endpoint()
     configuration.host = endpoint.host
     configuration.port = endpoint.port
+    if endpoint.isSecure { configuration.security = try reader.security(host: endpoint.host) }
     configuration.method.authority = endpoint.authority
     configuration.method.metadata = reader.metadata()
     reader.readTimes(&configuration)

@@ -2,7 +2,9 @@
 
 import Base
 import GRPC
+import TLS
 import Telemetry
+import Transport
 
 /// Reads variables and collects a warning for each that is ignored.
 struct ExporterEnvironment {
@@ -61,6 +63,8 @@ struct ExporterEnvironment {
     let host: String
     let port: UInt16
     let authority: String
+    /// TLS: the scheme `https`, or no scheme and no word of `INSECURE`.
+    var isSecure = false
   }
 
   mutating func endpoint() throws(ExporterConfigurationError) -> Endpoint {
@@ -73,24 +77,45 @@ struct ExporterEnvironment {
       warnings.append("\(name) is an older name; use \(EnvironmentName.otlpTracesEndpoint)")
     }
     var rest = value[...]
+    var isSecure = false
     if let colon = rest.firstIndex(of: ":"), rest[colon...].hasPrefix("://") {
       switch rest[..<colon].lowercased() {
       case "http": break
-      case "https":
-        throw ExporterConfigurationError(
-          message:
-            "\(name)=\(value): TLS is not supported yet; use an http:// endpoint, as of a local collector")
+      case "https": isSecure = true
       default:
-        throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http")
+        throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http or https")
       }
       rest = rest[colon...].dropFirst(3)
-    } else if first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased() != "true"
-    {
-      throw ExporterConfigurationError(
-        message: "\(name)=\(value) has no scheme, which means TLS, and that is not supported yet;"
-          + " write http://\(value)")
+    } else {
+      let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)
+      isSecure = insecure?.value.lowercased() != "true"
     }
-    return try ExporterEnvironment.parse(authority: rest, name: name, value: value)
+    var endpoint = try ExporterEnvironment.parse(authority: rest, name: name, value: value)
+    endpoint.isSecure = isSecure
+    return endpoint
+  }
+
+  /// TLS to `host`, with the certificate files that are named; the machine's authorities where none are.
+  func security(host: String) throws(ExporterConfigurationError) -> SocketSecurity {
+    let roots = first(ExporterVariable.tracesCertificate, ExporterVariable.certificate)
+    let certificate = first(ExporterVariable.tracesClientCertificate, ExporterVariable.clientCertificate)
+    let key = first(ExporterVariable.tracesClientKey, ExporterVariable.clientKey)
+    guard (certificate == nil) == (key == nil) else {
+      let given = certificate ?? key
+      throw ExporterConfigurationError(
+        message: "\(given?.name ?? "") is given without its other half: certificate and key go together")
+    }
+    var identity: TLSIdentity?
+    if let certificate, let key {
+      identity = TLSIdentity(certificatePath: certificate.value, keyPath: key.value)
+    }
+    do throws(TLSError) {
+      let context = try TLSContext(
+        clientTrusting: roots.map { .file($0.value) } ?? .system, identity: identity, protocols: ["h2"])
+      return SocketSecurity(context, serverName: host, counters: HandshakeCounters())
+    } catch {
+      throw ExporterConfigurationError(message: "TLS to the span receiver: \(error.reason)")
+    }
   }
 
   private static func parse(
@@ -204,6 +229,12 @@ enum ExporterVariable {
   static let tracesExporter = "OTEL_TRACES_EXPORTER"
   static let insecure = "OTEL_EXPORTER_OTLP_INSECURE"
   static let tracesInsecure = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+  static let certificate = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+  static let tracesCertificate = "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"
+  static let clientCertificate = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+  static let tracesClientCertificate = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE"
+  static let clientKey = "OTEL_EXPORTER_OTLP_CLIENT_KEY"
+  static let tracesClientKey = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"
   static let compression = "OTEL_EXPORTER_OTLP_COMPRESSION"
   static let tracesCompression = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
 }
