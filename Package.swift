@@ -135,12 +135,15 @@ let package = Package(
     tests("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
-    tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
+    tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests(
       "Frontend",
-      ["Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry", "Base"]),
+      [
+        "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Base",
+      ]),
     tests(
       "WorkerServer",
       [
