@@ -22,7 +22,7 @@ let annotatesMutex = Context.environment["DYNAMO_THREAD_SANITIZER"] == "1"
 let mutexAnnotations: [Target] =
   annotatesMutex ? [.target(name: "MutexAnnotations", path: "Tests/MutexAnnotations")] : []
 let supportOfTests: [Target.Dependency] =
-  ["EventLoop", "Base"] + (annotatesMutex ? ["MutexAnnotations"] : [])
+  ["EventLoop", "Base", "COpenSSL"] + (annotatesMutex ? ["MutexAnnotations"] : [])
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -53,6 +53,7 @@ let package = Package(
     .target(name: "CBytes"),
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
 
     // Layer 0
     room("Base", ["CBytes"]),
@@ -62,6 +63,7 @@ let package = Package(
 
     // Layer 1
     room("EventLoop", ["Base", "CSystem"]),
+    room("TLS", ["Base", "COpenSSL"]),
     room("HTTP", ["Base", "CBytes", "CNghttp2", "CZlib"]),
     room("Telemetry", ["Base", "JSON", "Protobuf", logging]),
     room("OpenAI", ["Base", "JSON", "CBytes"]),
@@ -69,23 +71,23 @@ let package = Package(
     room("Tokenizer", ["Base", "JSON", "CBytes"]),
 
     // Layer 2
-    room("Transport", ["EventLoop", "HTTP", "Base"]),
+    room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
 
     // Layer 3
     room(
-      "Exporter", ["EventLoop", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
+      "Exporter", ["EventLoop", "TLS", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
     room(
       "Workers",
-      ["EventLoop", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
+      ["EventLoop", "TLS", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
     room(
       "Frontend",
       [
-        "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
@@ -99,7 +101,8 @@ let package = Package(
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "Exporter", "Telemetry", "EventLoop",
+        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "TLS", "Exporter", "Telemetry",
+        "EventLoop",
         "Settings",
         "Base", logging,
       ]),
@@ -124,20 +127,24 @@ let package = Package(
     tests("Protobuf", ["Base"]),
     tests("Settings", ["Base"]),
     tests("EventLoop", ["Base", "CSystem"]),
+    tests("TLS", ["Base", "COpenSSL"]),
     tests("HTTP", ["Base"]),
     tests("Telemetry", ["Base", "JSON", "Protobuf"]),
     tests("OpenAI", ["Base", "JSON"]),
     tests("Routing", ["Base"]),
     tests("Tokenizer", ["Base", "JSON"]),
-    tests("Transport", ["EventLoop", "HTTP", "Base"]),
+    tests("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
-    tests("Exporter", ["EventLoop", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
+    tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests(
       "Frontend",
-      ["Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry", "Base"]),
+      [
+        "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Base",
+      ]),
     tests(
       "WorkerServer",
       [

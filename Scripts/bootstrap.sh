@@ -11,8 +11,8 @@ case "$mode" in
 esac
 
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
-run_packages=(curl)
-test_packages=(python3-venv systemd docker-compose)
+run_packages=(curl ca-certificates)
+test_packages=(python3-venv openssl systemd docker-compose)
 # Loaded at run time where they are there; the tests that need them are skipped where they are not.
 optional_packages=(libzmq5)
 

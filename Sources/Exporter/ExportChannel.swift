@@ -44,7 +44,7 @@ extension ExporterConfiguration {
   func channel(
     _ descriptor: Int32, on loop: EventLoop, delegate: any ExportChannelDelegate
   ) throws -> any ExportChannel {
-    let socket = StreamSocket(descriptor, on: loop, connecting: true)
+    let socket = StreamSocket(descriptor, on: loop, connecting: true, security: security)
     do {
       return switch transport {
       case .grpc: try GRPCChannel(socket, configuration: self, delegate: delegate)

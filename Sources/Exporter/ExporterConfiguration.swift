@@ -4,6 +4,7 @@ package import Base
 package import GRPC
 package import HTTP
 import Telemetry
+package import Transport
 
 /// The protocols of OTLP that are spoken.
 package enum ExportTransport: Sendable, Equatable {
@@ -42,6 +43,8 @@ package struct ExporterConfiguration: Sendable {
   package var concurrentCalls = 1
   /// Nil where nothing is kept on disk.
   package var spool: SpoolConfiguration?
+  /// TLS to the receiver; nil for plain text.
+  package var security: SocketSecurity?
   /// The call's fixed head fields, of either protocol.
   package var method: GRPCMethod
   /// Bound of one call; nil leaves the bound to ``retry``.
@@ -97,6 +100,7 @@ extension ExporterConfiguration {
     let endpoint = try reader.endpoint(configuration.transport)
     configuration.host = endpoint.host
     configuration.port = endpoint.port
+    if endpoint.isSecure { configuration.security = try reader.security(host: endpoint.host, configuration.transport) }
     configuration.method.authority = endpoint.authority
     if case .http = configuration.transport { configuration.method.path = endpoint.path }
     configuration.method.metadata = reader.metadata()

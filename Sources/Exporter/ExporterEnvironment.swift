@@ -2,7 +2,9 @@
 
 import Base
 import GRPC
+import TLS
 import Telemetry
+import Transport
 
 /// Reads variables and collects a warning for each that is ignored.
 struct ExporterEnvironment {
@@ -71,6 +73,8 @@ struct ExporterEnvironment {
     let authority: String
     /// Path and query, for HTTP.
     var path = "/v1/traces"
+    /// TLS: the scheme `https`, or no scheme and no word of `INSECURE`.
+    var isSecure = false
   }
 
   /// Where spans go. The general endpoint is a base for HTTP, to which the signal's path is added; the one for traces
@@ -85,9 +89,11 @@ struct ExporterEnvironment {
     if name == EnvironmentName.otelExportEndpoint {
       warnings.append("\(name) is an older name; use \(EnvironmentName.otlpTracesEndpoint)")
     }
-    let rest = try afterScheme(name, value, transport)
+    let (rest, isSecure) = try afterScheme(name, value, transport)
+    let defaultPort: UInt16 = transport == .grpc ? 4317 : isSecure ? 443 : 80
     var endpoint = try ExporterEnvironment.parse(
-      authority: rest, name: name, value: value, defaultPort: transport == .grpc ? 4317 : 80)
+      authority: rest, name: name, value: value, defaultPort: defaultPort)
+    endpoint.isSecure = isSecure
     guard case .http = transport else { return endpoint }
     let path = rest.drop { $0 != "/" && $0 != "?" && $0 != "#" }.prefix { $0 != "#" }
     guard path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
@@ -102,30 +108,50 @@ struct ExporterEnvironment {
     return endpoint
   }
 
+  /// What follows the scheme, and whether it asks for TLS.
   private func afterScheme(
     _ name: String, _ value: String, _ transport: ExportTransport
-  ) throws(ExporterConfigurationError) -> Substring {
+  ) throws(ExporterConfigurationError) -> (rest: Substring, isSecure: Bool) {
     if let colon = value.firstIndex(of: ":"), value[colon...].hasPrefix("://") {
+      let rest = value[colon...].dropFirst(3)
       switch value[..<colon].lowercased() {
-      case "http": return value[colon...].dropFirst(3)
-      case "https":
-        throw ExporterConfigurationError(
-          message:
-            "\(name)=\(value): TLS is not supported yet; use an http:// endpoint, as of a local collector")
+      case "http": return (rest, false)
+      case "https": return (rest, true)
       default:
-        throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http")
+        throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http or https")
       }
     }
     if case .http = transport {
       throw ExporterConfigurationError(message: "\(name)=\(value) has no scheme; write http://\(value)")
     }
-    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased()
-    guard insecure == "true" else {
+    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)
+    return (value[...], insecure?.value.lowercased() != "true")
+  }
+
+  /// TLS to `host`, with the certificate files that are named; the machine's authorities where none are.
+  func security(
+    host: String, _ transport: ExportTransport
+  ) throws(ExporterConfigurationError) -> SocketSecurity {
+    let roots = first(ExporterVariable.tracesCertificate, ExporterVariable.certificate)
+    let certificate = first(ExporterVariable.tracesClientCertificate, ExporterVariable.clientCertificate)
+    let key = first(ExporterVariable.tracesClientKey, ExporterVariable.clientKey)
+    guard (certificate == nil) == (key == nil) else {
+      let given = certificate ?? key
       throw ExporterConfigurationError(
-        message: "\(name)=\(value) has no scheme, which means TLS, and that is not supported yet;"
-          + " write http://\(value)")
+        message: "\(given?.name ?? "") is given without its other half: certificate and key go together")
     }
-    return value[...]
+    var identity: TLSIdentity?
+    if let certificate, let key {
+      identity = TLSIdentity(certificatePath: certificate.value, keyPath: key.value)
+    }
+    do throws(TLSError) {
+      let context = try TLSContext(
+        clientTrusting: roots.map { .file($0.value) } ?? .system, identity: identity,
+        protocols: [transport == .grpc ? "h2" : "http/1.1"])
+      return SocketSecurity(context, serverName: host, counters: HandshakeCounters())
+    } catch {
+      throw ExporterConfigurationError(message: "TLS to the span receiver: \(error.reason)")
+    }
   }
 
   private static func parse(
@@ -251,6 +277,12 @@ enum ExporterVariable {
   static let tracesExporter = "OTEL_TRACES_EXPORTER"
   static let insecure = "OTEL_EXPORTER_OTLP_INSECURE"
   static let tracesInsecure = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+  static let certificate = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+  static let tracesCertificate = "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"
+  static let clientCertificate = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+  static let tracesClientCertificate = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE"
+  static let clientKey = "OTEL_EXPORTER_OTLP_CLIENT_KEY"
+  static let tracesClientKey = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"
   static let compression = "OTEL_EXPORTER_OTLP_COMPRESSION"
   static let tracesCompression = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
   static let queueMegabytes = "DYN_TRACE_QUEUE_MB"

@@ -20,6 +20,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
   private let socket: StreamSocket
   private let session: HTTP2ClientSession
   private let method: GRPCMethod
+  private let isSecure: Bool
   /// What the session gives out at a time, with its last frame.
   private let outputBytesMax: Int
   /// Room that the output of the present call wants at a time; 0 is a block of the pool.
@@ -37,6 +38,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
     self.socket = socket
     self.delegate = delegate
     method = configuration.method
+    isSecure = configuration.security != nil
     outputBytesMax = configuration.http2.outputBytes + 16_384
     session = try HTTP2ClientSession(limits: configuration.http2)
     try socket.start(self)
@@ -76,6 +78,10 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
   // MARK: Socket
 
   func connected() {
+    // A client of HTTP/2 over TLS must have agreed on it (RFC 9113 section 3.2).
+    guard !isSecure || socket.applicationProtocol == "h2" else {
+      return fail("the collector does not offer HTTP/2 over TLS (ALPN h2)")
+    }
     state = .open
     delegate?.channelOpened()
   }
@@ -98,7 +104,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
     fail(spokeOtherwise ? GRPCChannel.notHTTP2 : "the collector closed the connection")
   }
 
-  func failed(_ error: SystemError) { fail("\(error)") }
+  func failed(_ error: SocketFailure) { fail("\(error)") }
 
   func flushed() { flush() }
   func willFlush() {}

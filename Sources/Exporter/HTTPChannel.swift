@@ -196,7 +196,7 @@ final class HTTPChannel: ExportChannel, StreamSocketHandler {
     fail("the collector closed the connection")
   }
 
-  func failed(_ error: SystemError) { fail("\(error)") }
+  func failed(_ error: SocketFailure) { fail("\(error)") }
   func flushed() { if outgoing != nil { fill() } }
   func willFlush() {}
   func stalled() {}

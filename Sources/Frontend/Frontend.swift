@@ -60,7 +60,7 @@ package final class Frontend {
     servers = zip(loops, services).map { loop, service in
       HTTPServer(
         loop: loop, application: service, limits: configuration.server, loads: shared.loads,
-        counters: shared.listenerCounters)
+        counters: shared.listenerCounters, security: configuration.security)
     }
     let peers = servers.map { ($0.loop.mailbox, LoopBound($0, of: $0.loop)) }
     for server in servers {
@@ -72,6 +72,13 @@ package final class Frontend {
       workers.subscribe(service.loop.mailbox) { loop, set in bound.open(on: loop).adopt(set) }
     }
     registerGauges()
+    if let security = configuration.security { registerHandshakes(security.counters) }
+  }
+
+  private func registerHandshakes(_ counters: HandshakeCounters) {
+    let shared = shared
+    shared.registry.collect(.tlsHandshakes, .counter) { counters.add(to: &$0, peer: "client") }
+    shared.registry.observe(.tlsCertificateEnd, .gauge) { Double(shared.certificateEnd) }
   }
 
   private func registerGauges() {
@@ -106,7 +113,10 @@ package final class Frontend {
     }
     logger.info(
       "listening",
-      metadata: ["address": "\(address)", "threads": "\(loops.count)"])
+      metadata: [
+        "address": "\(address)", "threads": "\(loops.count)",
+        "scheme": services[0].configuration.security == nil ? "http" : "https",
+      ])
     main.run()
     withExtendedLifetime(signals) {}
     for thread in threads { thread.join() }

@@ -50,6 +50,8 @@ package struct FrontendConfiguration: Sendable {
   package var hidesRouter = false
   package var server = ServerLimits()
   package var client = ClientLimits()
+  /// TLS of the listener; nil for plain text.
+  package var security: SocketSecurity?
   package var tracing = TracingConfiguration()
   package var preprocess = PreprocessLimits()
   /// Makes tokens of prompts; nil where they are routed by bytes. The same for as long as the process runs.

@@ -20,13 +20,13 @@ package final class FrontendControl: Sendable {
   }
 
   /// Takes a new configuration. Host, port, backlog and the number of loops stay; each loop has the rest at its next
-  /// wake-up, and reads the log filter anew.
+  /// wake-up, and reads the log filter anew. Connections that are open keep their certificate.
   package func adopt(_ configuration: FrontendConfiguration) {
     shared.adopt(configuration)
     for loop in loops {
       loop.mailbox.submit {
         loop.service.open(on: $0).adopt(configuration)
-        loop.server.open(on: $0).adopt(configuration.server)
+        loop.server.open(on: $0).adopt(configuration.server, security: configuration.security)
       }
     }
   }

@@ -3,6 +3,7 @@
 internal import Base
 internal import EventLoop
 internal import Synchronization
+internal import TLS
 internal import Telemetry
 internal import Transport
 internal import Workers
@@ -26,6 +27,7 @@ package final class FrontendShared: Sendable {
   private let bodyMemoryLoan: Atomic<Int>
   private let bodyMemory = Atomic<Int>(0)
   private let bodyLoanIsOut = Atomic<Bool>(false)
+  private let certificateEndSeconds = Atomic<Int>(0)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
 
@@ -36,6 +38,7 @@ package final class FrontendShared: Sendable {
     loads = LoopLoads(count: configuration.threads)
     bodyMemoryMax = Atomic(configuration.bodyMemoryMax)
     bodyMemoryLoan = Atomic(configuration.bodyMemoryLoan)
+    adopt(configuration)
   }
 
   /// True from the first signal to stop on: `/ready` says no.
@@ -52,7 +55,11 @@ package final class FrontendShared: Sendable {
   func adopt(_ configuration: FrontendConfiguration) {
     bodyMemoryMax.store(configuration.bodyMemoryMax, ordering: .relaxed)
     bodyMemoryLoan.store(configuration.bodyMemoryLoan, ordering: .relaxed)
+    certificateEndSeconds.store(configuration.security?.context.certificateEnd ?? 0, ordering: .relaxed)
   }
+
+  /// When the certificate that is served ends, in seconds since the Unix epoch.
+  var certificateEnd: Int { certificateEndSeconds.load(ordering: .relaxed) }
 
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
   ///

@@ -1,14 +1,9 @@
 // Flags of Dynamo and of engines that existing command lines carry and that have no effect of ours.
 
 extension SettingsTable {
-  private static let noTLS = "TLS is not built in yet; serving in plain text instead would be unsafe"
-
   /// Dynamo 1.6 and older frontend flags without an effect.
   static let frontendForeign: [ForeignFlag] =
     [
-      ForeignFlag("tls-cert-path", "DYN_TLS_CERT_PATH", answer: .refuse(noTLS)),
-      ForeignFlag("tls-key-path", "DYN_TLS_KEY_PATH", answer: .refuse(noTLS)),
-      ForeignFlag("tls-client-ca-cert-path", "DYN_TLS_CLIENT_CA_CERT_PATH", answer: .refuse(noTLS)),
       ForeignFlag("interactive", short: "i", "DYN_INTERACTIVE", takesValue: false),
       ForeignFlag("serve-indexer", "DYN_SERVE_INDEXER", takesValue: false),
       ForeignFlag("tcp-tls-cert-path", "DYN_TCP_TLS_CERT_PATH"),

@@ -37,7 +37,10 @@ extension SettingsTable {
     deadline("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS", "30", "Longest silence inside a request body."),
     deadline("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS", "60", "Longest time in which a client takes no byte."),
     deadline("DYN_HTTP_KEEP_ALIVE_TIMEOUT_SECS", "75", "Longest idle time of a client connection."),
-    deadline("DYN_HTTP_BACKEND_CONNECT_TIMEOUT_SECS", "3", "Longest time to connect to a worker."),
+    deadline("DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS", "10", "Longest time of a client's TLS handshake."),
+    deadline(
+      "DYN_HTTP_BACKEND_CONNECT_TIMEOUT_SECS", "3",
+      "Longest time to connect to a worker, the TLS handshake included."),
     deadline(
       "DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS", nil,
       "Longest silence of a worker, before its first byte and within an answer."),

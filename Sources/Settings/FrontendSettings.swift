@@ -13,7 +13,8 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendWorkers + frontendRouter + frontendQueue + frontendLimits
+    definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
+      + frontendLimits
       + frontendDeadlines
       + frontendMetrics + tracing + logging,
     foreign: frontendForeign, reloads: true)
@@ -60,11 +61,34 @@ extension SettingsTable {
       live: true, "Never add stream_options.include_usage; token counts of streams then come from chunks."),
   ]
 
+  private static let frontendTLS: [SettingDefinition] = [
+    SettingDefinition(
+      "tls-cert-path", "DYN_TLS_CERT_PATH", .string, unset: "plain HTTP", placeholder: "FILE", group: "TLS",
+      "Serve HTTPS with this certificate chain (PEM, the leaf first). The file is read again on SIGHUP."),
+    SettingDefinition(
+      "tls-key-path", "DYN_TLS_KEY_PATH", .string, unset: "none", placeholder: "FILE", group: "TLS",
+      "Private key of the certificate (PEM, without a passphrase). The file is read again on SIGHUP."),
+    SettingDefinition(
+      "tls-client-ca-cert-path", "DYN_TLS_CLIENT_CA_CERT_PATH", .string,
+      unset: "clients need no certificate",
+      placeholder: "FILE", group: "TLS",
+      "Serve only clients with a certificate of these authorities (PEM). The file is read again on SIGHUP."),
+    SettingDefinition(
+      nil, "DYN_WORKER_TLS_CA_PATH", .string, unset: "the machine's authorities", placeholder: "FILE",
+      group: "TLS", "Authorities (PEM) that certificates of https:// workers must come from, and no others."),
+    SettingDefinition(
+      nil, "DYN_WORKER_TLS_CERT_PATH", .string, unset: "none", placeholder: "FILE", group: "TLS",
+      "Certificate chain (PEM) shown to https:// workers that ask for one."),
+    SettingDefinition(
+      nil, "DYN_WORKER_TLS_KEY_PATH", .string, unset: "none", placeholder: "FILE", group: "TLS",
+      "Private key of that certificate (PEM)."),
+  ]
+
   private static let frontendWorkers: [SettingDefinition] = [
     SettingDefinition(
       "worker", "DYN_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
       live: true,
-      "Static OpenAI-compatible worker: http://host:port, or dns+http://name:port for one worker an address."),
+      "Static OpenAI-compatible worker: http[s]://host:port, or dns+http[s]://name:port for one an address."),
     SettingDefinition(
       "prefill-worker", "DYN_PREFILL_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
       "Static worker that only prefills. No effect in this version."),

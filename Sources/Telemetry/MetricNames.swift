@@ -133,6 +133,13 @@ extension MetricDescription {
   /// no labels
   package static let acceptErrors = MetricDescription(
     "dynamo_frontend_accept_errors_total", "Client connections that the system could not give.")
+  /// peer (client, worker), outcome
+  package static let tlsHandshakes = MetricDescription(
+    "dynamo_frontend_tls_handshakes_total", "TLS handshakes that are over, by how they ended.")
+  /// no labels; present with TLS
+  package static let tlsCertificateEnd = MetricDescription(
+    "dynamo_frontend_tls_certificate_not_after_timestamp_seconds",
+    "When the certificate that is served ends, in seconds since the Unix epoch.")
   /// no labels
   package static let requestIDsReplaced = MetricDescription(
     "dynamo_frontend_request_ids_replaced_total", "Callers' x-request-id values that were unusable.")

@@ -87,7 +87,7 @@ package protocol ServerApplication: AnyObject {
 /// Why a request to a worker did not end well.
 package enum UpstreamFailure: Error, Sendable {
   /// No connection came about.
-  case connect(SystemError)
+  case connect(SocketFailure)
   case connectTimeout
   /// A kept-alive connection died before any response byte: another one may be tried.
   case stale

@@ -98,15 +98,21 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
 
   private func connect() {
     guard addressIndex < upstream.addresses.count else {
-      fail(.connect(SystemError("resolve", 0)))
+      fail(.connect(.system(SystemError("resolve", 0))))
       return
     }
     phase = .connecting
-    do {
-      let descriptor = try pool.dial(upstream.addresses[addressIndex])
-      let socket = StreamSocket(descriptor, on: loop, connecting: true)
-      socket.reportsEndWhilePaused = false
-      self.socket = socket
+    let descriptor: Int32
+    do throws(SystemError) {
+      descriptor = try pool.dial(upstream.addresses[addressIndex])
+    } catch {
+      connectFailed(.system(error))
+      return
+    }
+    let socket = StreamSocket(descriptor, on: loop, connecting: true, security: upstream.security)
+    socket.reportsEndWhilePaused = false
+    self.socket = socket
+    do throws(SocketFailure) {
       try socket.start(self)
       loop.arm(timer, at: loop.now + pool.limits.connectTimeout, self)
     } catch {
@@ -114,7 +120,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     }
   }
 
-  private func connectFailed(_ error: SystemError) {
+  private func connectFailed(_ error: SocketFailure) {
     socket = nil
     addressIndex += 1
     if addressIndex < upstream.addresses.count {
@@ -271,7 +277,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     }
   }
 
-  package func failed(_ error: SystemError) {
+  package func failed(_ error: SocketFailure) {
     switch phase {
     case .connecting:
       loop.cancel(timer)
@@ -304,7 +310,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   package func timerFired(_ timer: Timer) {
     switch phase {
     case .connecting:
-      socket?.close()
+      socket?.close(.timedOut)
       connectTimedOut()
     case .head, .body:
       guard let timeout = pool.limits.silenceTimeout else { return }

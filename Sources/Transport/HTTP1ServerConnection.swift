@@ -41,10 +41,10 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
   private let timer = Timer()
   var deadline: Nanoseconds?
 
-  init(_ descriptor: Int32, server: HTTPServer) throws(SystemError) {
+  init(_ descriptor: Int32, server: HTTPServer) throws(SocketFailure) {
     self.server = server
     loop = server.loop
-    socket = StreamSocket(descriptor, on: server.loop, connecting: false)
+    socket = StreamSocket(descriptor, on: server.loop, connecting: false, security: server.security)
     try socket.start(self)
     expect(within: server.limits.idleTimeout)
   }
@@ -242,7 +242,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
     }
   }
 
-  package func failed(_ error: SystemError) {
+  package func failed(_ error: SocketFailure) {
     end(.cancelled)
   }
 
@@ -349,7 +349,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
     let handler = handler
     self.handler = nil
     if handler != nil { server.requestEnded() }
-    close()
+    close(.cut)
     handler?.ended(how)
   }
 
@@ -362,11 +362,11 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
   /// Tells the exchange under way, if any, that it is about to be cut.
   func announceCut() { handler?.stopping() }
 
-  private func close() {
+  private func close(_ how: SocketClose = .done) {
     guard isOpen else { return }
     phase = .closed
     loop.cancel(timer)
-    socket.close()
+    socket.close(how)
     server.connectionClosed(self)
   }
 }

@@ -61,6 +61,8 @@ package final class HTTPServer: EventHandler, TimerHandler {
   let application: any ServerApplication
   private(set) var parser: HTTP1HeadParser
   private(set) var limits: ServerLimits
+  /// TLS of connections that come from now on; nil for plain text.
+  private(set) var security: SocketSecurity?
   private let loads: LoopLoads
   private let counters: ListenerCounters
   private var listener: (descriptor: Int32, registration: Registration)?
@@ -75,19 +77,22 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   package init(
     loop: EventLoop, application: any ServerApplication, limits: ServerLimits, loads: LoopLoads,
-    counters: ListenerCounters
+    counters: ListenerCounters, security: SocketSecurity? = nil
   ) {
     self.loop = loop
     self.application = application
     self.limits = limits
     self.loads = loads
     self.counters = counters
+    self.security = security
     parser = HTTP1HeadParser(limits: limits.http)
   }
 
-  /// Takes new limits. A deadline that runs already stays; the next one is set by them.
-  package func adopt(_ limits: ServerLimits) {
+  /// Takes new limits, and the TLS of connections to come. A deadline that runs already stays; the next one is set by
+  /// them.
+  package func adopt(_ limits: ServerLimits, security: SocketSecurity? = nil) {
     self.limits = limits
+    self.security = security
     parser = HTTP1HeadParser(limits: limits.http)
   }
 

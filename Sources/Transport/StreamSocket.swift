@@ -3,13 +3,14 @@
 package import Base
 package import EventLoop
 internal import Glibc
+internal import TLS
 
 /// What a stream socket tells its owner. All calls come on the loop's thread.
 package protocol StreamSocketHandler: AnyObject {
   /// Bytes arrived; they are valid during the call. Returns how many were consumed: the rest is kept by the socket and
   /// offered again, with more behind it.
   func received(_ bytes: UnsafeRawBufferPointer) -> Int
-  /// A connect succeeded.
+  /// A connect succeeded, and with TLS its handshake.
   func connected()
   /// The peer sends no more (FIN). Reported once.
   func peerClosed()
@@ -22,12 +23,13 @@ package protocol StreamSocketHandler: AnyObject {
   /// Output that had passed the high watermark is below the low one again.
   func drained()
   /// The socket is closed by an error; nothing is reported afterwards.
-  func failed(_ error: SystemError)
+  func failed(_ error: SocketFailure)
 }
 
 /// A non-blocking socket that reads into the loop's scratch memory and writes once a tick.
 ///
-/// An idle socket owns no buffer: unconsumed input and unsent output live in buffers that are lent and reclaimed.
+/// An idle socket owns no buffer: unconsumed input and unsent output live in buffers that are lent and reclaimed. With
+/// TLS (`StreamSocket+TLS.swift`) input and output are plaintext still.
 package final class StreamSocket: EventHandler, TickHandler {
   /// Unsent output above which the producer must pause.
   package static let highWatermark = 256 * 1024
@@ -37,8 +39,11 @@ package final class StreamSocket: EventHandler, TickHandler {
   static let readBudget = 256 * 1024
 
   package let loop: EventLoop
-  private let descriptor: Int32
-  private var handler: (any StreamSocketHandler)?
+  let descriptor: Int32
+  private let security: SocketSecurity?
+  /// Asked for nothing but its presence on the path of plain text.
+  private(set) var tls: SocketTLS?
+  private(set) var handler: (any StreamSocketHandler)?
   private var registration: Registration?
   /// What waits to be sent; append to it, then call ``wantsFlush()``.
   package var output = ByteBuffer()
@@ -46,11 +51,11 @@ package final class StreamSocket: EventHandler, TickHandler {
   /// Whether a FIN is told at once while reading is paused. A caller that leaves must be noticed; a worker's end comes
   /// after its bytes.
   package var reportsEndWhilePaused = true
-  private var connecting: Bool
-  private var writable: Bool
+  private(set) var connecting: Bool
+  private(set) var writable: Bool
   private var flushQueued = false
-  private var readPaused = false
-  private var readPending = false
+  private(set) var readPaused = false
+  var readPending = false
   private var reading = false
   private var peerDone = false
   private var wasFull = false
@@ -59,8 +64,11 @@ package final class StreamSocket: EventHandler, TickHandler {
   package private(set) var lastProgress: Nanoseconds
 
   /// Adopts `descriptor`; `connecting` when a non-blocking connect is under way. Follow with ``start(_:)``.
-  package init(_ descriptor: Int32, on loop: EventLoop, connecting: Bool) {
+  package init(
+    _ descriptor: Int32, on loop: EventLoop, connecting: Bool, security: SocketSecurity? = nil
+  ) {
     self.loop = loop
+    self.security = security
     self.descriptor = descriptor
     self.connecting = connecting
     writable = !connecting
@@ -68,16 +76,28 @@ package final class StreamSocket: EventHandler, TickHandler {
   }
 
   /// Begins to report to `handler`, which owns the socket; ``close()`` ends the mutual ownership.
-  /// When registration fails the socket is closed.
-  package func start(_ handler: any StreamSocketHandler) throws(SystemError) {
+  /// When registration fails, or TLS has no memory, the socket is closed.
+  package func start(_ handler: any StreamSocketHandler) throws(SocketFailure) {
     self.handler = handler
-    do {
+    do throws(SystemError) {
       registration = try loop.register(descriptor, self)
     } catch {
       close()
-      throw error
+      throw .system(error)
+    }
+    guard let security else { return }
+    do throws(TLSError) {
+      let tls = try SocketTLS(security)
+      self.tls = tls
+      if !connecting { beginHandshake(tls) }
+    } catch {
+      close()
+      throw .tls(error)
     }
   }
+
+  /// The application protocol that a TLS handshake agreed upon (ALPN); nil when none was.
+  package var applicationProtocol: String? { tls?.connection.applicationProtocol }
 
   /// Whether unsent output is above the high watermark. Whoever is told so hears `drained` once it is low again.
   package func checkFull() -> Bool {
@@ -114,17 +134,20 @@ package final class StreamSocket: EventHandler, TickHandler {
 
   /// Tells the peer that no more output follows.
   package func shutdownSending() {
-    if !isClosed { loop.system.shutdownSending(descriptor) }
+    guard !isClosed else { return }
+    if let tls { closeSending(tls) }
+    loop.system.shutdownSending(descriptor)
   }
 
   /// The address at the other end, in text; for cold paths.
   package var peerDescription: String { Sockets.peerAddress(descriptor)?.description ?? "unknown" }
 
   /// Closes at once; unsent output is lost. Idempotent, reports nothing.
-  package func close() {
+  package func close(_ how: SocketClose = .done) {
     guard !isClosed else { return }
     isClosed = true
     handler = nil
+    if let tls { end(tls, how) }
     if let registration { loop.deregister(registration) }
     loop.system.close(descriptor)
     output.removeAll()
@@ -140,7 +163,7 @@ package final class StreamSocket: EventHandler, TickHandler {
     }
     if readiness.isWritable, !writable {
       writable = true
-      if !output.isEmpty { flush() }
+      if !output.isEmpty || tls != nil { flush() }
       if isClosed { return }
     }
     let ended = readiness.hasEnded
@@ -150,7 +173,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   package func endOfTick() {
     flushQueued = false
     guard !isClosed else { return }
-    if output.isEmpty { handler?.flushed() } else if writable { flush() }
+    if output.isEmpty, tls == nil { handler?.flushed() } else if writable { flush() }
     guard !isClosed, !readPaused else { return }
     if !input.isEmpty { deliver(appended: UnsafeRawBufferPointer(start: nil, count: 0)) }
     if readPending, !readPaused, !isClosed { read(toEnd: peerDone) }
@@ -159,11 +182,15 @@ package final class StreamSocket: EventHandler, TickHandler {
   private func finishConnect() {
     let code = loop.system.pendingError(descriptor)
     guard code == 0 else {
-      fail(SystemError("connect", code))
+      fail(.system(SystemError("connect", code)))
       return
     }
     connecting = false
     writable = true
+    if let tls {
+      beginHandshake(tls)
+      return
+    }
     handler?.connected()
     if !isClosed, !output.isEmpty { flush() }
   }
@@ -179,7 +206,7 @@ package final class StreamSocket: EventHandler, TickHandler {
       return
     }
     readPending = false
-    let scratch = loop.scratch
+    let scratch = tls == nil ? loop.scratch : sealedRoom
     guard let memory = scratch.baseAddress else { return }
     var budget = Self.readBudget
     while true {
@@ -188,7 +215,8 @@ package final class StreamSocket: EventHandler, TickHandler {
         finishRead(count)
         return
       }
-      deliver(appended: UnsafeRawBufferPointer(start: memory, count: count))
+      let bytes = UnsafeRawBufferPointer(start: memory, count: count)
+      if tls == nil { deliver(appended: bytes) } else { received(sealed: bytes) }
       if isClosed { return }
       budget -= count
       if readPaused || budget <= 0 {
@@ -202,16 +230,17 @@ package final class StreamSocket: EventHandler, TickHandler {
   }
 
   private func finishRead(_ result: Int) {
+    if tls != nil, endedWithTLS(result) { return }
     if result == 0 {
       reportPeerClosed()
     } else if result != -Int(EAGAIN) {
-      fail(SystemError("recv", Int32(-result)))
+      fail(.system(SystemError("recv", Int32(-result))))
     }
   }
 
   private var peerClosedReported = false
 
-  private func reportPeerClosed() {
+  func reportPeerClosed() {
     peerDone = true
     guard !peerClosedReported else { return }
     peerClosedReported = true
@@ -219,7 +248,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   }
 
   /// Offers input to the handler: straight from the scratch memory unless older bytes wait.
-  private func deliver(appended bytes: UnsafeRawBufferPointer) {
+  func deliver(appended bytes: UnsafeRawBufferPointer) {
     guard let handler else { return }
     reading = true
     if input.isEmpty {
@@ -238,27 +267,32 @@ package final class StreamSocket: EventHandler, TickHandler {
 
   private func flush() {
     guard let handler else { return }
+    if tls != nil { return flushSealed() }
     handler.willFlush()
-    while !output.isEmpty {
-      guard let start = output.readable.baseAddress else { break }
-      let count = output.count
-      let sent = loop.system.send(descriptor, start, count)
-      if sent < 0 {
-        guard sent == -Int(EAGAIN) else {
-          fail(SystemError("send", Int32(-sent)))
-          return
-        }
-        writable = false
-        break
-      }
+    while let start = output.readable.baseAddress, !output.isEmpty {
+      guard let sent = send(start, output.count) else { break }
       output.consume(sent)
-      lastProgress = loop.now
-      if sent < count {
-        // The socket buffer is full: epoll tells when it has room.
-        writable = false
-        break
-      }
     }
+    if !isClosed { finishFlush(handler) }
+  }
+
+  /// Sends once. Nil when the kernel takes nothing now, or the socket broke and is closed.
+  @inline(__always)
+  func send(_ start: UnsafeRawPointer, _ count: Int) -> Int? {
+    guard writable else { return nil }
+    let sent = loop.system.send(descriptor, start, count)
+    if sent < 0 {
+      if sent == -Int(EAGAIN) { writable = false } else { fail(.system(SystemError("send", Int32(-sent)))) }
+      return nil
+    }
+    lastProgress = loop.now
+    // Fewer than offered: the socket buffer is full, and epoll tells when it has room.
+    if sent < count { writable = false }
+    return sent
+  }
+
+  /// Tells how sending went.
+  func finishFlush(_ handler: any StreamSocketHandler) {
     if output.isEmpty {
       loop.buffers.reclaim(&output)
       if wasFull { becomeDrained() }
@@ -275,9 +309,10 @@ package final class StreamSocket: EventHandler, TickHandler {
     handler?.drained()
   }
 
-  private func fail(_ error: SystemError) {
+  func fail(_ error: SocketFailure) {
     guard !isClosed else { return }
     let handler = handler
+    if let tls { tell(error, tls) }
     close()
     handler?.failed(error)
   }

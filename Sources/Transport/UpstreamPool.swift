@@ -14,9 +14,15 @@ package final class Upstream: Sendable {
   package let authority: [UInt8]
   /// What stands before the request path, without a trailing slash; usually empty.
   package let pathPrefix: [UInt8]
+  /// For `https`: with whose name its certificate is compared, and whom to trust; nil for plain text.
+  package let security: SocketSecurity?
 
-  package init(id: UInt64, addresses: [SocketAddress], authority: String, pathPrefix: String = "") {
+  package init(
+    id: UInt64, addresses: [SocketAddress], authority: String, pathPrefix: String = "",
+    security: SocketSecurity? = nil
+  ) {
     self.id = id
+    self.security = security
     self.addresses = addresses
     self.authority = Array(authority.utf8)
     self.pathPrefix = Array(pathPrefix.utf8)

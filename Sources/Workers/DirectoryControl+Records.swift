@@ -4,6 +4,7 @@ internal import Base
 internal import EventLoop
 internal import Logging
 internal import Telemetry
+internal import TLS
 internal import Transport
 
 /// What the directory remembers of records beside its members.
@@ -74,6 +75,7 @@ extension DirectoryControl {
       return drop(key, "its URL cannot be used")
     }
     guard !isConfigured(url) else { return drop(key, "its URL is configured as a static worker") }
+    do throws(TLSError) { if url.isSecure { try security.prepare() } } catch { return drop(key, "\(error)") }
     guard records.dead[key] != finding.touched else { return nil }
     records.dead[key] = nil
     return join(finding, url: url)
@@ -124,7 +126,8 @@ extension DirectoryControl {
     var worker = Worker(
       id: id, url: url.text,
       upstream: Upstream(
-        id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix),
+        id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
+        security: security.security(of: url)),
       source: .file, models: [finding.card.displayName], isDynamoWorker: true)
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }

@@ -20,6 +20,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   let configuration: WorkerDirectoryConfiguration
   let logger: Logger
   private let prober: any WorkerProber
+  let security: WorkerSecurity
   private let resolver: NameResolver
   private let publish: (WorkerSet) -> Void
   private let feeds: CacheFeeds
@@ -45,13 +46,15 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   /// - Parameter publish: called with each snapshot, on the loop.
   init(
-    loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber, logger: Logger,
+    loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber,
+    security: WorkerSecurity, logger: Logger,
     lockWait: Histogram? = nil, feedBoard: CacheFeedBoard = CacheFeedBoard(),
     publish: @escaping (WorkerSet) -> Void
   ) {
     self.loop = loop
     self.configuration = configuration
     self.prober = prober
+    self.security = security
     self.logger = logger
     self.publish = publish
     resolver = NameResolver(loop: loop, resolve: configuration.resolve)
@@ -151,7 +154,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       groups.append(group)
       group.start()
     } else {
-      let member = member(url, authority: url.authority, addresses: [], source)
+      let member = member(url, of: url, addresses: [], source)
       if add(member) { resolve(member) }
     }
   }
@@ -167,11 +170,13 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     name.start()
   }
 
+  /// `named` is the URL as configured, whose host stands in the Host field and in the worker's certificate.
   private func member(
-    _ url: WorkerURL, authority: String, addresses: [SocketAddress], _ source: WorkerSource
+    _ url: WorkerURL, of named: WorkerURL, addresses: [SocketAddress], _ source: WorkerSource
   ) -> WorkerMember {
     let upstream = Upstream(
-      id: url.id, addresses: addresses, authority: authority, pathPrefix: url.pathPrefix)
+      id: url.id, addresses: addresses, authority: named.authority, pathPrefix: url.pathPrefix,
+      security: security.security(of: url, name: named.host))
     var worker = Worker(id: url.id, url: url.text, upstream: upstream, source: source)
     if let size = configuration.blockSizeOverride { worker.blockSize = size }
     return member(worker, url: url)
@@ -195,7 +200,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       present.insert(url.id)
       guard members[url.id] == nil else { continue }
       // The name, not the address, stays the Host field: a proxy in front of the engine may look at it.
-      let member = member(url, authority: name.url.authority, addresses: [address], source)
+      let member = member(url, of: name.url, addresses: [address], source)
       guard add(member) else { continue }
       names[url.id] = name
       member.probeNow()

@@ -7,6 +7,7 @@ package import Logging
 package import Routing
 internal import Synchronization
 package import Telemetry
+internal import TLS
 
 /// Knows the workers and tells the loops of them by immutable snapshots.
 package final class WorkerDirectory: Sendable {
@@ -21,20 +22,25 @@ package final class WorkerDirectory: Sendable {
   private let simulated: [WorkerURL]
   private let logger: Logger
   private let lockWait: Histogram
+  private let security: WorkerSecurity
   private let board = SnapshotBoard()
   private let feedBoard = CacheFeedBoard()
   private let running = Mutex<Running?>(nil)
 
-  /// Reads the configuration; nothing is asked before ``start()``. Throws `.urls` with every URL that cannot be used.
+  /// Reads the configuration; nothing is asked before ``start()``. Throws `.urls` with every URL that cannot be used, or
+  /// `.tls` with the file that cannot.
   package init(
     configuration: WorkerDirectoryConfiguration, logger: Logger, registry: MetricRegistry
   ) throws(WorkerDirectoryError) {
     self.configuration = configuration
     self.logger = logger
     lockWait = registry.histogram(.routingLockWait, buckets: .lockSeconds)
+    let security: WorkerSecurity
+    do throws(TLSError) { security = try WorkerSecurity(configuration.security) } catch { throw .tls(error) }
+    self.security = security
     var faults: [WorkerURLFault] = []
-    fixed = Self.parse(configuration.urls, &faults)
-    simulated = Self.parse(configuration.simulatedURLs, &faults)
+    fixed = Self.parse(configuration.urls, security, &faults)
+    simulated = Self.parse(configuration.simulatedURLs, security, &faults)
     guard faults.isEmpty else { throw .urls(faults) }
     register(on: registry)
   }
@@ -42,11 +48,19 @@ package final class WorkerDirectory: Sendable {
   /// Why engines' cache events cannot be followed here; nil when they can.
   package static var whyNoCacheEvents: String? { ZeroMQContext.unavailableReason }
 
-  private static func parse(_ texts: [String], _ faults: inout [WorkerURLFault]) -> [WorkerURL] {
+  private static func parse(
+    _ texts: [String], _ security: WorkerSecurity, _ faults: inout [WorkerURLFault]
+  ) -> [WorkerURL] {
     var urls: [WorkerURL] = []
     for text in texts {
       switch WorkerURL.parse(text) {
-      case .success(let url): if !urls.contains(url) { urls.append(url) }
+      case .success(let url):
+        do throws(TLSError) {
+          if url.isSecure { try security.prepare() }
+          if !urls.contains(url) { urls.append(url) }
+        } catch {
+          faults.append(WorkerURLFault(url: text, reason: "\(error)"))
+        }
       case .failure(let refusal): faults.append(WorkerURLFault(url: text, reason: refusal.reason))
       }
     }
@@ -67,7 +81,7 @@ package final class WorkerDirectory: Sendable {
         loop: loop, configuration: configuration,
         prober: HTTPWorkerProber(
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
-        logger: logger, lockWait: lockWait, feedBoard: feedBoard, publish: board.publish)
+        security: security, logger: logger, lockWait: lockWait, feedBoard: feedBoard, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
       let handed = HandedLoop(loop: loop)
@@ -103,7 +117,7 @@ package final class WorkerDirectory: Sendable {
   /// nothing changes.
   package func adopt(urls: [String], weights: RoutingWeights) throws(WorkerDirectoryError) {
     var faults: [WorkerURLFault] = []
-    let fixed = Self.parse(urls, &faults)
+    let fixed = Self.parse(urls, security, &faults)
     guard faults.isEmpty else { throw .urls(faults) }
     onControl { control in
       control.adopt(fixed: fixed)
@@ -146,6 +160,10 @@ package final class WorkerDirectory: Sendable {
       }
     }
     registerRouting(on: registry)
+    let security = security
+    registry.collect(.tlsHandshakes, .counter) { samples in
+      if security.isInUse { security.counters.add(to: &samples, peer: "worker") }
+    }
     feedBoard.register(on: registry)
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }

@@ -3,10 +3,11 @@
 package import Base
 package import EventLoop
 package import Routing
+package import TLS
 
 /// Settings of a ``WorkerDirectory``.
 package struct WorkerDirectoryConfiguration: Sendable {
-  /// URLs of static workers: `http://host[:port][/prefix]` or `dns+http://name:port`.
+  /// URLs of static workers: `http://host[:port][/prefix]` or `dns+http://name:port`, `https` likewise.
   package var urls: [String] = []
   /// URLs of workers that run inside this process.
   package var simulatedURLs: [String] = []
@@ -22,6 +23,8 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var blockSizeOverride: Int?
   /// How workers are chosen; each model's routing state begins with it, but for the block size, which workers tell.
   package var routing = RoutingOptions()
+  /// How workers of `https` URLs are verified.
+  package var security = WorkerSecurityConfiguration()
   /// Engines that publish their cache's events are listened to.
   package var followsCacheEvents = false
   /// Engines' events are followed wherever they say that they are, not on their worker's own host alone.
@@ -67,12 +70,15 @@ package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
   case urls([WorkerURLFault])
   /// The discovery folder that the user named.
   case folder(DiscoveryFolderError)
+  /// A certificate or key for TLS to workers.
+  case tls(TLSError)
   case system(SystemError)
 
   package var description: String {
     switch self {
     case .urls(let faults): "unusable worker URL " + faults.map(\.description).joined(separator: "; ")
     case .folder(let error): "discovery folder \(error)"
+    case .tls(let error): "TLS to workers: \(error.reason)"
     case .system(let error): "\(error)"
     }
   }

@@ -220,7 +220,8 @@ final class WorkerMember: TimerHandler {
     show(
       worker.moved(
         to: Upstream(
-          id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix)))
+          id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
+          security: old.security)))
     probeNow()
   }
 

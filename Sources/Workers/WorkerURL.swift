@@ -12,7 +12,8 @@ package struct WorkerURLFault: Sendable, Equatable, CustomStringConvertible {
   package var description: String { "'\(url)': \(reason)" }
 }
 
-/// A worker's URL in its parts: `http://host[:port][/prefix]`, or `dns+http://…` for one worker per address.
+/// A worker's URL in its parts: `http://host[:port][/prefix]`, or `dns+http://…` for one worker per address; `https`
+/// likewise.
 package struct WorkerURL: Sendable, Hashable {
   /// Name or numeric address, in lower case and without brackets.
   package let host: String
@@ -21,8 +22,11 @@ package struct WorkerURL: Sendable, Hashable {
   package let pathPrefix: String
   /// Each address of the name is a worker of its own.
   package let isPerAddress: Bool
+  /// Spoken to over TLS.
+  package let isSecure: Bool
 
-  private init(host: String, port: UInt16, pathPrefix: String, isPerAddress: Bool) {
+  private init(host: String, port: UInt16, pathPrefix: String, isPerAddress: Bool, isSecure: Bool) {
+    self.isSecure = isSecure
     self.host = host
     self.port = port
     self.pathPrefix = pathPrefix
@@ -36,12 +40,13 @@ package struct WorkerURL: Sendable, Hashable {
     }
     let scheme = text[..<separator.lowerBound].lowercased()
     switch scheme {
-    case "http", "dns+http": break
-    case "https", "h2c", "dns+https", "dns+h2c":
-      return .failure(WorkerURLRefusal(reason: "\(scheme):// is not supported yet; use http://"))
+    case "http", "dns+http", "https", "dns+https": break
+    case "h2c", "dns+h2c":
+      return .failure(WorkerURLRefusal(reason: "\(scheme):// is not supported yet; use http:// or https://"))
     default:
-      return .failure(WorkerURLRefusal(reason: "unknown scheme; use http:// or dns+http://"))
+      return .failure(WorkerURLRefusal(reason: "unknown scheme; use http://, https:// or dns+http://"))
     }
+    let isSecure = scheme.hasSuffix("https")
     let rest = text[separator.upperBound...]
     guard rest.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
       return .failure(WorkerURLRefusal(reason: "holds white space or bytes that are not ASCII"))
@@ -53,7 +58,8 @@ package struct WorkerURL: Sendable, Hashable {
     guard !rest[..<slash].contains("@") else {
       return .failure(WorkerURLRefusal(reason: "holds credentials; use --worker-api-key-file"))
     }
-    guard let (host, port) = split(authority: rest[..<slash]) else {
+    guard let (host, port) = split(authority: rest[..<slash], defaultPort: isSecure ? 443 : 80)
+    else {
       return .failure(WorkerURLRefusal(reason: "has no usable host and port"))
     }
     var path = rest[slash...]
@@ -62,12 +68,12 @@ package struct WorkerURL: Sendable, Hashable {
     while path.hasSuffix("/") { path = path.dropLast() }
     return .success(
       WorkerURL(
-        host: host.lowercased(), port: port, pathPrefix: String(path), isPerAddress: scheme.hasPrefix("dns+"))
-    )
+        host: host.lowercased(), port: port, pathPrefix: String(path), isPerAddress: scheme.hasPrefix("dns+"),
+        isSecure: isSecure))
   }
 
-  /// Host and port of an authority; port 80 when it names none. An IPv6 address stands in brackets.
-  private static func split(authority: Substring) -> (String, UInt16)? {
+  /// Host and port of an authority. An IPv6 address stands in brackets.
+  private static func split(authority: Substring, defaultPort: UInt16) -> (String, UInt16)? {
     var hostEnd = authority.lastIndex(of: ":") ?? authority.endIndex
     var host = authority[..<hostEnd]
     if authority.hasPrefix("[") {
@@ -80,7 +86,7 @@ package struct WorkerURL: Sendable, Hashable {
     }
     let tail = authority[hostEnd...]
     guard !host.isEmpty, host.utf8.count <= 253 else { return nil }
-    if tail.isEmpty { return (String(host), 80) }
+    if tail.isEmpty { return (String(host), defaultPort) }
     guard tail.hasPrefix(":"), tail.dropFirst().utf8.allSatisfy({ (0x30...0x39).contains($0) }),
       let port = UInt16(tail.dropFirst()), port > 0
     else { return nil }
@@ -88,7 +94,9 @@ package struct WorkerURL: Sendable, Hashable {
   }
 
   /// The URL in one spelling, so that two spellings of a worker have one id.
-  package var text: String { "\(isPerAddress ? "dns+" : "")http://\(authority)\(pathPrefix)" }
+  package var text: String {
+    "\(isPerAddress ? "dns+" : "")http\(isSecure ? "s" : "")://\(authority)\(pathPrefix)"
+  }
 
   /// The Host field.
   package var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
@@ -108,9 +116,10 @@ package struct WorkerURL: Sendable, Hashable {
     return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1
   }
 
-  /// One worker of a `dns+http` URL.
+  /// One worker of a `dns+http` or `dns+https` URL.
   func worker(at address: SocketAddress) -> WorkerURL {
-    WorkerURL(host: address.host, port: port, pathPrefix: pathPrefix, isPerAddress: false)
+    WorkerURL(
+      host: address.host, port: port, pathPrefix: pathPrefix, isPerAddress: false, isSecure: isSecure)
   }
 }
 

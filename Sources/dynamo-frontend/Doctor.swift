@@ -6,6 +6,8 @@ import Exporter
 import Frontend
 import Glibc
 import Settings
+import TLS
+import Transport
 import Workers
 
 /// Prints the settings and checks workers, discovery and collector. Nothing is changed.
@@ -23,6 +25,7 @@ enum Doctor {
     for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
       print("note     \(warning)")
     }
+    tls(settings, check)
     for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
     if settings.string("discovery-backend") == "file" {
       let folder = DiscoveryFolder.resolve(environment: environment)
@@ -40,6 +43,18 @@ enum Doctor {
       }
     }
     return isWell ? 0 : 1
+  }
+
+  private static func tls(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
+    var configuration = FrontendConfiguration(settings, processors: 1)
+    do throws(TLSError) {
+      try configuration.readCertificates(settings, counters: HandshakeCounters())
+    } catch {
+      check("TLS", error.reason)
+      return
+    }
+    guard let days = configuration.certificateDaysLeft(unixSeconds: unixSeconds()) else { return }
+    check("TLS certificate, \(days) days left", days < 0 ? "it has ended" : nil)
   }
 
   private static func tokenizer(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
@@ -60,11 +75,14 @@ enum Doctor {
 
   private static func workerProblem(_ url: String) -> String? {
     let text = url.hasPrefix("dns+") ? String(url.dropFirst(4)) : url
-    guard text.hasPrefix("http://") else { return "only http:// workers are spoken to" }
-    let authority = text.dropFirst(7).prefix { $0 != "/" }
+    let isSecure = text.hasPrefix("https://")
+    guard isSecure || text.hasPrefix("http://") else {
+      return "only http:// and https:// workers are spoken to"
+    }
+    let authority = text.dropFirst(isSecure ? 8 : 7).prefix { $0 != "/" }
     guard let colon = authority.lastIndex(of: ":"),
       let port = UInt16(authority[authority.index(after: colon)...])
-    else { return Sockets.whyUnreachable(String(authority), 80) }
+    else { return Sockets.whyUnreachable(String(authority), isSecure ? 443 : 80) }
     return Sockets.whyUnreachable(String(authority[..<colon]), port)
   }
 

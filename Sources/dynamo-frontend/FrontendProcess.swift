@@ -8,7 +8,9 @@ import Glibc
 import Logging
 import Routing
 import Settings
+import TLS
 import Telemetry
+import Transport
 import WorkerServer
 import Workers
 
@@ -65,15 +67,22 @@ enum FrontendProcess {
       try directory.start()
       defer { directory.stop() }
       let processors = Machine.processorCount
-      let configure: @Sendable (SettingsValues) -> FrontendConfiguration = { settings in
+      let handshakes = HandshakeCounters()
+      let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
         configuration.tracing.keep = telemetry.keep
         configuration.tokenizer = tokenizer
+        do throws(TLSError) {
+          try configuration.readCertificates(settings, counters: handshakes)
+        } catch {
+          throw StartError("cannot serve TLS: \(error.reason)")
+        }
         return configuration
       }
-      let configuration = configure(settings)
+      let configuration = try configure(settings)
+      announceCertificate(configuration, logger)
       let frontend: Frontend
       do throws(SystemError) {
         frontend = try Frontend(
@@ -108,6 +117,29 @@ enum FrontendProcess {
     if !settings.isGiven("discovery-backend") {
       logger.info("discovery", metadata: ["backend": "file", "note": "the default here; Dynamo's is etcd"])
     }
+  }
+
+  private static func announceCertificate(_ configuration: FrontendConfiguration, _ logger: Logger) {
+    guard let days = configuration.certificateDaysLeft(unixSeconds: unixSeconds()) else { return }
+    if days < 0 {
+      logger.warning("the TLS certificate has ended", metadata: ["days_left": "\(days)"])
+    } else {
+      logger.info("TLS certificate", metadata: ["days_left": "\(days)"])
+    }
+  }
+
+  /// The certificates that go with `https://` workers.
+  private static func workerSecurity(_ settings: SettingsValues) throws -> WorkerSecurityConfiguration {
+    var security = WorkerSecurityConfiguration()
+    security.rootsPath = settings.optionalString("DYN_WORKER_TLS_CA_PATH")
+    security.handshakeTimeout = settings.duration("DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS")
+    let certificate = settings.optionalString("DYN_WORKER_TLS_CERT_PATH")
+    let key = settings.optionalString("DYN_WORKER_TLS_KEY_PATH")
+    if let certificate, let key { security.identity = (certificate, key) }
+    guard (certificate == nil) == (key == nil) else {
+      throw StartError("DYN_WORKER_TLS_CERT_PATH and DYN_WORKER_TLS_KEY_PATH go together")
+    }
+    return security
   }
 
   /// The tokenizer of the model folder; nil when there is none, or when it asks for what is not supported.
@@ -161,6 +193,7 @@ enum FrontendProcess {
     configuration.blockSizeOverride = settings.optionalInt("kv-cache-block-size")
     if let path = settings.optionalString("worker-api-key-file") { configuration.apiKey = try readKey(path) }
     configuration.routing = RoutingOptions(settings, blockSize: 16)
+    configuration.security = try workerSecurity(settings)
     return try WorkerDirectory(
       configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
   }
@@ -194,6 +227,9 @@ enum FrontendProcess {
     }
   }
 }
+
+/// The wall clock, in seconds since the Unix epoch.
+func unixSeconds() -> Int { time(nil) }
 
 /// Why the frontend cannot start.
 struct StartError: Error, CustomStringConvertible {

@@ -9,7 +9,7 @@ import Synchronization
 import Telemetry
 import Workers
 
-/// Reads the configuration file again. A file with faults changes nothing.
+/// Reads the configuration file, and the certificate files that it names, again. A file with faults changes nothing.
 final class Reload: Sendable {
   private let arguments: [String]
   private let environment: [String: String]
@@ -17,17 +17,18 @@ final class Reload: Sendable {
   private let frontend: FrontendControl
   private let log: LogOutput
   private let logger: Logger
-  private let configure: @Sendable (SettingsValues) -> FrontendConfiguration
+  private let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration
   /// The settings in force.
   private let settings: Mutex<SettingsValues>
 
   /// - Parameters:
   ///   - settings: what the process started with, read from `arguments` and `environment`.
-  ///   - configure: makes the frontend's configuration from settings, as at start.
+  ///   - configure: makes the frontend's configuration from settings, as at start; throws for certificate files that
+  ///     cannot be used.
   init(
     _ settings: SettingsValues, arguments: [String], environment: [String: String],
     directory: WorkerDirectory, frontend: FrontendControl, log: LogOutput,
-    configure: @escaping @Sendable (SettingsValues) -> FrontendConfiguration
+    configure: @escaping @Sendable (SettingsValues) throws -> FrontendConfiguration
   ) {
     self.arguments = arguments
     self.environment = environment
@@ -47,7 +48,7 @@ final class Reload: Sendable {
   private func run() {
     let old = settings.withLock { $0 }
     guard let path = old.configurationPath else {
-      logger.warning("SIGHUP: there is no configuration file to read again; --config or DYN_CONFIG names one")
+      reloadCertificates(old)
       return
     }
     let new: SettingsValues
@@ -59,6 +60,13 @@ final class Reload: Sendable {
       return
     }
     let settings = old.adoptingLive(new)
+    let configuration: FrontendConfiguration
+    do {
+      configuration = try configure(settings)
+    } catch {
+      refuse(path, ["\(error)"])
+      return
+    }
     do throws(WorkerDirectoryError) {
       try directory.adopt(
         urls: settings.list("worker"), weights: RoutingOptions(settings, blockSize: 16).weights)
@@ -68,11 +76,32 @@ final class Reload: Sendable {
     }
     let filter = LogConfiguration(environment: settings.effectiveEnvironment(environment))
     log.adoptFilter(of: filter)
-    frontend.adopt(configure(settings))
+    frontend.adopt(configuration)
+    report(configuration)
     self.settings.withLock { $0 = settings }
     report(
       path, old.changes(to: new),
       warnings: new.warnings.filter { !old.warnings.contains($0) } + filter.warnings)
+  }
+
+  /// Without a configuration file there is nothing else to read again.
+  private func reloadCertificates(_ settings: SettingsValues) {
+    guard settings.optionalString("tls-cert-path") != nil else {
+      logger.warning("SIGHUP: there is no configuration file to read again; --config or DYN_CONFIG names one")
+      return
+    }
+    do {
+      let configuration = try configure(settings)
+      frontend.adopt(configuration)
+      report(configuration)
+    } catch {
+      logger.error("certificate is not taken over: the files have faults", metadata: ["fault": "\(error)"])
+    }
+  }
+
+  private func report(_ configuration: FrontendConfiguration) {
+    guard let days = configuration.certificateDaysLeft(unixSeconds: unixSeconds()) else { return }
+    logger.info("certificate is read again", metadata: ["days_left": "\(days)"])
   }
 
   private func refuse(_ path: String, _ faults: [String]) {

@@ -2,7 +2,9 @@
 
 import Base
 import GRPC
+import TestSupport
 import Testing
+import Transport
 
 @testable import Exporter
 
@@ -79,7 +81,7 @@ struct ExporterConfigurationTests {
   }
 
   @Test(arguments: [
-    "https://tempo:4317", "ftp://tempo:4317", "tempo:4317", "localhost", "http://", "http://:4317",
+    "ftp://tempo:4317", "http://", "http://:4317", "https://", "https://:4317",
     "http://tempo:0", "http://tempo:65536", "http://tempo:x", "http://tempo:+1", "http://[::1",
     "http://[::1]x",
     "http://user@tempo:4317", "http://a b:4317", "http://tempo:", "unix:///run/otlp.sock",
@@ -94,6 +96,39 @@ struct ExporterConfigurationTests {
   @Test func endpointWithoutASchemeNeedsTheWordInsecure() throws {
     let environment = ["OTEL_EXPORTER_OTLP_ENDPOINT": "tempo:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"]
     #expect(try configuration(environment).host == "tempo")
+    #expect(try configuration(environment).security == nil)
+  }
+
+  @Test(arguments: ["https://tempo:4317", "HTTPS://tempo", "tempo:4317", "tempo"])
+  func tlsIsSpokenWhereTheSchemeSaysSoOrIsMissing(url: String) throws {
+    let configuration = try configuration(["OTEL_EXPORTER_OTLP_ENDPOINT": url])
+    #expect(configuration.security?.serverName == "tempo")
+    #expect(configuration.method.authority == "tempo:4317")
+  }
+
+  @Test func certificateFilesOfTracesWinAndBadOnesAreNamed() throws {
+    let authority = try TestAuthority()
+    let own = try authority.issue { $0.isForClients = true }
+    var environment = [
+      "OTEL_EXPORTER_OTLP_ENDPOINT": "https://tempo:4317", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such",
+      "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE": authority.path,
+      "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": own.certificate, "OTEL_EXPORTER_OTLP_CLIENT_KEY": own.key,
+    ]
+    #expect(try configuration(environment).security != nil)
+    func message() -> String? {
+      #expect(throws: ExporterConfigurationError.self) { try settings(environment) }?.message
+    }
+    environment["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"] = authority.path
+    #expect(message() == "TLS to the span receiver: \(authority.path): holds no private key in PEM form")
+    environment["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"] = nil
+    environment["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = nil
+    #expect(message()?.hasPrefix("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE is given without") == true)
+    environment["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"] = nil
+    environment["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"] = nil
+    #expect(message() == "TLS to the span receiver: /no/such: No such file or directory")
+    // Nobody asks for them in plain text.
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://tempo:4317"
+    #expect(try configuration(environment).security == nil)
   }
 
   @Test func protocolThatIsNotSpokenIsRefused() {
@@ -134,7 +169,7 @@ struct ExporterConfigurationTests {
     #expect(configuration.method.path == path)
   }
 
-  @Test(arguments: ["c:4318", "https://c:4318", "http://c/a b", "http://c/\u{e4}"])
+  @Test(arguments: ["c:4318", "http://c/a b", "http://c/\u{e4}"])
   func endpointThatHTTPCannotFollowIsRefused(url: String) {
     #expect(throws: ExporterConfigurationError.self) {
       try settings(["OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": url])

@@ -57,7 +57,7 @@ struct SamplerTests {
 
 struct FailureVerdictTests {
   @Test func eachFailureHasItsStatusOutcomeAndNextStep() {
-    let refused = FailureVerdict(.connect(SystemError("connect", 111)))
+    let refused = FailureVerdict(.connect(.system(SystemError("connect", 111))))
     #expect(refused.error.status == 502 && refused.mayRetry && refused.outcome == .connectionFailed)
     let silent = FailureVerdict(.silent)
     #expect(silent.error.status == 504 && !silent.mayRetry && silent.outcome == .timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import ssl
 import sys
 from pathlib import Path
 
@@ -75,13 +76,13 @@ class Stack:
         server.wait_for("/v1/models")
         return server
 
-    def upstream(self, model: str = MODEL) -> Upstream:
-        upstream = Upstream(model)
+    def upstream(self, model: str = MODEL, tls: ssl.SSLContext | None = None) -> Upstream:
+        upstream = Upstream(model, tls)
         self.started.append(upstream)
         return upstream
 
-    def receiver(self) -> Receiver:
-        receiver = Receiver(free_port()).start()
+    def receiver(self, credentials=None) -> Receiver:
+        receiver = Receiver(free_port(), credentials).start()
         self.started.append(receiver)
         return receiver
 

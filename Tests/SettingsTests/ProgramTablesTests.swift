@@ -66,10 +66,13 @@ import Testing
     #expect(values.double("router-prefill-load-scale") == 2)
   }
 
-  @Test func tlsIsRefusedRatherThanIgnored() {
-    #expect(throws: SettingsError.self) {
-      try SettingsParser.parse(.frontend, arguments: ["--tls-cert-path", "x"], environment: [:])
-    }
+  @Test func tlsHasDynamosNames() throws {
+    let values = try SettingsParser.parse(
+      .frontend, arguments: ["--tls-cert-path", "a", "--tls-client-ca-cert-path=b"],
+      environment: ["DYN_TLS_KEY_PATH": "c"])
+    #expect(values.string("tls-cert-path") == "a")
+    #expect(values.string("tls-client-ca-cert-path") == "b")
+    #expect(values.string("tls-key-path") == "c")
   }
 
   @Test func processEnvironmentIsRead() {

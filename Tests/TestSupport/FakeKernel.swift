@@ -53,6 +53,9 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
     pending += waiting
   }
 
+  /// True while readiness waits for a turn of the loop.
+  package var hasEvents: Bool { !pending.isEmpty }
+
   /// Makes raw registration data ready, as a stale event would be.
   package func queueRaw(_ ready: [(UInt64, Readiness)]) {
     pending += ready.map { ($0.0, $0.1.bits) }

@@ -89,10 +89,11 @@ final class ServerRig {
   let loads = LoopLoads(count: 1)
   let caller: Int32 = 10
 
-  init(limits: ServerLimits = ServerLimits()) throws {
+  init(limits: ServerLimits = ServerLimits(), security: SocketSecurity? = nil) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     server = HTTPServer(
-      loop: loop, application: application, limits: limits, loads: loads, counters: ListenerCounters())
+      loop: loop, application: application, limits: limits, loads: loads, counters: ListenerCounters(),
+      security: security)
     try server.listen(on: Self.listener)
     kernel.pendingAccepts[Self.listener] = [caller]
     kernel.queue([(Self.listener, .readable)])

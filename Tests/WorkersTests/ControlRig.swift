@@ -116,7 +116,8 @@ final class ControlRig {
     let published = Published()
     self.published = published
     control = DirectoryControl(
-      loop: loop, configuration: configuration, prober: prober, logger: logs.logger("test")
+      loop: loop, configuration: configuration, prober: prober,
+      security: try WorkerSecurity(configuration.security), logger: logs.logger("test")
     ) { published.sets.append($0) }
     control.start(
       fixed: try configuration.urls.map { try WorkerURL.parse($0).get() },

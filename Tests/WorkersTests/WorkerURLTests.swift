@@ -25,6 +25,14 @@ struct WorkerURLTests {
     #expect(try parsed("http://[::1]").port == 80)
   }
 
+  @Test func httpsMeansTLSAndPort443() throws {
+    let url = try parsed("HTTPS://Engine/v1")
+    #expect(url.isSecure && url.port == 443 && url.text == "https://engine:443")
+    #expect(try parsed("dns+https://engines:8443").text == "dns+https://engines:8443")
+    #expect(try !parsed("http://engine").isSecure)
+    #expect(try parsed("https://engine:80").id != parsed("http://engine:80").id)
+  }
+
   @Test func addressesOfIPv6StandInBrackets() throws {
     let url = try parsed("http://[::1]:9000")
     #expect(url.host == "::1")
@@ -44,7 +52,7 @@ struct WorkerURLTests {
   }
 
   @Test(arguments: [
-    "https://a:1", "h2c://a:1", "ftp://a", "a:8000", "http://", "http://:80", "http://a:0", "http://a:65536",
+    "https://", "h2c://a:1", "ftp://a", "a:8000", "http://", "http://:80", "http://a:0", "http://a:65536",
     "http://a:+1", "http://a:", "http://u:p@a", "http://a/?x=1", "http://a b", "http://::1:80",
     "http://[x]:1",
     "http://ä:1", "",

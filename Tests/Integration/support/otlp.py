@@ -105,9 +105,10 @@ def retry_info(code: int, seconds: float) -> bytes:
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     """Listens on one port of the loopback; `stop` and `start` again keep port and spans."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, credentials: grpc.ServerCredentials | None = None):
         self.port = port
-        self.endpoint = f"http://127.0.0.1:{port}"
+        self.credentials = credentials
+        self.endpoint = f"{'https' if credentials else 'http'}://127.0.0.1:{port}"
         self.changed = threading.Condition()
         self.spans: list[Span] = []
         self.calls = 0
@@ -124,7 +125,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         options = [("grpc.so_reuseport", 0)]
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=options)
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self.server)
-        assert self.server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        address = f"127.0.0.1:{self.port}"
+        if self.credentials:
+            assert self.server.add_secure_port(address, self.credentials) == self.port
+        else:
+            assert self.server.add_insecure_port(address) == self.port
         self.server.start()
         return self
 

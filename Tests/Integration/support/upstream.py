@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 
@@ -117,10 +118,11 @@ def normal(peer: Peer, seen: Seen, tokens: int = 4) -> None:
 class Upstream:
     """The server. `behaviour(peer, seen)` decides what happens to each inference request; it may be replaced any time."""
 
-    def __init__(self, model: str = MODEL):
+    def __init__(self, model: str = MODEL, tls: ssl.SSLContext | None = None):
         self.model = model
+        self.tls = tls
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.behaviour = normal
         self.requests: list[Seen] = []
         self.lock = threading.Lock()
@@ -161,8 +163,10 @@ class Upstream:
     def serve(self, connection: socket.socket) -> None:
         with self.lock:
             self.connections.add(connection)
-        peer = Peer(connection)
         try:
+            if self.tls:
+                connection = self.secured(connection)
+            peer = Peer(connection)
             while (seen := self.read(peer)) is not None:
                 self.dispatch(peer, seen)
         except (Gone, OSError):
@@ -171,6 +175,14 @@ class Upstream:
             with self.lock:
                 self.connections.discard(connection)
             connection.close()
+
+    def secured(self, connection: socket.socket) -> socket.socket:
+        wrapped = self.tls.wrap_socket(connection, server_side=True)
+        with self.lock:
+            # The plain object has given its descriptor away.
+            self.connections.discard(connection)
+            self.connections.add(wrapped)
+        return wrapped
 
     def dispatch(self, peer: Peer, seen: Seen) -> None:
         path = seen.path.split("?")[0]

@@ -1,0 +1,64 @@
+// What makes a socket speak TLS, how its handshakes are counted, and why a socket can fail.
+
+package import Base
+package import EventLoop
+internal import Synchronization
+package import TLS
+
+/// Why a socket ended by itself.
+package enum SocketFailure: Error, Sendable, CustomStringConvertible {
+  case system(SystemError)
+  case tls(TLSError)
+
+  package var description: String {
+    switch self {
+    case .system(let error): "\(error)"
+    case .tls(let error): "\(error)"
+    }
+  }
+}
+
+/// TLS for the sockets of one listener or of one peer. Shared by all loops.
+package struct SocketSecurity: Sendable {
+  package let context: TLSContext
+  /// Whom a client means: a DNS name or an IP address; nil for a server.
+  package let serverName: String?
+  package let counters: HandshakeCounters
+  /// From the connection to the handshake's end.
+  package var timeout: Nanoseconds
+
+  package init(
+    _ context: TLSContext, serverName: String? = nil, counters: HandshakeCounters,
+    timeout: Nanoseconds = 10 * second
+  ) {
+    self.context = context
+    self.serverName = serverName
+    self.counters = counters
+    self.timeout = timeout
+  }
+}
+
+/// How handshakes ended. Shared by all loops; the number of outcomes is fixed.
+package final class HandshakeCounters: Sendable {
+  private final class Cell: Sendable {
+    let count = Atomic<Int>(0)
+  }
+
+  private static let kinds = TLSError.Kind.allCases.filter { $0 != .file && $0 != .truncated }
+  private let opened = Cell()
+  private let failed: [TLSError.Kind: Cell]
+
+  package init() {
+    failed = Dictionary(uniqueKeysWithValues: Self.kinds.map { ($0, Cell()) })
+  }
+
+  func open() { opened.count.add(1, ordering: .relaxed) }
+
+  func fail(_ kind: TLSError.Kind) { (failed[kind] ?? failed[.library])?.count.add(1, ordering: .relaxed) }
+
+  /// Every outcome as a label value with its count: `ok`, and the failures by class.
+  package var outcomes: [(label: String, count: Int)] {
+    [("ok", opened.count.load(ordering: .relaxed))]
+      + Self.kinds.map { ($0.rawValue, failed[$0]?.count.load(ordering: .relaxed) ?? 0) }
+  }
+}
