@@ -71,6 +71,7 @@ let package = Package(
     room("Transport", ["EventLoop", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
+    room("Prompts", ["Tokenizer", "OpenAI", "EventLoop", "JSON", "Base"]),
 
     // Layer 3
     room(
@@ -84,13 +85,14 @@ let package = Package(
     room(
       "Frontend",
       [
-        "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Workers", "Prompts", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Engine", "Workers", "Prompts", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "KVEvents",
+        "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
 
@@ -98,13 +100,14 @@ let package = Package(
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "Exporter", "Telemetry", "EventLoop",
+        "Frontend", "WorkerServer", "Workers", "Prompts", "Routing", "Transport", "Exporter", "Telemetry",
+        "EventLoop",
         "Settings",
         "Base", logging,
       ]),
     executable(
       "dynamo-worker",
-      ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      ["WorkerServer", "Prompts", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [
@@ -140,7 +143,8 @@ let package = Package(
     tests(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Engine", "Workers", "Prompts", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "KVEvents",
+        "Telemetry",
         "Settings", "Protobuf", "Base",
       ]),
     .testTarget(

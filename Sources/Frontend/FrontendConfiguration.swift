@@ -2,6 +2,7 @@
 
 package import Base
 package import OpenAI
+package import Prompts
 internal import Telemetry
 package import Transport
 
