@@ -100,6 +100,17 @@ extension InferenceExchange {
     model.routing.firstToken(attempt.booking, now: loop.now)
   }
 
+  /// `count` more tokens of the answer came: where output counts as load the router hears of each block that they fill.
+  func routeOutput(_ count: Int) {
+    guard let attempt, let model, model.routing.options.tracksOutputBlocks else { return }
+    let blockSize = model.routing.options.blockSize
+    let promptTokens = prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes)
+    // The prompt's last block is filled first.
+    let tokens = promptTokens % blockSize + relay.tokenCount
+    guard tokens / blockSize > (tokens - count) / blockSize else { return }
+    model.routing.outputGrew(attempt.booking, tokens: relay.tokenCount)
+  }
+
   /// An attempt ended: nothing of it is load any more, and what the engine said of its cache is learnt.
   func release(_ attempt: Attempt) {
     guard let model else { return }
