@@ -79,6 +79,7 @@ package final class ModelTokenizer: Sendable, Equatable {
   /// Takes an idle encoder, or makes one. Give it back by ``putBack(_:)``.
   package func takeEncoder() -> PromptEncoder { idle.withLock { $0.popLast() } ?? PromptEncoder(parts) }
 
+  /// Gives an encoder of ``takeEncoder()`` back.
   package func putBack(_ encoder: PromptEncoder) {
     encoder.trim()
     idle.withLock { if $0.count < Self.idleMax { $0.append(encoder) } }
