@@ -74,6 +74,7 @@ let package = Package(
     room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
+    room("Prompts", ["Tokenizer", "OpenAI", "EventLoop", "JSON", "Base"]),
 
     // Layer 3
     room(
@@ -87,13 +88,15 @@ let package = Package(
     room(
       "Frontend",
       [
-        "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
+        "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing",
+        "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Engine", "Workers", "Prompts", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "KVEvents",
+        "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
 
@@ -101,14 +104,14 @@ let package = Package(
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "TLS", "Exporter", "Telemetry",
+        "Frontend", "WorkerServer", "Workers", "Prompts", "Routing", "Transport", "TLS", "Exporter", "Telemetry",
         "EventLoop",
         "Settings",
         "Base", logging,
       ]),
     executable(
       "dynamo-worker",
-      ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      ["WorkerServer", "Prompts", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [
@@ -148,7 +151,8 @@ let package = Package(
     tests(
       "WorkerServer",
       [
-        "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
+        "Engine", "Workers", "Prompts", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "KVEvents",
+        "Telemetry",
         "Settings", "Protobuf", "Base",
       ]),
     .testTarget(

@@ -4,6 +4,7 @@ internal import Base
 internal import EventLoop
 internal import JSON
 internal import OpenAI
+internal import Prompts
 internal import Routing
 internal import Workers
 

@@ -101,6 +101,7 @@ extension RoutingOptions {
     cost.spreadsHotPrefixes = settings.bool("router-hot-prefix-spread")
     temperature = settings.double("router-temperature")
     tracksActiveBlocks = settings.bool("router-track-active-blocks")
+    tracksOutputBlocks = settings.bool("router-track-output-blocks")
     tracksPrefillTokens = settings.bool("router-track-prefill-tokens")
     assumesReuse = settings.bool("router-assume-kv-reuse")
     predictedTTL = settings.optionalDuration("router-predicted-ttl-secs")

@@ -2,6 +2,7 @@
 
 package import Base
 package import OpenAI
+package import Prompts
 package import Telemetry
 package import Transport
 

@@ -3,6 +3,7 @@
 package import Base
 internal import EventLoop
 internal import OpenAI
+internal import Prompts
 internal import Synchronization
 internal import Workers
 

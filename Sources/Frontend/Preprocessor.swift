@@ -3,6 +3,7 @@
 internal import Base
 internal import EventLoop
 internal import OpenAI
+internal import Prompts
 internal import Routing
 internal import Tokenizer
 internal import Workers

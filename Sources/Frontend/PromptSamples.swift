@@ -2,6 +2,7 @@
 
 internal import Base
 internal import OpenAI
+package import Prompts
 internal import Tokenizer
 package import Workers
 

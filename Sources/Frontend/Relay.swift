@@ -261,6 +261,7 @@ extension InferenceExchange {
       if count > 1 { metrics.tokens(after: 0, count: count - 1) }
     }
     times.lastToken = now
+    routeOutput(count)
   }
 
   /// Looks at `deadline` whether the stream fell silent.

@@ -3,6 +3,7 @@
 internal import Base
 internal import EventLoop
 internal import OpenAI
+internal import Prompts
 internal import Routing
 internal import Telemetry
 internal import Transport
@@ -91,6 +92,17 @@ extension InferenceExchange {
   func routeFirstToken() {
     guard let attempt, let model else { return }
     model.routing.firstToken(attempt.booking, now: loop.now)
+  }
+
+  /// `count` more tokens of the answer came: where output counts as load the router hears of each block that they fill.
+  func routeOutput(_ count: Int) {
+    guard let attempt, let model, model.routing.options.tracksOutputBlocks else { return }
+    let blockSize = model.routing.options.blockSize
+    let promptTokens = prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes)
+    // The prompt's last block is filled first.
+    let tokens = promptTokens % blockSize + relay.tokenCount
+    guard tokens / blockSize > (tokens - count) / blockSize else { return }
+    model.routing.outputGrew(attempt.booking, tokens: relay.tokenCount)
   }
 
   /// An attempt ended: nothing of it is load any more, and what the engine said of its cache is learnt.

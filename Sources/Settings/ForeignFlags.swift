@@ -50,7 +50,6 @@ extension SettingsTable {
   private static let routerForeign: [ForeignFlag] = [
     ForeignFlag("load-aware", "DYN_ROUTER_LOAD_AWARE", takesValue: false),
     ForeignFlag("router-replica-sync", "DYN_ROUTER_REPLICA_SYNC", takesValue: false),
-    ForeignFlag("router-track-output-blocks", "DYN_ROUTER_TRACK_OUTPUT_BLOCKS", takesValue: false),
     ForeignFlag("router-tracking-hash", "DYN_ROUTER_TRACKING_HASH"),
     ForeignFlag("router-tracking-key-file", "DYN_ROUTER_TRACKING_KEY_FILE"),
     ForeignFlag("router-tracking-key-id", "DYN_ROUTER_TRACKING_KEY_ID"),

@@ -169,6 +169,10 @@ extension SettingsTable {
       group: "Router", olderFlags: ["track-active-blocks"],
       "Count the blocks of requests in flight as load."),
     SettingDefinition(
+      "router-track-output-blocks", "DYN_ROUTER_TRACK_OUTPUT_BLOCKS", .boolean, fallback: "false",
+      group: "Router", olderFlags: ["track-output-blocks"],
+      "Count the blocks that streams in flight have filled with output as load."),
+    SettingDefinition(
       "router-track-prefill-tokens", "DYN_ROUTER_TRACK_PREFILL_TOKENS", .boolean, fallback: "true",
       group: "Router", "Count the prompt tokens of requests before their first token as load."),
     SettingDefinition(

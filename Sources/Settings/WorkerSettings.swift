@@ -24,7 +24,8 @@ extension SettingsTable {
       "Model that the worker serves."),
     SettingDefinition(
       "model-path", "DYN_MODEL_PATH", .string, unset: "none", placeholder: "DIR", group: "Worker",
-      "Folder with the model's files."),
+      "Folder with the model's files: names the model where --model does not, and gives the simulated engine its tokenizer and chat template."
+    ),
     SettingDefinition(
       "engine", "DYN_ENGINE", .choice(["sim", "openai"]), fallback: "sim", group: "Worker",
       "sim is the built-in simulated engine; openai attaches to a server that speaks OpenAI's API."),

@@ -116,7 +116,9 @@ final class CacheEventService {
   /// Who hears of the simulated engine's cache; nil when nobody wants to. Announced from now on.
   func observer(blockSize: Int) -> (any BlockObserver)? {
     guard case .publish = plan, let outlet = outlets[0] else { return nil }
-    worker.shared.cacheEventSources.value = [outlet.announcement(tokenSource: "bytes")]
+    worker.shared.cacheEventSources.value = [
+      outlet.announcement(tokenSource: configuration.tokenizer == nil ? "bytes" : nil)
+    ]
     return SimulatedCacheReporter(to: outlet, blockSize: blockSize)
   }
 

@@ -4,7 +4,9 @@ internal import Base
 internal import Engine
 internal import EventLoop
 internal import OpenAI
+internal import Prompts
 internal import Telemetry
+internal import Tokenizer
 
 /// Runs one ``SimulatedEngine`` on one loop.
 final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
@@ -36,7 +38,7 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
         "n", reason: "at most \(Self.sequencesPerRequestMax) answers can be asked for at once")
     }
     let generation = SimulatedGeneration(exchange, wanted, backend: self)
-    let prompts = prompts(of: wanted, request, body)
+    let prompts = tokens(of: wanted, body) ?? prompts(of: wanted, request, body)
     for (index, prompt) in prompts.enumerated() {
       for choice in 0..<wanted.choices {
         do throws(EngineRefusal) {
@@ -66,6 +68,22 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
       return Result { () throws(EngineRefusal) in try engine.submit(request, client: client, now: now) }
     }
     client.sequence = try result.get()
+  }
+
+  /// The bytes of each prompt: those of the model's tokens where there is a tokenizer, as the frontend makes them. What it
+  /// cannot encode, which the frontend does not count in tokens either, goes in as without one.
+  private func tokens(of wanted: SimulationRequest, _ body: UnsafeRawBufferPointer) -> [[UInt8]]? {
+    guard wanted.prompts.count == 1, let tokenizer = worker.shared.configuration.tokenizer,
+      let fields = try? PromptFields.read(body)
+    else { return nil }
+    let encoder = tokenizer.takeEncoder()
+    defer { tokenizer.putBack(encoder) }
+    do throws(PromptFailure) {
+      try encoder.encode(fields.limited(to: wanted.endpoint), in: body, clock: worker.loop.system)
+    } catch {
+      return nil
+    }
+    return [encoder.ids.buffer.flatMap { id in withUnsafeBytes(of: id.littleEndian) { Array($0) } }]
   }
 
   /// The bytes of each prompt. One text goes in as the frontend hashes it, so that its predictions and the cache agree

@@ -3,6 +3,7 @@
 package import Base
 package import Engine
 internal import KVEvents
+package import Prompts
 package import Transport
 package import Workers
 
@@ -20,6 +21,8 @@ package struct WorkerConfiguration: Sendable {
   package var model = "Qwen/Qwen3-0.6B"
   /// Somebody chose ``model``; otherwise an attached engine's own name for it is taken.
   package var modelIsGiven = false
+  /// Makes the simulated engine's tokens of prompts, as the model's engine would; nil counts their bytes.
+  package var tokenizer: ModelTokenizer?
   package var engine = EngineKind.simulated(EngineConfiguration())
   /// A command, read by the shell, that starts the attached engine; nil when somebody else does.
   package var engineCommand: String?

@@ -58,6 +58,11 @@ package final class ModelRouting: @unchecked Sendable {
     lockedThenWaking(now: now) { router.firstToken(booking) }
   }
 
+  /// The request has generated `tokens` tokens so far. To be called when they fill a block, not for each.
+  package func outputGrew(_ booking: Booking, tokens: Int) {
+    locked { router.outputGrew(booking, tokens: tokens) }
+  }
+
   /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
   package func free(
     _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?,

@@ -5,6 +5,7 @@ import EventLoop
 import Exporter
 import Frontend
 import Glibc
+import Prompts
 import Settings
 import TLS
 import Transport

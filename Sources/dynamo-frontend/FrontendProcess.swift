@@ -7,6 +7,7 @@ import Frontend
 import Glibc
 import Logging
 import Routing
+import Prompts
 import Settings
 import TLS
 import Telemetry
@@ -60,7 +61,7 @@ enum FrontendProcess {
       }
       announceDefaults(settings, logger)
       let tokenizer = try loadTokenizer(settings, logger)
-      let simulated = try SimulatedWorkers(settings, environment: environment)
+      let simulated = try SimulatedWorkers(settings, environment: environment, tokenizer: tokenizer)
       defer { simulated.stop() }
       let directory = try makeDirectory(
         settings, environment, simulated.urls, telemetry.outputs.log, registry, tokenizer)

@@ -4,6 +4,7 @@ import Base
 import EventLoop
 import Exporter
 import Logging
+import Prompts
 import Settings
 import Telemetry
 import WorkerServer
@@ -15,7 +16,10 @@ final class SimulatedWorkers {
   /// Where they listen.
   let urls: [String]
 
-  init(_ settings: SettingsValues, environment: [String: String]) throws {
+  /// `tokenizer` makes the workers' tokens as it makes the frontend's; nil counts bytes.
+  init(
+    _ settings: SettingsValues, environment: [String: String], tokenizer: ModelTokenizer?
+  ) throws {
     let count = settings.int("simulate")
     guard count > 0 else {
       workers = []
@@ -29,6 +33,7 @@ final class SimulatedWorkers {
     var configuration = WorkerConfiguration()
     if let model = settings.optionalString("model-name") { configuration.model = model }
     configuration.modelIsGiven = true
+    configuration.tokenizer = tokenizer
     configuration.drainTimeout = second
     // As a worker in a process of its own would, for a frontend that listens.
     let follows = settings.bool("router-kv-events") && settings.string("router-mode") == "kv"

@@ -5,6 +5,7 @@ import EventLoop
 import Exporter
 import Glibc
 import Logging
+import Prompts
 import Settings
 import Telemetry
 import WorkerServer
@@ -61,6 +62,8 @@ enum WorkerProcess {
     for warning in settings.warnings + configuration.warnings(passThrough: settings.passThrough) {
       logger.warning("\(warning)")
     }
+    var configuration = configuration
+    configuration.tokenizer = tokenizer(configuration, settings, logger)
     let worker = WorkerServer(
       configuration: configuration,
       telemetry: WorkerTelemetry(
@@ -74,6 +77,32 @@ enum WorkerProcess {
     try worker.start()
     try waitForEnd(of: worker, logger)
     worker.join()
+  }
+
+  /// The tokenizer of the model's folder, for a simulated engine; nil where it cannot be had, and then the log says why.
+  private static func tokenizer(
+    _ configuration: WorkerConfiguration, _ settings: SettingsValues, _ logger: Logger
+  ) -> ModelTokenizer? {
+    guard case .simulated = configuration.engine, let folder = settings.optionalString("model-path") else {
+      return nil
+    }
+    do throws(ModelTokenizerError) {
+      let tokenizer = try ModelTokenizer(folder: folder, seed: Machine.randomSeed())
+      logger.info(
+        "tokenizer loaded: the simulated engine counts tokens",
+        metadata: ["folder": "\(folder)", "tokenizer": "\(tokenizer.summary)"])
+      return tokenizer
+    } catch {
+      let reason =
+        switch error {
+        case .noFolder: "there is no such folder"
+        case .refused(let reason): reason
+        }
+      logger.warning(
+        "no tokenizer: the simulated engine counts bytes",
+        metadata: ["folder": "\(folder)", "reason": "\(reason)"])
+      return nil
+    }
   }
 
   /// Returns when a signal was followed by an orderly end, or a second one cut it short.

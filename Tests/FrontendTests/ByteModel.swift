@@ -1,6 +1,7 @@
 // A model whose tokens are bytes, so that a test can say what ids a text has.
 
 import Base
+import Prompts
 
 @testable import Frontend
 

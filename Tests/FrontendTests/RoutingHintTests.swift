@@ -29,6 +29,44 @@ struct RoutingHintTests {
       + String(repeating: "words ", count: 200) + "\"}]\(more)}"
   }
 
+  // MARK: Output as load
+
+  @Test(arguments: [true, false])
+  func blocksThatAStreamFillsCountWhereAskedFor(tracks: Bool) throws {
+    var options = RoutingOptions()
+    options.tracksOutputBlocks = tracks
+    let rig = try FrontendRig(routing: options)
+    let caller = post(rig, "", chat(0, ",\"stream\":true"))
+    let id = try #require(worker(rig))
+    let routing = rig.service.workers.models[0].routing
+    func blocks() -> Int { routing.loads.first { $0.worker == UInt64(id) }?.activeBlocks ?? -1 }
+    let prompt = blocks()
+    #expect(prompt > 0)
+    rig.send(
+      "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+      on: rig.dialer.last)
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
+    func send(_ text: String) {
+      rig.send(String(text.utf8.count, radix: 16) + "\r\n\(text)\r\n", on: rig.dialer.last)
+    }
+    var seen: [Int] = []
+    for _ in 0..<48 {
+      send(event)
+      seen.append(blocks() - prompt)
+    }
+    // The prompt's last block has some tokens already; then each sixteen tokens are one more.
+    #expect(seen == seen.sorted() && seen.last == (tracks ? 3 : 0))
+    if tracks, let first = seen.firstIndex(of: 1), let second = seen.firstIndex(of: 2) {
+      #expect(first < 16 && second == first + 16)
+    }
+    // Several blocks at once are all counted.
+    send(String(repeating: event, count: 64))
+    #expect(blocks() - prompt == (tracks ? 7 : 0))
+    send("data: [DONE]\n\n")
+    rig.send("0\r\n\r\n", on: rig.dialer.last)
+    #expect(rig.output(caller).status == 200 && blocks() == 0)
+  }
+
   // MARK: Sessions
 
   @Test func aSoftSessionStaysWithItsWorkerWhateverTheLoad() throws {

@@ -9,6 +9,7 @@ import TestSupport
 import Testing
 import Tokenizer
 import Workers
+import Prompts
 
 @testable import Frontend
 

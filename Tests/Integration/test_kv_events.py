@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from support import tiny_model
 from support.processes import MODEL, chat, eventually
 
 PATH = "/v1/chat/completions"
@@ -118,6 +119,46 @@ def test_simulated_workers_of_the_frontend_tell_what_they_cache(stack):
     state = json.loads(frontend.get("/v1/router/state")[2])
     told = {w["worker_id"]: w["cache"] for model in state["models"] for w in model["workers"]}
     assert told[int(holder)]["source"] == "events" and told[int(holder)]["reason"] == "feed_live"
+
+
+@pytest.fixture
+def model(tmp_path):
+    tiny_model.write(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_worker_with_the_models_files_tells_of_the_frontends_tokens(stack, model, inside):
+    """A worker process, or one inside the frontend: both make the tokens that the frontend makes."""
+    if inside:
+        frontend = stack.frontend("--simulate", "1", "--model-name", MODEL, "--model-path", model)
+    else:
+        worker = stack.worker("--model-path", model, "--speedup-ratio", "0")
+        assert "token_source" not in json.loads(worker.get("/kv_event_sources")[2])["0"]
+        frontend = stack.frontend("--model-path", model)
+    eventually("it is listened to", lambda: "listening to the engine's cache events" in frontend.text())
+    bodies = [
+        chat("to be or not to be, ünïcode " * 30, max_completion_tokens=1),
+        chat("a system and a tool " * 20, max_completion_tokens=1)
+        | {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+    ]
+    for body in bodies:
+        # Equal tokens in another spelling: only who counts tokens finds them again.
+        again = {"stream": False} | {key: body[key] for key in reversed(body)}
+        again["messages"] = [{"content": [{"type": "text", "text": body["messages"][0]["content"]}], "role": "user"}]
+        first = json.loads(frontend.post(PATH, body)[2])["usage"]
+        assert first["prompt_tokens"] > 200
+
+        def explained() -> dict:
+            return json.loads(frontend.post("/v1/router/explain", again)[2])
+
+        eventually("its blocks are known", lambda: explained()["candidates"][0]["overlap_blocks"] > 0)
+        found = explained()
+        assert found["prompt"]["source"] == "tokens" and found["candidates"][0]["cache_source"] == "events"
+        assert found["prompt"]["tokens"] == first["prompt_tokens"]
+        usage = json.loads(frontend.post(PATH, again)[2])["usage"]
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        assert cached == found["candidates"][0]["overlap_blocks"] * BLOCK > 0
 
 
 def test_simulated_workers_without_a_listener_tell_nothing(stack):

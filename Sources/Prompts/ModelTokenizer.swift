@@ -1,11 +1,10 @@
-// The tokenizer of the served model: its files read at start, shared by loops and pool, encoders lent to threads.
+// The tokenizer of a model: its files read at start, shared by all threads, encoders lent to them.
 
 internal import Base
-internal import EventLoop
 internal import Glibc
 internal import JSON
 internal import Synchronization
-internal import Tokenizer
+package import Tokenizer
 
 /// Why `--model-path` gives no tokenizer.
 package enum ModelTokenizerError: Error, Sendable, Equatable {
@@ -18,8 +17,8 @@ package enum ModelTokenizerError: Error, Sendable, Equatable {
 /// A model's vocabulary and chat templates, immutable, and the encoders that are not in use.
 package final class ModelTokenizer: Sendable, Equatable {
   /// What every encoder of the model works with.
-  struct Parts: Sendable {
-    let tokenizer: Tokenizer
+  package struct Parts: Sendable {
+    package let tokenizer: Tokenizer
     let cache: EncodedPrefixCache
     let template: ChatTemplate?
     /// For requests with tools, where the model has one of its own for them.
@@ -28,19 +27,19 @@ package final class ModelTokenizer: Sendable, Equatable {
     let endToken: String?
   }
 
-  let parts: Parts
+  package let parts: Parts
   /// The longest input in tokens that the model's files name.
-  let lengthMax: Int?
+  package let lengthMax: Int?
   private let idle = Mutex<[PromptEncoder]>([])
   /// Idle encoders beyond this many are let go; a warm one holds 3.2 MiB.
   private static let idleMax = 4
 
-  var tokenizer: Tokenizer { parts.tokenizer }
+  package var tokenizer: Tokenizer { parts.tokenizer }
 
   package static func == (left: ModelTokenizer, right: ModelTokenizer) -> Bool { left === right }
 
   /// Reads the model's files, given as their bytes. `template` goes before those in `config` (transformers).
-  init(
+  package init(
     tokenizer: [UInt8], config: [UInt8]?, template: [UInt8]? = nil, model: [UInt8]? = nil, seed: UInt64
   ) throws(ModelTokenizerError) {
     let read = try Self.tokenizer(tokenizer)
@@ -78,9 +77,10 @@ package final class ModelTokenizer: Sendable, Equatable {
   // MARK: Encoders
 
   /// Takes an idle encoder, or makes one. Give it back by ``putBack(_:)``.
-  func takeEncoder() -> PromptEncoder { idle.withLock { $0.popLast() } ?? PromptEncoder(parts) }
+  package func takeEncoder() -> PromptEncoder { idle.withLock { $0.popLast() } ?? PromptEncoder(parts) }
 
-  func putBack(_ encoder: PromptEncoder) {
+  /// Gives an encoder of ``takeEncoder()`` back.
+  package func putBack(_ encoder: PromptEncoder) {
     encoder.trim()
     idle.withLock { if $0.count < Self.idleMax { $0.append(encoder) } }
   }

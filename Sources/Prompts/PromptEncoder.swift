@@ -1,16 +1,16 @@
 // Prompts as token ids: the template rendered and its text encoded, in memory that is used again.
 
-internal import Base
-internal import EventLoop
+package import Base
+package import EventLoop
 internal import JSON
-internal import OpenAI
-internal import Tokenizer
+package import OpenAI
+package import Tokenizer
 
 /// Why a prompt has no tokens: the engine will say what is wrong with it, routing only goes without them.
-struct PromptFailure: Error {
+package struct PromptFailure: Error {
   /// One of few words, fit for a metric's label.
-  let reason: String
-  let message: String
+  package let reason: String
+  package let message: String
 
   init(_ reason: String, _ message: String) {
     self.reason = reason
@@ -26,12 +26,15 @@ struct PromptFailure: Error {
 
 /// Renders and encodes one prompt at a time. Unchecked: one thread has it at a time, the loop that keeps it or whoever
 /// took it out of ``ModelTokenizer``'s locked list.
-final class PromptEncoder: @unchecked Sendable {
+package final class PromptEncoder: @unchecked Sendable {
   /// When the steps of the last prompt ended; 0 for those that did not run.
-  struct Times {
-    var began: Nanoseconds = 0
-    var rendered: Nanoseconds = 0
-    var encoded: Nanoseconds = 0
+  package struct Times {
+    package var began: Nanoseconds = 0
+    package var rendered: Nanoseconds = 0
+    package var encoded: Nanoseconds = 0
+
+    /// All zero.
+    package init(began: Nanoseconds = 0) { self.began = began }
   }
 
   private let model: ModelTokenizer.Parts
@@ -39,22 +42,23 @@ final class PromptEncoder: @unchecked Sendable {
   /// How the engine makes a chat of a request.
   private var rules = ChatTemplateRules(.vllm)
   private var text = ByteBuffer()
-  private(set) var times = Times()
+  package private(set) var times = Times()
   /// The ids of the last prompt.
-  private(set) var ids = TokenIDs()
+  package private(set) var ids = TokenIDs()
 
   /// Room for more ids, or for a longer text, is not kept between prompts.
   private static let keptIDsMax = 1 << 17
   private static let keptTextMax = 1 << 20
 
-  init(_ model: ModelTokenizer.Parts) {
+  /// Works with what `model` has.
+  package init(_ model: ModelTokenizer.Parts) {
     self.model = model
     encoder = TextEncoder(model.tokenizer, prefixCache: model.cache)
   }
 
   /// Makes ``ids`` of a chat or of a completion's prompt, as `engine` does. `clock` is for the times, and for templates
   /// that ask for the date.
-  func encode(
+  package func encode(
     _ fields: PromptFields, in body: UnsafeRawBufferPointer, as engine: ChatTemplateRules.Engine = .vllm,
     clock: (any SystemCalls)?
   ) throws(PromptFailure) {
@@ -77,7 +81,7 @@ final class PromptEncoder: @unchecked Sendable {
   }
 
   /// Gives the memory of an unusually long prompt back, and with it its ids.
-  func trim() {
+  package func trim() {
     if ids.count > Self.keptIDsMax { ids = TokenIDs() }
     if text.capacity > Self.keptTextMax { text.release() }
   }
