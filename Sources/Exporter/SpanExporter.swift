@@ -90,8 +90,9 @@ package final class SpanExporter: SpanSink {
     }
     let driver = running.driver
     running.mailbox.submit { driver.open(on: $0).flush(within: within) }
-    // The thread keeps its own deadline; the grace is for a name resolution that it may be stuck in.
-    let grace: Nanoseconds = 250 * millisecond
+    // The thread keeps its own deadline; the grace is for a name resolution that it may be stuck in, and for what it
+    // writes to the spool at the end.
+    let grace: Nanoseconds = hasSpool ? 2 * second : 250 * millisecond
     var entry = pollfd(fd: running.done, events: Int16(POLLIN), revents: 0)
     let ended = poll(&entry, 1, Int32(clamping: (within + grace) / millisecond)) > 0
     close(running.done)

@@ -70,7 +70,8 @@ final class SpoolFolder {
     return SpoolFolder(path: path, descriptor: descriptor)
   }
 
-  /// Moves the files of an abandoned folder here and removes it. Does nothing when it has an owner or is not there.
+  /// Moves the files of an abandoned folder here. Does nothing when it has an owner or is not there. The folder stays: a
+  /// process that is about to lock it must not find itself in a removed one.
   private func adopt(_ other: String) {
     guard access(other, F_OK) == 0, let found = try? SpoolFolder.lock(other) else { return }
     for name in found.names() {
@@ -78,7 +79,6 @@ final class SpoolFolder {
       while access("\(path)/\(SpoolFolder.name(stamp))", F_OK) == 0 { stamp += 1 }
       rename("\(other)/\(name)", "\(path)/\(SpoolFolder.name(stamp))")
     }
-    rmdir(other)
   }
 
   /// The names of whole files, oldest first. Drafts that a process left behind are removed.

@@ -3,12 +3,45 @@
 import Base
 package import HTTP
 
-/// A unary call as a server sees it. The message is valid while the exchange lives.
+/// A unary call as a server sees it. The message is valid while the call lives.
 package struct GRPCServerCall {
   package let exchange: HTTP2Exchange
+  /// What a compressed message expands to, or why there is nothing; nil when it came as it is.
+  private let expanded: Result<FrozenBytes, GRPCFault>?
 
-  /// Wraps a complete request.
-  package init(_ exchange: HTTP2Exchange) { self.exchange = exchange }
+  /// Wraps a complete request; a message compressed with gzip is expanded, up to ``GRPCFrame/messageBytesMax``.
+  package init(_ exchange: HTTP2Exchange) {
+    self.exchange = exchange
+    guard case .compressed(let range) = GRPCFrame.read(exchange.body.readable) else {
+      expanded = nil
+      return
+    }
+    expanded = GRPCServerCall.expand(
+      exchange.body.readable.slice(range), encoding: exchange.head.first("grpc-encoding"))
+  }
+
+  private static func expand(
+    _ bytes: UnsafeRawBufferPointer, encoding: UnsafeRawBufferPointer?
+  ) -> Result<FrozenBytes, GRPCFault> {
+    guard let encoding, encoding.equals("gzip") else {
+      return .failure(GRPCFault(.unimplemented, "no compression but gzip is taken"))
+    }
+    var out = ByteBuffer()
+    do throws(GzipError) {
+      let inflater = try GzipInflater(outputBytesMax: GRPCFrame.messageBytesMax)
+      try inflater.receive(bytes, into: &out)
+      try inflater.finish()
+      return .success(FrozenBytes(out))
+    } catch {
+      return switch error {
+      case .tooLarge: .failure(tooLarge)
+      case .library, .malformed, .truncated:
+        .failure(GRPCFault(.internalError, "the message cannot be decompressed"))
+      }
+    }
+  }
+
+  private static let tooLarge = GRPCFault(.resourceExhausted, "the message is over 4 MiB")
 
   /// `/package.Service/Method`.
   package var path: UnsafeRawBufferPointer {
@@ -24,9 +57,10 @@ package struct GRPCServerCall {
     return switch GRPCFrame.read(body) {
     case .message(let range): .success(body.slice(range))
     case .none: .failure(GRPCFault(.invalidArgument, "no message"))
-    case .compressed: .failure(GRPCFault(.unimplemented, "compressed messages are not taken"))
+    // The bytes stay where they are while this call holds them.
+    case .compressed: expanded?.map { $0.withUnsafeBytes { $0 } } ?? .failure(GRPCServerCall.tooLarge)
     case .malformed: .failure(GRPCFault(.internalError, "the request is no single message"))
-    case .tooLarge: .failure(GRPCFault(.resourceExhausted, "the message is over 4 MiB"))
+    case .tooLarge: .failure(GRPCServerCall.tooLarge)
     }
   }
 
@@ -49,6 +83,10 @@ package struct GRPCServerCall {
     on session: HTTP2ServerSession, _ status: GRPCStatus, details: [UInt8] = []
   ) throws(HTTP2Error) {
     let head = head()
+    // An encoding that is not taken is answered with those that are ("Compression" of the gRPC specification).
+    if case .unimplemented = status.code {
+      head.append("grpc-accept-encoding", "identity,gzip" as StaticString)
+    }
     head.append("grpc-status", String(status.code.rawValue))
     if !status.message.isEmpty { head.append("grpc-message", PercentEncoding.encode(status.message)) }
     if !details.isEmpty { head.append("grpc-status-details-bin", Base64.encode(details)) }

@@ -180,6 +180,56 @@ struct GRPCCallTests {
     #expect(try pair.answer().status.code == .resourceExhausted)
   }
 
+  /// A call whose body is a frame with the compressed flag.
+  private func compressedCall(_ pair: CallPair, _ bytes: [UInt8], encoding: StaticString?) throws
+    -> GRPCServerCall
+  {
+    var body = ByteBuffer()
+    GRPCFrame.appendPrefix(messageBytes: bytes.count, isCompressed: true, to: &body)
+    body.append(bytes)
+    _ = try pair.client.request(CallPair.method.head(timeout: nil, encoding: encoding), body: HTTP2Body(body))
+    try pair.pump()
+    return GRPCServerCall(try #require(pair.server.takeRequests().first))
+  }
+
+  private func gzip(_ bytes: [UInt8]) throws -> [UInt8] {
+    let deflater = try GzipDeflater()
+    var out = ByteBuffer()
+    try bytes.withUnsafeBytes { try deflater.append($0, to: &out) }
+    try deflater.finish(into: &out)
+    return out.bytes
+  }
+
+  @Test(arguments: [0, 1, 70_000, 4 << 20])
+  func compressedRequestArrivesExpanded(count: Int) throws {
+    let message = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    let call = try compressedCall(try CallPair(), try gzip(message), encoding: "gzip")
+    #expect(Array(try call.message.get()) == message)
+  }
+
+  @Test func compressedRequestThatCannotBeTakenIsRefused() throws {
+    let zeros = [UInt8](repeating: 0, count: 4 << 20 + 1)
+    let cases: [([UInt8], StaticString?, GRPCCode)] = [
+      (try gzip(zeros), "gzip", .resourceExhausted), ([1, 2, 3], "gzip", .internalError),
+      (Array(try gzip([1, 2, 3]).dropLast()), "gzip", .internalError),
+      (try gzip([1]), "deflate", .unimplemented), (try gzip([1]), nil, .unimplemented),
+    ]
+    for (bytes, encoding, code) in cases {
+      let call = try compressedCall(try CallPair(), bytes, encoding: encoding)
+      let error = #expect(throws: GRPCFault.self) { try call.message.get() }
+      #expect(error?.status.code == code)
+    }
+  }
+
+  @Test func refusalOfAnEncodingNamesThoseThatAreTaken() throws {
+    let pair = try CallPair()
+    let call = try compressedCall(pair, [1], encoding: "br")
+    try call.fail(on: pair.server, GRPCStatus(.unimplemented))
+    try pair.pump()
+    let exchange = try #require(pair.client.takeFinished().first)
+    #expect(exchange.head.first("grpc-accept-encoding")?.text == "identity,gzip")
+  }
+
   @Test func serverRefusesWhatIsNoMessage() throws {
     let pair = try CallPair()
     let server = pair.server

@@ -33,7 +33,7 @@ struct SinkCounters {
   var bytes = 0
   /// Calls answered with an error on purpose.
   var rejected = 0
-  /// Calls that were no OTLP message, or compressed.
+  /// Calls that were no OTLP message.
   var malformed = 0
   /// Calls of other services than traces; taken and not looked into.
   var others = 0
