@@ -83,7 +83,8 @@ package final class TLSContext: @unchecked Sendable {
 
   private static func makeHandle(isServer: Bool) throws(TLSError) -> OpaquePointer {
     ERR_clear_error()
-    guard let handle = SSL_CTX_new(isServer ? TLS_server_method() : TLS_client_method()) else {
+    guard libraryIsReady, let handle = SSL_CTX_new(isServer ? TLS_server_method() : TLS_client_method())
+    else {
       throw .library("SSL_CTX_new")
     }
     _ = copenssl_set_min_proto_version(handle, TLS1_2_VERSION)
@@ -144,6 +145,10 @@ package final class TLSContext: @unchecked Sendable {
     return nil
   }
 }
+
+/// Starts the library, once, with the first context. It is not taken down when the process exits: a thread that is still
+/// sending its last spans then would lose it under its hands.
+private let libraryIsReady = OPENSSL_init_ssl(UInt64(OPENSSL_INIT_NO_ATEXIT), nil) == 1
 
 /// The names of a protocol list in wire form; a length that leads beyond the end ends it.
 private struct TLSProtocolList<Bytes: RandomAccessCollection<UInt8>>: Sequence, IteratorProtocol

@@ -330,6 +330,14 @@ def test_a_worker_by_https_is_verified(stack, authority):
     )
 
 
+def test_each_address_of_a_name_is_verified_by_the_name(stack, authority):
+    worker = stack.upstream(tls=authority.server_context(authority.issue(names="DNS:localhost")))
+    url = f"dns+https://localhost:{worker.port}"
+    frontend = stack.frontend("--worker", url, env={"DYN_WORKER_TLS_CA_PATH": str(authority.path)})
+    assert frontend.post(PATH, chat())[0] == 200
+    assert worker.requests[0].header("host") == f"localhost:{worker.port}"
+
+
 def unreachable_reason(frontend) -> str:
     return eventually(
         "the worker is refused", lambda: [r["reason"] for r in frontend.records() if "unreachable" in r["message"]]

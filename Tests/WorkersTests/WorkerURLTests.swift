@@ -67,7 +67,7 @@ struct WorkerURLTests {
 
   @Test func allBadURLsAreToldAtOnce() {
     var configuration = WorkerDirectoryConfiguration()
-    configuration.urls = ["https://a:1", "http://fine:1", "nonsense"]
+    configuration.urls = ["h2c://a:1", "http://fine:1", "nonsense"]
     do throws(WorkerDirectoryError) {
       _ = try WorkerDirectory(
         configuration: configuration, logger: quietLogger, registry: MetricRegistry())
@@ -77,8 +77,8 @@ struct WorkerURLTests {
         Issue.record("\(error)")
         return
       }
-      #expect(faults.map(\.url) == ["https://a:1", "nonsense"])
-      #expect(error.description.contains("https:// is not supported yet"))
+      #expect(faults.map(\.url) == ["h2c://a:1", "nonsense"])
+      #expect(error.description.contains("h2c:// is not supported yet"))
     }
   }
 
