@@ -93,6 +93,9 @@ let package = Package(
         "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
+    room(
+      "TraceStore",
+      ["Transport", "EventLoop", "HTTP", "GRPC", "Telemetry", "Settings", "Protobuf", "JSON", "Base", logging]),
 
     // Layer 5
     executable(
@@ -143,6 +146,7 @@ let package = Package(
         "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
         "Settings", "Protobuf", "Base",
       ]),
+    tests("TraceStore", ["Transport", "EventLoop", "HTTP", "Telemetry", "Protobuf", "JSON", "Base"]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
   ] + mutexAnnotations
