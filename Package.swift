@@ -93,21 +93,27 @@ let package = Package(
         "Engine", "Workers", "Transport", "EventLoop", "HTTP", "OpenAI", "KVEvents", "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
-    room(
-      "TraceStore",
-      ["Transport", "EventLoop", "HTTP", "GRPC", "Telemetry", "Settings", "Protobuf", "JSON", "Base", logging]),
+    // The page's sources are embedded by Scripts/embed_page.py.
+    .target(
+      name: "TraceStore",
+      dependencies: [
+        "Transport", "EventLoop", "HTTP", "GRPC", "Telemetry", "Settings", "Protobuf", "JSON", "Base",
+        logging,
+      ],
+      exclude: ["Page/page.html", "Page/page.css", "Page/page.js", "Page/icon.svg"], swiftSettings: strict),
 
     // Layer 5
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Routing", "Transport", "Exporter", "Telemetry", "EventLoop",
-        "Settings",
-        "Base", logging,
+        "Frontend", "WorkerServer", "TraceStore", "Workers", "Routing", "Transport", "Exporter", "Telemetry",
+        "EventLoop", "Settings", "Base", logging,
       ]),
     executable(
       "dynamo-worker",
       ["WorkerServer", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+    executable(
+      "dynamo-tempo", ["TraceStore", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [

@@ -8,17 +8,20 @@ package import Telemetry
 /// Owns the threads behind a service's log lines and spans. End it with ``shutdown(within:)``.
 package final class ServiceTelemetry: Sendable {
   package let outputs: TelemetryOutputs
-  /// True while trace ids are made: when JSONL logs or the export of spans are on.
+  /// True while trace ids are made: when JSONL logs, the export of spans or an archive are on.
   package let hasTraceContext: Bool
+  /// True while spans are recorded.
+  package let recordsSpans: Bool
   private let exporter: SpanExporter?
   private let writer: LogWriter
 
   /// Starts what the environment asks for and logs its warnings.
   ///
+  /// - Parameter archive: keeps the spans in this process as well.
   /// - Throws: an endpoint that cannot be followed, or a thread that cannot be had.
   package init(
     environment: [String: String], defaultName: String, version: String, registry: MetricRegistry,
-    instanceID: String
+    instanceID: String, archive: (any SpanArchive)? = nil
   ) throws {
     let configuration = LogConfiguration(environment: environment)
     let writer = try LogWriter { count in
@@ -35,9 +38,13 @@ package final class ServiceTelemetry: Sendable {
     for warning in configuration.warnings + settings.warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
     var publisherLimits = SpanPublisher.Limits()
-    if let export = settings.configuration {
-      let resource = TelemetryResource(
-        environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+    let resource = TelemetryResource(
+      environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+    if let export = settings.configuration, archive?.receives(host: export.host, port: export.port) == true {
+      logger.info(
+        "span export is skipped: the endpoint is the trace store of this process, which has the spans already",
+        metadata: ["endpoint": "\(export.host):\(export.port)"])
+    } else if let export = settings.configuration {
       // A batch that is larger than the queue could never go in whole.
       publisherLimits.batchSpansMax = min(publisherLimits.batchSpansMax, export.queue.spansMax)
       let started = SpanExporter(configuration: export, resource: resource, ledger: ledger, logger: logger)
@@ -51,17 +58,18 @@ package final class ServiceTelemetry: Sendable {
         metadata: ["endpoint": "\(export.host):\(export.port)", "protocol": "grpc", "service": "\(name)"])
     }
     self.exporter = exporter
+    let kept = archive?.sink(resource: resource, ledger: exporter == nil ? ledger : nil)
+    var sink: (any SpanSink)? = exporter
+    if let kept { sink = exporter.map { SpanTee($0, kept) } ?? kept }
+    recordsSpans = sink != nil
     outputs = TelemetryOutputs(
-      spanSink: exporter, ledger: ledger, log: log, publisherLimits: publisherLimits)
+      spanSink: sink, ledger: ledger, log: log, publisherLimits: publisherLimits)
     if case .jsonl = configuration.format {
       hasTraceContext = true
     } else {
-      hasTraceContext = exporter != nil
+      hasTraceContext = sink != nil
     }
   }
-
-  /// True while spans are recorded.
-  package var recordsSpans: Bool { exporter != nil }
 
   /// Sends what spans wait for at most `timeout`, says how the books closed, and writes the last lines.
   package func shutdown(within timeout: Nanoseconds) {

@@ -52,6 +52,7 @@ package enum LogTarget {
   @inlinable package static var logging: StaticString { "dynamo_telemetry::logging" }
   @inlinable package static var worker: StaticString { "dynamo_worker" }
   @inlinable package static var engine: StaticString { "dynamo_worker::engine" }
+  @inlinable package static var traceStore: StaticString { "dynamo_trace_store" }
 }
 
 /// The two forms of a line.

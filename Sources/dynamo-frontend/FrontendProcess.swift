@@ -9,6 +9,7 @@ import Logging
 import Routing
 import Settings
 import Telemetry
+import TraceStore
 import WorkerServer
 import Workers
 
@@ -47,18 +48,20 @@ enum FrontendProcess {
       let environment = settings.effectiveEnvironment(variables)
       Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
+      let store = try startTraceStore(settings, registry)
+      defer { store?.stop() }
       let telemetry = try ServiceTelemetry(
         environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
-        registry: registry,
-        instanceID: instanceID())
+        registry: registry, instanceID: instanceID(), archive: store)
       defer { telemetry.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
       let logger = telemetry.outputs.log.logger("\(LogTarget.frontend)")
       for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
         logger.warning("\(warning)")
       }
       announceDefaults(settings, logger)
+      store?.announce(telemetry.outputs.log.logger("\(LogTarget.traceStore)"))
       let tokenizer = try loadTokenizer(settings, logger)
-      let simulated = try SimulatedWorkers(settings, environment: environment)
+      let simulated = try SimulatedWorkers(settings, environment: environment, archive: store)
       defer { simulated.stop() }
       let directory = try makeDirectory(
         settings, environment, simulated.urls, telemetry.outputs.log, registry, tokenizer)
@@ -93,6 +96,15 @@ enum FrontendProcess {
       complain("\(error)")
       return 1
     }
+  }
+
+  /// The trace store inside this process; nil when it is off.
+  private static func startTraceStore(
+    _ settings: SettingsValues, _ registry: MetricRegistry
+  ) throws -> TraceStoreServer? {
+    guard settings.bool("trace-store") else { return nil }
+    return try TraceStoreServer(
+      configuration: TraceStoreConfiguration(settings, version: frontendVersion), registry: registry)
   }
 
   /// Where our default differs from Dynamo's, the log says so.

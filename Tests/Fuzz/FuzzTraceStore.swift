@@ -7,7 +7,9 @@ import Protobuf
 import Telemetry
 import TraceStore
 
-private let everything = try? TraceQLParser.parse(Array("{ .a != nil || name =~ \"a.*\" } >> {}".utf8))
+private func everything() -> TraceQLQuery? {
+  try? TraceQLParser.parse(Array("{ .a != nil || name =~ \"a.*\" } >> {}".utf8))
+}
 
 private func answer(_ store: SpanStore, _ id: TraceID) {
   var out = ByteBuffer()
@@ -43,7 +45,7 @@ func fuzzTraceStore(_ data: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
     }
   }
   var out = ByteBuffer()
-  if let everything { store.writeSearch(SearchRequest(.query(everything)), into: &out) }
+  if let everything = everything() { store.writeSearch(SearchRequest(.query(everything)), into: &out) }
   store.writeScopedTagNames(TagRequest(), scope: nil, into: &out)
   answer(store, TraceID(high: 0x0707_0707_0707_0707, low: 0x0707_0707_0707_0707))
   store.expire(now: limits.ageMax + 10)

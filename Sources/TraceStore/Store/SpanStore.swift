@@ -30,7 +30,7 @@ package final class SpanStore {
   package var traceCount: Int { traces.count }
 
   /// Spans held.
-  package var spanCount: Int { traces.values.reduce(0) { $0 + $1.spanCount } }
+  package private(set) var spanCount = 0
 
   /// The trace with that id; nil when it never came, or is gone.
   package func trace(_ id: TraceID) -> StoredTrace? { traces[id] }
@@ -131,6 +131,7 @@ package final class SpanStore {
       return false
     }
     bytes += trace.bytes - before
+    spanCount += 1
     if origin.groupCount == 1, origins[origin.hash] !== origin {
       // Of two origins with one hash the newer is found; the other lives on in its traces.
       bytes += origin.bytes
@@ -162,6 +163,7 @@ package final class SpanStore {
     }
     guard let trace = traces.removeValue(forKey: id) else { return true }
     bytes -= trace.bytes
+    spanCount -= trace.spanCount
     for group in trace.groups {
       let origin = group.origin
       origin.groupCount -= 1
@@ -188,6 +190,7 @@ extension SpanStore {
     }
     let sum =
       traces.values.reduce(0) { $0 + $1.bytes } + origins.values.reduce(0) { $0 + $1.bytes }
+    guard spanCount == traces.values.reduce(0, { $0 + $1.spanCount }) else { return false }
     return sum == bytes && (bytes <= limits.bytesMax || traces.isEmpty)
   }
 }
