@@ -4,13 +4,1163 @@
 /// The page as one document, with the header fields that belong to it.
 enum Page {
   /// The policy names the document's own style and script by their digests: nothing else runs.
-  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; script-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
+  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-NlVxG0sNKq5CC7+vLUKOo2yf3qW68PFOps7S56rKzvg='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
   static let icon: StaticString = ##"""
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0d1720"/><g fill="none" stroke-width="3.6" stroke-linecap="round"><path d="M6 9h20" stroke="#2dd4bf"/><path d="M9.5 16h13" stroke="#7c8cff"/><path d="M15 23h9" stroke="#f5a524"/></g></svg>
 """##
 
   static let html: StaticString = ##"""
 <!doctype html>
-<style></style><script></script>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Traces</title>
+<link rel="icon" href="/favicon.svg" type="image/svg+xml">
+<style>:root {
+  --bg: #f5f7f9; --card: #ffffff; --sunken: #eef1f4; --line: #dde3e9; --soft: #e9edf1;
+  --text: #15202b; --dim: #5a6b7b; --faint: #8796a5;
+  --accent: #0b7d74; --accent-soft: #d9f1ee; --error: #c62b3d; --error-soft: #fde8ea; --good: #15803d;
+  --s0: #12a594; --s1: #6d6af0; --s2: #e08700; --s3: #d6409f; --s4: #2f86d6; --s5: #5f9e1e; --s6: #b4561f; --s7: #8450c8;
+  --shadow: 0 1px 2px rgb(15 30 45 / 5%), 0 4px 16px rgb(15 30 45 / 5%);
+  --mono: ui-monospace, "SF Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --sans: Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --bg: #0b1118; --card: #121b24; --sunken: #0e161e; --line: #22303c; --soft: #1a2631;
+    --text: #e6edf3; --dim: #9bacbb; --faint: #6c7f90;
+    --accent: #2dd4bf; --accent-soft: #113834; --error: #ff6b7a; --error-soft: #3a161c; --good: #4ade80;
+    --s0: #2cc7b4; --s1: #8b8bff; --s2: #f5a524; --s3: #f472c0; --s4: #57a9f5; --s5: #92cf4c; --s6: #e0884d; --s7: #b388f5;
+    --shadow: 0 1px 2px rgb(0 0 0 / 30%), 0 6px 20px rgb(0 0 0 / 20%);
+  }
+}
+* { box-sizing: border-box; }
+[hidden] { display: none !important; }
+html { height: 100%; }
+body { margin: 0; height: 100%; display: flex; flex-direction: column; background: var(--bg); color: var(--text); font: 14px/1.45 var(--sans); -webkit-text-size-adjust: 100%; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+button, input, select, textarea { font: inherit; color: inherit; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
+kbd { font: 11px var(--mono); border: 1px solid var(--line); border-bottom-width: 2px; border-radius: 4px; padding: 0 5px; color: var(--dim); background: var(--card); }
+.c0 { --c: var(--s0); } .c1 { --c: var(--s1); } .c2 { --c: var(--s2); } .c3 { --c: var(--s3); }
+.c4 { --c: var(--s4); } .c5 { --c: var(--s5); } .c6 { --c: var(--s6); } .c7 { --c: var(--s7); }
+
+/* Top */
+.top { display: flex; align-items: center; gap: 14px; padding: 9px 18px; background: var(--card); border-bottom: 1px solid var(--line); z-index: 3; }
+.brand { display: flex; align-items: center; gap: 9px; color: var(--text); font-size: 16px; letter-spacing: -.01em; white-space: nowrap; }
+.brand:hover { text-decoration: none; }
+.brand svg { width: 24px; height: 24px; fill: none; stroke-width: 4; stroke-linecap: round; }
+.m1 { stroke: var(--s0); } .m2 { stroke: var(--s1); } .m3 { stroke: var(--s2); }
+#jump { flex: 1; max-width: 440px; position: relative; margin-left: 10px; }
+#jump input { width: 100%; padding: 6px 34px 6px 12px; border: 1px solid var(--line); border-radius: 8px; background: var(--sunken); }
+#jump kbd { position: absolute; right: 9px; top: 8px; }
+#jump input:focus + kbd { display: none; }
+input::placeholder, textarea::placeholder { color: var(--faint); opacity: 1; }
+.held { margin-left: auto; color: var(--dim); font-size: 12.5px; white-space: nowrap; font-variant-numeric: tabular-nums; }
+button { border: 1px solid transparent; border-radius: 8px; padding: 6px 13px; background: var(--accent); color: #fff; cursor: pointer; font-weight: 550; }
+@media (prefers-color-scheme: dark) { button { color: #04211d; } }
+button:hover { filter: brightness(1.07); }
+button.quiet, .sort button, #live { background: transparent; color: var(--dim); border-color: var(--line); }
+button.quiet:hover, .sort button:hover, #live:hover { color: var(--text); filter: none; }
+#live { display: flex; align-items: center; gap: 7px; }
+#live i { width: 8px; height: 8px; border-radius: 50%; background: var(--faint); }
+#live[aria-pressed="true"] { color: var(--text); }
+#live[aria-pressed="true"] i { background: var(--good); animation: pulse 2s infinite; }
+#help { width: 34px; padding: 6px 0; }
+@keyframes pulse { 50% { opacity: .35; } }
+
+/* Layout */
+main { flex: 1; min-height: 0; display: grid; grid-template-columns: 400px minmax(0, 1fr); }
+#list { overflow-y: auto; border-right: 1px solid var(--line); background: var(--card); scrollbar-width: thin; }
+#trace { overflow-y: auto; padding: 20px 24px 60px; scrollbar-width: thin; }
+.empty { color: var(--dim); text-align: center; padding: 26px 22px; margin: 0; }
+.fault { margin: 0 16px 12px; padding: 9px 12px; border-radius: 8px; background: var(--error-soft); color: var(--error); font-size: 13px; overflow-wrap: anywhere; }
+
+/* Search */
+#search { padding: 14px 16px 10px; }
+.fields { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 9px; }
+.fields label { display: block; font-size: 11.5px; color: var(--dim); grid-column: span 1; }
+.fields label:first-child { grid-column: span 1; }
+.fields label:nth-child(2) { grid-column: span 2; }
+.fields .wide { grid-column: 1 / -1; }
+#search input, #search select, #search textarea { display: block; width: 100%; margin-top: 3px; padding: 6px 9px; border: 1px solid var(--line); border-radius: 7px; background: var(--sunken); color: var(--text); font-size: 13.5px; min-width: 0; }
+#search textarea { font: 12.5px/1.5 var(--mono); resize: vertical; }
+#raw { margin-top: 9px; font-size: 12.5px; color: var(--dim); }
+#raw summary { cursor: pointer; width: max-content; }
+#filters > summary { display: none; cursor: pointer; font-weight: 600; padding: 4px 0; }
+#search { position: relative; }
+.actions { display: flex; gap: 8px; margin-top: 10px; align-items: center; }
+.actions.order { position: absolute; right: 16px; bottom: 10px; margin: 0; }
+.sort { margin-left: auto; display: flex; }
+.sort button { padding: 6px 10px; font-size: 12.5px; border-radius: 0 8px 8px 0; }
+.sort button:first-child { border-radius: 8px 0 0 8px; border-right: 0; }
+.sort button[aria-pressed="true"] { background: var(--accent-soft); color: var(--accent); }
+#plot { display: block; width: calc(100% - 32px); height: 84px; margin: 4px 16px 8px; background: var(--sunken); border-radius: 8px; }
+#plot circle { cursor: pointer; fill: var(--s0); fill-opacity: .6; stroke: var(--card); stroke-width: .6; }
+#plot circle.bad { fill: var(--error); fill-opacity: .85; }
+#plot circle.on { fill: var(--accent); fill-opacity: 1; stroke: var(--text); stroke-width: 1.6; }
+#plot text { font: 10px var(--sans); fill: var(--faint); }
+#plot line { stroke: var(--line); stroke-width: 1; }
+
+/* List */
+#rows { list-style: none; margin: 0; padding: 0; }
+#rows a { display: block; padding: 9px 16px; color: inherit; border-top: 1px solid var(--soft); border-left: 3px solid transparent; position: relative; }
+#rows .line { display: flex; justify-content: space-between; gap: 10px; margin-bottom: 1px; }
+#rows a:hover { background: var(--sunken); text-decoration: none; }
+#rows a[aria-current] { background: var(--accent-soft); border-left-color: var(--accent); }
+#rows .new { animation: arrive 1.6s ease-out; }
+@keyframes arrive { from { background: var(--accent-soft); } }
+#rows .what { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 550; }
+#rows .took { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
+#rows .sub { color: var(--dim); font-size: 12px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+#rows .when { color: var(--faint); font-size: 12px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+#rows .span { display: block; height: 3px; border-radius: 2px; background: var(--soft); overflow: hidden; margin-top: 5px; }
+#rows .span i { display: block; height: 100%; border-radius: 2px; background: var(--s0); }
+#rows .bad .span i { background: var(--error); }
+#more { display: block; margin: 12px auto 24px; }
+.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--c); margin-right: 5px; vertical-align: baseline; }
+.badge { display: inline-block; padding: 0 7px; border-radius: 99px; font-size: 11.5px; font-weight: 600; line-height: 1.6; background: var(--error-soft); color: var(--error); vertical-align: 1px; }
+
+/* One trace */
+.crumb { display: none; }
+#trace h1 { font-size: 21px; line-height: 1.25; letter-spacing: -.015em; margin: 0 0 4px; overflow-wrap: anywhere; }
+.ids { display: flex; flex-wrap: wrap; gap: 4px 18px; color: var(--dim); font-size: 12.5px; margin-bottom: 14px; }
+.ids code { font: 12px var(--mono); color: var(--text); overflow-wrap: anywhere; }
+.copy { border: 0; background: none; color: var(--accent); padding: 0 3px; font-size: 12px; font-weight: 500; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; box-shadow: var(--shadow); margin-bottom: 16px; }
+.card > h2 { font-size: 13px; font-weight: 600; margin: 0; padding: 13px 16px 0; }
+.card > h2 small { font-weight: 400; color: var(--dim); margin-left: 6px; font-size: 12.5px; }
+.figures { display: flex; flex-wrap: wrap; gap: 0; overflow: hidden; }
+.figures div { padding: 11px 17px; border-right: 1px solid var(--soft); flex: 1 0 auto; }
+.figures div:last-child { border-right: 0; }
+.figures dt { color: var(--dim); font-size: 11.5px; }
+.figures dd { margin: 0; font-size: 17px; font-weight: 600; letter-spacing: -.01em; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.figures dd small { font-size: 12px; font-weight: 400; color: var(--dim); letter-spacing: 0; }
+.figures dd.bad { color: var(--error); } .figures dd.good { color: var(--good); }
+
+/* Where the time went */
+.phases { padding: 10px 16px 14px; }
+.phases .bar { display: flex; height: 20px; border-radius: 6px; overflow: hidden; gap: 1px; background: var(--soft); }
+.phases .bar i { background: var(--c); min-width: 1px; }
+.phases .bar i.rest { background: var(--soft); }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 9px 0 0; padding: 0; list-style: none; font-size: 12.5px; color: var(--dim); }
+.legend b { color: var(--text); font-weight: 550; font-variant-numeric: tabular-nums; }
+.dot.rest { background: var(--line); }
+
+/* The routing decision */
+.choice { display: grid; grid-template-columns: repeat(auto-fill, minmax(226px, 1fr)); gap: 10px; padding: 11px 16px 16px; }
+.worker { border: 1px solid var(--line); border-radius: 10px; padding: 10px 13px 11px; background: var(--sunken); position: relative; }
+.worker.won { border-color: var(--accent); background: var(--accent-soft); }
+.worker.no { opacity: .72; }
+.worker h3 { margin: 0 0 7px; font: 600 12.5px var(--mono); display: flex; justify-content: space-between; gap: 8px; overflow-wrap: anywhere; }
+.worker h3 span { font: 600 11.5px var(--sans); color: var(--accent); white-space: nowrap; }
+.worker.no h3 span { color: var(--error); white-space: normal; text-align: right; }
+.worker dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 10px; margin: 0; font-size: 12.5px; }
+.worker dt { color: var(--dim); } .worker dd { margin: 0; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.worker .hit { grid-column: 1 / -1; height: 5px; border-radius: 3px; background: var(--line); overflow: hidden; margin: 1px 0 5px; }
+.worker .hit i { display: block; height: 100%; background: var(--s0); }
+.worker .cost dd { font-weight: 650; }
+.worker .cost { display: contents; }
+
+/* Waterfall */
+.fall { overflow: hidden; }
+.services { display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 7px 16px 9px; font-size: 12.5px; color: var(--dim); }
+.axis, .row { display: grid; grid-template-columns: minmax(180px, 34%) minmax(0, 1fr); }
+.axis { border-top: 1px solid var(--soft); border-bottom: 1px solid var(--soft); color: var(--faint); font-size: 11px; position: relative; background: var(--sunken); }
+.axis .ticks { position: relative; height: 23px; margin-right: 74px; }
+.axis .ticks span { position: absolute; top: 4px; transform: translateX(-50%); white-space: nowrap; font-variant-numeric: tabular-nums; }
+.axis .ticks span:first-child { transform: none; }
+.axis > span { padding: 4px 16px; }
+.row { cursor: pointer; border-bottom: 1px solid var(--soft); min-height: 30px; align-items: center; outline-offset: -2px; }
+.row:hover { background: var(--sunken); }
+.row[aria-expanded="true"] { background: var(--sunken); }
+.row .label { display: flex; align-items: center; min-width: 0; padding-left: calc(10px + var(--d, 0) * 15px); font-size: 13px; }
+.row .fold { border: 0; background: none; color: var(--faint); width: 20px; height: 24px; padding: 0; font-size: 10px; flex: none; }
+.row .fold:disabled { visibility: hidden; }
+.row .mark { width: 4px; height: 17px; border-radius: 2px; background: var(--c); margin-right: 8px; flex: none; }
+.row .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.row.bad .name { color: var(--error); font-weight: 600; }
+.row .label small { color: var(--faint); margin-left: 7px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: 0 10 auto; font-size: 11.5px; }
+.row .lane { position: relative; height: 30px; margin-right: 74px; }
+.row .lane::before { content: ""; position: absolute; inset: 0; background-image: linear-gradient(to right, var(--soft) 1px, transparent 1px); background-size: 25% 100%; }
+.row .time { position: absolute; top: 8px; height: 14px; min-width: 3px; border-radius: 4px; background: var(--c); box-shadow: inset 0 0 0 1px rgb(0 0 0 / 8%); }
+.row.bad .time { box-shadow: 0 0 0 1.5px var(--card), 0 0 0 3px var(--error); }
+.row .took { position: absolute; top: 7px; font-size: 11.5px; color: var(--dim); white-space: nowrap; padding: 0 6px; font-variant-numeric: tabular-nums; }
+.row .took.in { color: #fff; text-shadow: 0 0 3px rgb(0 0 0 / 45%); font-weight: 550; }
+@media (prefers-color-scheme: dark) { .row .took.in { color: #06131a; text-shadow: none; font-weight: 600; } }
+.row .event { position: absolute; top: 5px; width: 0; height: 20px; border-left: 2px solid var(--text); z-index: 1; opacity: .75; }
+.row .event::after { content: ""; position: absolute; left: -4px; top: -2px; width: 6px; height: 6px; background: var(--text); transform: rotate(45deg); border-radius: 1px; }
+.missing { padding: 7px 16px; color: var(--dim); font-size: 12.5px; border-bottom: 1px solid var(--soft); }
+
+/* One span */
+.open { border-bottom: 1px solid var(--line); background: var(--sunken); padding: 10px 18px 16px; border-left: 4px solid var(--c); }
+.open .facts { display: flex; flex-wrap: wrap; gap: 3px 20px; color: var(--dim); font-size: 12.5px; margin-bottom: 8px; }
+.open .facts b { color: var(--text); font-weight: 550; }
+.open h4 { margin: 13px 0 5px; font-size: 12px; color: var(--dim); font-weight: 600; }
+.open .message { margin: 4px 0 8px; padding: 7px 11px; border-radius: 7px; background: var(--error-soft); color: var(--error); overflow-wrap: anywhere; white-space: pre-wrap; }
+table { border-collapse: collapse; width: 100%; font-size: 12.5px; table-layout: fixed; background: var(--card); border-radius: 8px; overflow: hidden; box-shadow: 0 0 0 1px var(--line); }
+td { padding: 4px 11px; border-top: 1px solid var(--soft); vertical-align: top; font-family: var(--mono); font-size: 12px; overflow-wrap: anywhere; white-space: pre-wrap; }
+tr:first-child td { border-top: 0; }
+td:first-child { width: 34%; color: var(--dim); }
+td.num { color: var(--s1); } td.flag { color: var(--s2); }
+td a { cursor: pointer; }
+.open details { margin-top: 11px; } .open summary { cursor: pointer; color: var(--dim); font-size: 12px; font-weight: 600; margin-bottom: 5px; }
+
+.hello { max-width: 660px; margin: 7vh auto 0; text-align: center; color: var(--dim); }
+.hello svg { width: 64px; height: 64px; fill: none; stroke-width: 4; stroke-linecap: round; margin-bottom: 12px; }
+.hello h1 { color: var(--text); }
+.hello pre { text-align: left; background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 16px; font: 12.5px/1.6 var(--mono); color: var(--text); overflow-x: auto; box-shadow: var(--shadow); }
+
+dialog { border: 1px solid var(--line); border-radius: 14px; background: var(--card); color: var(--text); padding: 18px 24px; box-shadow: var(--shadow); }
+dialog::backdrop { background: rgb(5 12 18 / 45%); }
+dialog h2 { margin: 0 0 10px; font-size: 16px; }
+dialog dl { display: grid; grid-template-columns: auto 1fr; gap: 7px 18px; margin: 0 0 16px; }
+dialog dd { margin: 0; color: var(--dim); }
+
+@media (max-width: 1080px) { main { grid-template-columns: 330px minmax(0, 1fr); } #trace { padding: 16px 16px 50px; } }
+@media (max-width: 760px) {
+  body { height: auto; min-height: 100%; }
+  .top { flex-wrap: wrap; gap: 8px 10px; padding: 9px 14px; position: sticky; top: 0; }
+  .brand { margin-right: auto; } .held, #help, #jump kbd { display: none; }
+  #jump { order: 5; flex-basis: 100%; max-width: none; margin: 0; }
+  #jump input, #search input, #search select, #search textarea { font-size: 16px; }
+  main { display: block; }
+  #list { border: 0; overflow: visible; }
+  #trace { display: none; overflow: visible; padding: 12px 12px 40px; }
+  body.reading #list { display: none; } body.reading #trace { display: block; }
+  .crumb { display: inline-block; margin-bottom: 8px; font-weight: 550; }
+  #trace h1 { font-size: 18px; }
+  #filters > summary { display: block; }
+  .choice { display: flex; overflow-x: auto; scroll-snap-type: x proximity; } .worker { flex: 0 0 236px; scroll-snap-align: center; }
+  .figures div { flex: 1 0 33%; padding: 9px 13px; border-bottom: 1px solid var(--soft); }
+  .axis, .row { grid-template-columns: 1fr; }
+  .axis > span { display: none; } .axis .ticks, .row .lane { margin: 0 76px 0 14px; }
+  .row { padding: 4px 0 2px; } .row .lane { height: 22px; } .row .time { top: 4px; height: 12px; } .row .took { top: 2px; } .row .event { top: 1px; height: 17px; }
+  .row .label small { flex: 0 1 auto; }
+  .fields { grid-template-columns: 1fr 1fr; } .fields label, .fields label:nth-child(2) { grid-column: span 1; } .fields .wide { grid-column: 1 / -1; }
+}
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
+</style>
+</head>
+<body>
+<header class="top">
+  <a class="brand" href="/" title="All traces">
+    <svg viewBox="0 0 32 32" aria-hidden="true"><path class="m1" d="M4 8h24"/><path class="m2" d="M8 16h15"/><path class="m3" d="M15 24h10"/></svg>
+    <span>dynamo <b>traces</b></span>
+  </a>
+  <form id="jump" role="search">
+    <input id="find" type="search" autocomplete="off" spellcheck="false" placeholder="x-request-id or trace id" aria-label="Find a trace by x-request-id or trace id">
+    <kbd aria-hidden="true">/</kbd>
+  </form>
+  <span id="held" class="held" title="What the store holds"></span>
+  <button id="live" type="button" aria-pressed="true" title="Show new traces as they come (l)"><i></i>Live</button>
+  <button id="help" type="button" class="quiet" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)">?</button>
+</header>
+<noscript><p class="empty">This page needs JavaScript. The same traces can be had from <code>/api/search</code>.</p></noscript>
+<main>
+  <section id="list" aria-label="Traces">
+    <form id="search">
+      <details id="filters" open><summary>Search</summary>
+      <div class="fields">
+        <label>Service<select name="service"><option value="">any</option></select></label>
+        <label>Span name<input name="name" list="names" autocomplete="off" spellcheck="false" placeholder="http-request"></label>
+        <label class="wide">Attributes<input name="tag" list="tags" autocomplete="off" spellcheck="false" placeholder="model=… output_tokens>100"></label>
+        <label>Longer than<input name="min" autocomplete="off" spellcheck="false" placeholder="250ms"></label>
+        <label>Shorter than<input name="max" autocomplete="off" spellcheck="false" placeholder="2s"></label>
+        <label>Status<select name="status"><option value="">any</option><option value="error">error</option><option value="fine">no error</option></select></label>
+      </div>
+      <details id="raw"><summary>TraceQL</summary>
+        <textarea name="q" rows="2" spellcheck="false" aria-label="TraceQL query" placeholder='{ resource.service.name = "dynamo-frontend" &amp;&amp; duration > 100ms }'></textarea>
+      </details>
+      <div class="actions">
+        <button type="submit">Search</button>
+        <button type="reset" class="quiet">Clear</button>
+      </div>
+      </details>
+      <div class="actions order">
+        <span class="sort" role="group" aria-label="Order"><button type="button" data-sort="new" aria-pressed="true">Newest</button><button type="button" data-sort="slow" aria-pressed="false">Slowest</button></span>
+      </div>
+      <datalist id="names"></datalist><datalist id="tags"></datalist>
+    </form>
+    <p id="fault" class="fault" role="alert" hidden></p>
+    <svg id="plot" role="img" aria-label="Durations of the traces found, over time"></svg>
+    <ol id="rows"></ol>
+    <p id="none" class="empty" hidden></p>
+    <button id="more" type="button" class="quiet" hidden>Show more</button>
+  </section>
+  <section id="trace" aria-label="Trace" aria-live="polite"></section>
+</main>
+<dialog id="keys">
+  <h2>Keyboard</h2>
+  <dl>
+    <dt><kbd>/</kbd></dt><dd>find by x-request-id or trace id</dd>
+    <dt><kbd>j</kbd> <kbd>k</kbd></dt><dd>next, previous trace</dd>
+    <dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>move between spans</dd>
+    <dt><kbd>Enter</kbd></dt><dd>open or close a span</dd>
+    <dt><kbd>←</kbd> <kbd>→</kbd></dt><dd>fold, unfold a span's children</dd>
+    <dt><kbd>l</kbd></dt><dd>live on, off</dd>
+    <dt><kbd>Esc</kbd></dt><dd>back to the list</dd>
+  </dl>
+  <form method="dialog"><button>Close</button></form>
+</dialog>
+<script>"use strict";
+// The page of the trace store. It asks Tempo's query API and nothing else. Everything that comes from a span is a
+// stranger's text: it enters the document by textContent only, never as markup.
+
+// ---- Small tools -----------------------------------------------------------------------------------------------
+
+const $ = (selector, root = document) => root.querySelector(selector);
+
+/** Makes an element. `props` are properties, "on…" listeners, "aria-…" and "data-…" attributes; children are nodes or text. */
+function el(tag, props, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key.includes("-") || key === "role") node.setAttribute(key, value);
+    else node[key] = value;
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function svg(tag, attributes, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+/** A length of time from nanoseconds, in three digits: 870 µs, 12.5 ms, 1.04 s, 2 m 5 s. */
+function length(nanoseconds) {
+  if (nanoseconds < 1e3) return `${Math.round(nanoseconds)} ns`;
+  for (const [scale, unit, next] of [[1e3, "µs", 1e6], [1e6, "ms", 1e9], [1e9, "s", 60e9]]) {
+    if (nanoseconds < next * 0.9995) return `${+(nanoseconds / scale).toPrecision(3)} ${unit}`;
+  }
+  const seconds = Math.round(nanoseconds / 1e9);
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} m ${seconds % 60} s` : `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} m`;
+}
+
+function ago(milliseconds) {
+  const seconds = Math.max(0, (Date.now() - milliseconds) / 1000);
+  if (seconds < 2) return "now";
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return new Date(milliseconds).toLocaleString();
+}
+
+const bytes = (count) => (count < 1048576 ? `${(count / 1024).toFixed(0)} KiB` : `${(count / 1048576).toFixed(1)} MiB`);
+const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
+
+/** Base64 of Tempo's trace JSON as hexadecimal digits. */
+function hex(base64) {
+  let digits = "";
+  for (const character of atob(base64 || "")) digits += character.charCodeAt(0).toString(16).padStart(2, "0");
+  return digits;
+}
+
+class Refused extends Error {}
+
+async function ask(path, parameters = {}) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value !== undefined));
+  const answer = await fetch(`${path}?${query}`, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Refused((await answer.text()).trim() || `${answer.status} ${answer.statusText}`);
+  return answer.json();
+}
+
+// ---- Colours of services ---------------------------------------------------------------------------------------
+
+const colours = new Map([["dynamo-frontend", 0], ["dynamo-worker", 1]]);
+
+/** The class of a service's colour: its own for as long as there are enough. */
+function colour(service) {
+  if (!colours.has(service)) {
+    const taken = new Set(colours.values());
+    let sum = 0;
+    for (const character of service) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
+    let index = 2 + (sum % 6);
+    for (let step = 0; step < 6 && taken.has(index); step++) index = 2 + ((index - 1) % 6);
+    colours.set(service, index);
+  }
+  return `c${colours.get(service)}`;
+}
+
+const serviceLabel = (service) => el("span", {}, el("i", { className: `dot ${colour(service)}` }), service || "no service name");
+
+// ---- From the form to TraceQL ----------------------------------------------------------------------------------
+
+const quoted = (text) => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+
+/** One word of the attributes field: `key`, `key=value`, `key>5`, `key=~regex`. */
+function attributeCondition(word) {
+  const match = /^(.+?)(=~|!~|!=|>=|<=|=|>|<)(.*)$/s.exec(word);
+  const [key, operator, text] = match ? match.slice(1) : [word, null, null];
+  const named = /^(name|kind|status|duration|statusMessage|rootName|rootServiceName|traceDuration)$/.test(key);
+  const scoped = /^(span|resource|event|link|instrumentation)\.(.+)$/.exec(key);
+  const safe = (name) => (/^[\w.\/:@-]+$/.test(name) ? name : quoted(name));
+  const field = named ? key : scoped ? `${scoped[1]}.${safe(scoped[2])}` : `.${safe(key.replace(/^\./, ""))}`;
+  if (!operator) return `${field} != nil`;
+  const value = text.replace(/^"(.*)"$/s, "$1");
+  if (operator.includes("~")) return `${field} ${operator} ${quoted(value)}`;
+  if (named && key !== "name" && !key.startsWith("root") && key !== "statusMessage") return `${field} ${operator} ${value}`;
+  const isNumber = /^-?\d+(\.\d+)?$/.test(value) && value === text;
+  if (!isNumber && !/^(true|false)$/.test(value)) return `${field} ${operator} ${quoted(value)}`;
+  if (operator === "=" ) return `(${field} = ${value} || ${field} = ${quoted(value)})`;
+  return `${field} ${operator} ${value}`;
+}
+
+/** The query that a form's values mean. */
+function queryOf(form) {
+  if (form.q.trim()) return form.q.trim();
+  const span = [];
+  if (form.service) span.push(`resource.service.name = ${quoted(form.service)}`);
+  if (form.name) {
+    if (form.name.includes("*")) {
+      const pattern = form.name.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*");
+      span.push(`name =~ ${quoted(pattern)}`);
+    } else span.push(`name = ${quoted(form.name)}`);
+  }
+  for (const word of form.tag.match(/(?:[^\s"]|"[^"]*")+/g) || []) span.push(attributeCondition(word));
+  const whole = [];
+  if (form.min) whole.push(`traceDuration >= ${form.min.replaceAll(" ", "")}`);
+  if (form.max) whole.push(`traceDuration <= ${form.max.replaceAll(" ", "")}`);
+  const sets = [`{ ${span.join(" && ")} }`];
+  if (whole.length) sets.push(`{ ${whole.join(" && ")} }`);
+  if (form.status === "error") sets.push("{ status = error }");
+  return (sets.length > 1 && !span.length ? sets.slice(1) : sets).join(" && ");
+}
+
+// ---- State -----------------------------------------------------------------------------------------------------
+
+const blank = { service: "", name: "", tag: "", min: "", max: "", status: "", q: "" };
+const state = {
+  form: { ...blank },
+  limit: 40,
+  sort: "new",
+  live: true,
+  traces: [],
+  seen: null,
+  open: null, // the id of the trace that is shown, padded
+  shown: null, // { id, spans } as drawn
+  waiting: 0, // number of the search under way: older answers are dropped
+};
+
+const form = $("#search");
+
+function readAddress() {
+  const given = new URLSearchParams(location.search);
+  for (const key of Object.keys(blank)) state.form[key] = given.get(key) || "";
+  for (const key of Object.keys(blank)) form.elements[key].value = state.form[key];
+  // A service that the list does not know yet still is what was asked for.
+  if (state.form.service && form.elements.service.value !== state.form.service) {
+    form.elements.service.append(el("option", { value: state.form.service, textContent: state.form.service }));
+    form.elements.service.value = state.form.service;
+  }
+  if (state.form.q) $("#raw").open = true;
+}
+
+const searchPart = () => {
+  const text = new URLSearchParams(Object.entries(state.form).filter(([, value]) => value)).toString();
+  return text ? `?${text}` : "";
+};
+
+function go(path, replace) {
+  const address = path + searchPart();
+  if (address !== location.pathname + location.search) history[replace ? "replaceState" : "pushState"](null, "", address);
+  follow();
+}
+
+// ---- The list --------------------------------------------------------------------------------------------------
+
+const pad = (id) => id.padStart(32, "0");
+
+function summary(trace) {
+  const stats = Object.entries(trace.serviceStats || {});
+  let model = "", request = "";
+  for (const span of trace.spanSet?.spans || []) {
+    for (const { key, value } of span.attributes || []) {
+      if (key === "model" && value.stringValue) model ||= value.stringValue;
+      if (key === "x_request_id" && value.stringValue) request ||= value.stringValue;
+    }
+  }
+  return {
+    id: pad(trace.traceID),
+    name: trace.rootTraceName || "(root not received yet)",
+    start: Number(trace.startTimeUnixNano || 0) / 1e6,
+    took: (trace.durationMs || 0) * 1e6,
+    services: stats.map(([name]) => name),
+    spans: stats.reduce((sum, [, stat]) => sum + (stat.spanCount || 0), 0),
+    errors: stats.reduce((sum, [, stat]) => sum + (stat.errorCount || 0), 0),
+    model,
+    request,
+  };
+}
+
+async function search(quiet) {
+  const number = ++state.waiting;
+  try {
+    const query = `${queryOf(state.form)} | select(.x_request_id, .model)`;
+    const answer = await ask("/api/search", { q: query, limit: state.limit, spss: 8 });
+    if (number !== state.waiting) return;
+    let found = answer.traces.map(summary);
+    state.isFull = found.length >= state.limit;
+    if (state.form.status === "fine") found = found.filter((trace) => !trace.errors);
+    state.traces = found;
+    $("#fault").hidden = true;
+    drawList();
+  } catch (error) {
+    if (number !== state.waiting) return;
+    const text = error instanceof Refused ? error.message : "The trace store does not answer.";
+    if (!quiet || !(error instanceof Refused)) {
+      $("#fault").textContent = text;
+      $("#fault").hidden = false;
+      $("#none").hidden = true;
+    }
+  }
+}
+
+const ordered = () => [...state.traces].sort(state.sort === "slow" ? (a, b) => b.took - a.took : (a, b) => b.start - a.start);
+
+function drawList() {
+  const traces = ordered();
+  const slowest = Math.max(1, ...traces.map((trace) => trace.took));
+  const before = state.seen;
+  const rows = traces.map((trace) => {
+    const bar = el("i");
+    bar.style.width = `${Math.max(0.6, (100 * trace.took) / slowest)}%`;
+    const sub = el("span", { className: "sub" });
+    trace.services.forEach((service) => sub.append(el("i", { className: `dot ${colour(service)}`, title: service })));
+    sub.append(" ", [trace.request || trace.id.slice(0, 12), trace.model, plural(trace.spans, "span")].filter(Boolean).join(" · "));
+    const row = el(
+      "a",
+      {
+        href: `/trace/${trace.id}${searchPart()}`,
+        className: (trace.errors ? "bad " : "") + (before && !before.has(trace.id) ? "new" : ""),
+        "data-id": trace.id,
+        "aria-current": trace.id === state.open ? "true" : null,
+        onclick: (event) => {
+          if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+          event.preventDefault();
+          go(`/trace/${trace.id}`);
+        },
+      },
+      el("span", { className: "line" }, el("span", { className: "what", textContent: trace.name }),
+        el("span", { className: "took" }, trace.errors ? el("span", { className: "badge", textContent: plural(trace.errors, "error") }) : null, " ", trace.took ? length(trace.took) : "< 1 ms")),
+      el("span", { className: "line" }, sub, el("span", { className: "when", textContent: trace.start ? ago(trace.start) : "" })),
+      el("span", { className: "span" }, bar),
+    );
+    return el("li", {}, row);
+  });
+  $("#rows").replaceChildren(...rows);
+  $("#more").hidden = !state.isFull;
+  const none = $("#none");
+  none.hidden = traces.length > 0 || !$("#fault").hidden;
+  none.textContent = Object.values(state.form).some(Boolean) ? "No trace matches." : "No traces yet. They appear here as requests finish.";
+  state.seen = new Set(traces.map((trace) => trace.id));
+  drawPlot(traces);
+  if (!state.open) greet();
+}
+
+/** Duration over time, a dot a trace, both axes fitted; the vertical one is logarithmic. */
+function drawPlot(traces) {
+  const plot = $("#plot");
+  const timed = traces.filter((trace) => trace.start > 0);
+  plot.style.display = timed.length > 1 ? "" : "none";
+  if (timed.length < 2) return;
+  const width = plot.clientWidth || 360, height = 84, left = 12, right = 12, top = 13, bottom = 15;
+  plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const times = timed.map((trace) => trace.start), logs = timed.map((trace) => Math.log10(Math.max(trace.took, 1e5)));
+  const [t0, t1] = [Math.min(...times), Math.max(...times)], [low, high] = [Math.min(...logs) - 0.1, Math.max(...logs) + 0.1];
+  const x = (time) => left + ((time - t0) / Math.max(1, t1 - t0)) * (width - left - right);
+  const y = (log) => height - bottom - ((log - low) / Math.max(0.2, high - low)) * (height - top - bottom);
+  const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  plot.replaceChildren(
+    svg("line", { x1: left, x2: width - right, y1: height - bottom + 3, y2: height - bottom + 3 }),
+    svg("text", { x: left, y: height - 3 }, clock(t0)),
+    svg("text", { x: width - right, y: height - 3, "text-anchor": "end" }, clock(t1)),
+    svg("text", { x: left, y: 11 }, length(10 ** (high - 0.1))),
+  );
+  timed.forEach((trace, index) => {
+    const dot = svg("circle", { cx: x(trace.start), cy: y(logs[index]), r: trace.id === state.open ? 5 : 4, class: (trace.errors ? "bad " : "") + (trace.id === state.open ? "on" : "") });
+    dot.append(svg("title", {}, `${trace.name}, ${length(trace.took)}`));
+    dot.addEventListener("click", () => go(`/trace/${trace.id}`));
+    plot.append(dot);
+  });
+}
+
+async function completions() {
+  const values = async (name) => {
+    try {
+      return (await ask(`/api/v2/search/tag/${name}/values`, { limit: 200 })).tagValues.map((entry) => entry.value);
+    } catch {
+      return [];
+    }
+  };
+  const [services, names, scopes] = await Promise.all([values("resource.service.name"), values("name"), ask("/api/v2/search/tags").catch(() => ({ scopes: [] }))]);
+  const select = form.elements.service, chosen = select.value;
+  const known = new Set([...services, ...(chosen ? [chosen] : [])]);
+  select.replaceChildren(el("option", { value: "", textContent: "any" }), ...[...known].sort().map((name) => el("option", { value: name, textContent: name })));
+  select.value = chosen;
+  $("#names").replaceChildren(...names.map((value) => el("option", { value })));
+  const tags = new Set(scopes.scopes.filter((scope) => scope.name !== "intrinsic").flatMap((scope) => scope.tags));
+  $("#tags").replaceChildren(...[...tags].sort().map((tag) => el("option", { value: `${tag}=` })));
+}
+
+async function held() {
+  try {
+    const status = await ask("/status");
+    state.held = status.traces;
+    $("#held").textContent = `${plural(status.traces, "trace")} · ${bytes(status.bytes)} of ${bytes(status.bytesMax)}`;
+    return status;
+  } catch {
+    $("#held").textContent = "no connection";
+    return null;
+  }
+}
+
+// ---- A trace's data --------------------------------------------------------------------------------------------
+
+/** An AnyValue as text, with the class of its cell. */
+function plain(value) {
+  if ("stringValue" in value) return { text: value.stringValue, kind: "" };
+  if ("intValue" in value) return { text: value.intValue, kind: "num" };
+  if ("doubleValue" in value) return { text: String(value.doubleValue), kind: "num" };
+  if ("boolValue" in value) return { text: String(value.boolValue), kind: "flag" };
+  if ("arrayValue" in value) return { text: `[${(value.arrayValue.values || []).map((entry) => plain(entry).text).join(", ")}]`, kind: "" };
+  if ("kvlistValue" in value) return { text: `{${(value.kvlistValue.values || []).map((entry) => `${entry.key}: ${plain(entry.value).text}`).join(", ")}}`, kind: "" };
+  return { text: value.bytesValue ?? "", kind: "" };
+}
+
+const numbers = (value) => (value?.arrayValue?.values || []).map((entry) => plain(entry).text);
+
+/** The spans of a trace as a forest, each with its place in time (nanoseconds from the start) and its children. */
+function forest(answer) {
+  const raw = [];
+  for (const batch of answer.trace.resourceSpans || []) {
+    const resource = batch.resource?.attributes || [];
+    const service = resource.find((pair) => pair.key === "service.name")?.value.stringValue || "";
+    for (const scope of batch.scopeSpans || []) {
+      for (const span of scope.spans || []) raw.push({ span, service, resource, scope: scope.scope || {} });
+    }
+  }
+  const stamp = (text) => BigInt(text || 0);
+  let origin = null;
+  for (const { span } of raw) {
+    const start = stamp(span.startTimeUnixNano);
+    if (start > 0n && (origin === null || start < origin)) origin = start;
+  }
+  origin ??= 0n;
+  const spans = raw.map(({ span, service, resource, scope }) => {
+    const begin = stamp(span.startTimeUnixNano);
+    const start = begin > 0n ? Number(begin - origin) : 0;
+    const took = Math.max(0, Number(stamp(span.endTimeUnixNano) - begin));
+    const attributes = new Map((span.attributes || []).map((pair) => [pair.key, pair.value]));
+    return {
+      id: hex(span.spanId), parent: hex(span.parentSpanId), name: span.name || "(no name)", service, resource, scope, attributes,
+      kind: (span.kind || "").replace("SPAN_KIND_", "").toLowerCase(), start, took: begin > 0n ? took : 0,
+      isError: span.status?.code === "STATUS_CODE_ERROR", status: span.status || {},
+      events: (span.events || []).map((event) => ({ name: event.name || "event", at: Number(stamp(event.timeUnixNano) - origin), attributes: event.attributes || [] })),
+      links: span.links || [], dropped: (span.droppedAttributesCount || 0) + (span.droppedEventsCount || 0) + (span.droppedLinksCount || 0),
+      children: [], depth: 0, hidden: false,
+    };
+  });
+  const byID = new Map(spans.map((span) => [span.id, span]));
+  const roots = [];
+  const isAbove = (span, other) => {
+    for (let up = other, steps = 0; up && steps < spans.length; up = byID.get(up.parent), steps++) if (up === span) return true;
+    return false;
+  };
+  const early = (a, b) => a.start - b.start || b.took - a.took;
+  for (const span of spans.sort(early)) {
+    const parent = span.parent && byID.get(span.parent);
+    if (!parent || parent === span || (span.loops = spans.length < 3000 && isAbove(span, parent))) roots.push(span);
+    else parent.children.push(span);
+  }
+  const rows = [];
+  const walk = [...roots].reverse();
+  const seen = new Set();
+  while (walk.length) {
+    const span = walk.pop();
+    if (seen.has(span)) continue;
+    seen.add(span);
+    rows.push(span);
+    for (const child of [...span.children].reverse()) {
+      child.depth = span.depth + 1;
+      walk.push(child);
+    }
+  }
+  const end = Math.max(1, ...rows.map((span) => span.start + span.took));
+  return { rows, roots, end, origin, missing: roots.some((root) => root.parent && !byID.has(root.parent)), message: answer.message };
+}
+
+// ---- A trace, drawn --------------------------------------------------------------------------------------------
+
+async function openTrace(id) {
+  state.open = id;
+  document.body.classList.add("reading");
+  document.querySelectorAll("#rows a").forEach((row) => (row.dataset.id === id ? row.setAttribute("aria-current", "true") : row.removeAttribute("aria-current")));
+  drawPlot(ordered());
+  const answer = await ask(`/api/v2/traces/${id}`);
+  if (state.open !== id) return;
+  if (!answer.trace.resourceSpans) {
+    await wait("This trace is not here (yet).", "Spans arrive when a request has finished; a trace that made room for newer ones is gone for good.", () => state.open === id && openTrace(id));
+    return;
+  }
+  drawTrace(id, forest(answer));
+}
+
+async function openRequest(request) {
+  state.open = null;
+  document.body.classList.add("reading");
+  const here = location.pathname;
+  const answer = await ask("/api/search", { q: `{ .x_request_id = ${quoted(request)} }`, limit: 1 });
+  if (location.pathname !== here) return;
+  if (answer.traces.length) return go(`/trace/${pad(answer.traces[0].traceID)}`, true);
+  await wait(`No trace has the x-request-id “${request}” (yet).`, "Spans arrive when a request has finished.", () => location.pathname === here && openRequest(request));
+}
+
+/** Says what is missing and tries again while somebody looks. */
+async function wait(title, text, again) {
+  $("#trace").replaceChildren(back(), el("div", { className: "hello" }, el("h1", { textContent: title }), el("p", { textContent: text })));
+  setTimeout(() => again() || null, 1500);
+}
+
+const back = () => el("a", { className: "crumb", href: `/${searchPart()}`, textContent: "← All traces", onclick: (event) => { event.preventDefault(); go("/"); } });
+
+function copyButton(text) {
+  return el("button", {
+    type: "button", className: "copy", textContent: "copy",
+    onclick: async (event) => {
+      try {
+        await navigator.clipboard.writeText(text);
+        event.target.textContent = "copied";
+      } catch {
+        event.target.textContent = "not allowed";
+      }
+      setTimeout(() => (event.target.textContent = "copy"), 1200);
+    },
+  });
+}
+
+/** The first value under `key` in the spans, the outermost first. */
+function first(rows, key) {
+  for (const span of rows) if (span.attributes.has(key)) return plain(span.attributes.get(key)).text;
+  return null;
+}
+
+function drawTrace(id, tree) {
+  const { rows, roots, end, origin } = tree;
+  const root = roots.find((span) => !span.parent) || roots[0];
+  const request = first(rows, "x_request_id");
+  const started = new Date(Number(origin / 1000000n));
+  document.title = `${root.name} · ${length(end)}`;
+  const ids = el("div", { className: "ids" },
+    el("span", {}, "trace ", el("code", { textContent: id }), copyButton(id)),
+    request ? el("span", {}, "x-request-id ", el("a", { href: `/request/${encodeURIComponent(request)}`, title: "A link that finds this trace by its x-request-id" }, el("code", { textContent: request })), copyButton(request)) : null,
+    origin > 0n ? el("span", { title: started.toISOString() }, started.toLocaleString()) : null,
+  );
+  const parts = [back(), el("h1", { textContent: root.name }), ids, figures(tree)];
+  if (tree.message) parts.push(el("p", { className: "fault", textContent: tree.message }));
+  const phases = phaseBar(tree, root);
+  if (phases) parts.push(phases);
+  rows.filter((span) => span.attributes.has("router.candidates.worker_id")).slice(0, 4).forEach((span) => parts.push(choiceCard(span)));
+  parts.push(waterfall(tree));
+  $("#trace").replaceChildren(...parts);
+  $("#trace").scrollTop = 0;
+  state.shown = { id, tree };
+}
+
+function figures({ rows, end }) {
+  const errors = rows.filter((span) => span.isError).length;
+  const list = el("dl", { className: "card figures" });
+  const add = (name, value, unit, kind) => {
+    if (value === null || value === undefined) return;
+    list.append(el("div", {}, el("dt", { textContent: name }), el("dd", { className: kind || "" }, String(value), unit ? el("small", { textContent: ` ${unit}` }) : null)));
+  };
+  const split = (nanoseconds) => length(nanoseconds).split(/ (.*)/);
+  add("Duration", ...split(end));
+  const ttft = first(rows, "ttft_ms"), gap = first(rows, "avg_itl_ms"), input = first(rows, "input_tokens"), cached = first(rows, "cached_tokens");
+  if (ttft !== null) add("First token", ...split(Number(ttft) * 1e6));
+  if (gap !== null) add("Between tokens", ...split(Number(gap) * 1e6));
+  const grouped = (text) => (text !== null && /^\d{1,15}$/.test(text) ? Number(text).toLocaleString() : text);
+  add("Tokens in", grouped(input), cached !== null && Number(cached) > 0 ? `${grouped(cached)} cached` : "");
+  add("Tokens out", grouped(first(rows, "output_tokens")));
+  const outcome = first(rows, "request.outcome"), status = first(rows, "http.response.status_code");
+  if (outcome !== null || status !== null) {
+    add("Outcome", outcome ?? status, outcome !== null && status !== null ? status : "", errors || Number(status) >= 500 ? "bad" : outcome === "success" ? "good" : "");
+  }
+  add("Spans", rows.length.toLocaleString(), errors ? plural(errors, "error") : "", errors ? "bad" : "");
+  return list;
+}
+
+/** One bar that says where a request's time went, from what the engine reports and what the router's spans took. */
+function phaseBar({ rows, end }, root) {
+  const engines = rows.filter((span) => span.name === "engine.generate" && span.attributes.has("prefill_ms"));
+  if (!engines.length || root.parent) return null;
+  const sum = (names) => rows.filter((span) => names.includes(span.name)).reduce((total, span) => total + span.took, 0);
+  const engine = (key) => engines.reduce((total, span) => total + Number(plain(span.attributes.get(key) || { intValue: "0" }).text) * 1e6, 0);
+  const parts = [
+    ["preprocess", sum(["preprocess"]), "c0"], ["choose a worker", sum(["kv_router.select_worker"]), "c4"],
+    ["wait in the engine", engine("queue_ms"), "c3"], ["prefill", engine("prefill_ms"), "c1"], ["decode", engine("decode_ms"), "c2"],
+  ].filter(([, took]) => took > 0);
+  const known = parts.reduce((total, [, took]) => total + took, 0);
+  if (end > known) parts.push(["network and the rest", end - known, "rest"]);
+  const bar = el("div", { className: "bar" });
+  const legend = el("ul", { className: "legend" });
+  for (const [name, took, kind] of parts) {
+    const piece = el("i", { className: kind, title: `${name}: ${length(took)}` });
+    piece.style.flexGrow = String(took);
+    bar.append(piece);
+    legend.append(el("li", {}, el("i", { className: `dot ${kind}` }), `${name} `, el("b", { textContent: length(took) })));
+  }
+  return el("section", { className: "card" }, el("h2", { textContent: "Where the time went" }), el("div", { className: "phases" }, bar, legend));
+}
+
+/** The routing decision: each candidate with what spoke for and against it. */
+function choiceCard(span) {
+  const get = (key) => (span.attributes.has(key) ? plain(span.attributes.get(key)).text : null);
+  const list = (key) => numbers(span.attributes.get(`router.candidates.${key}`));
+  const ids = list("worker_id"), overlaps = list("overlap_blocks"), decode = list("active_decode_blocks"), prefill = list("active_prefill_tokens"), costs = list("cost"), refused = list("refused");
+  const chosen = get("worker_id"), blocks = Number(get("num_blocks") || 0);
+  const cards = ids.map((id, index) => {
+    const why = refused[index] || "";
+    const won = id === chosen;
+    const facts = el("dl", {});
+    const add = (name, value, ...more) => value !== undefined && facts.append(el("dt", { textContent: name }), el("dd", { textContent: value }), ...more);
+    const share = el("i");
+    share.style.width = `${blocks ? Math.min(100, (100 * Number(overlaps[index] || 0)) / blocks) : 0}%`;
+    add("prompt cached", overlaps[index] === undefined ? undefined : blocks ? `${overlaps[index]} of ${blocks} blocks` : `${overlaps[index]} blocks`, el("div", { className: "hit" }, share));
+    add("decoding", decode[index] === undefined ? undefined : plural(Number(decode[index]), "block"));
+    add("prefilling", prefill[index] === undefined ? undefined : plural(Number(prefill[index]), "token"));
+    if (costs[index] !== undefined) facts.append(el("div", { className: "cost" }, el("dt", { textContent: "cost" }), el("dd", { textContent: String(+Number(costs[index]).toFixed(3)) })));
+    return el("div", { className: `worker${won ? " won" : ""}${why ? " no" : ""}` }, el("h3", {}, id, el("span", { textContent: won ? "chosen" : why.replaceAll("_", " ") })), facts);
+  });
+  const told = [];
+  const count = Number(get("router.candidate_count") || ids.length);
+  told.push(count > ids.length ? `the best ${ids.length} of ${count}` : plural(ids.length, "candidate"));
+  if (get("router.margin") !== null && ids.length > 1) told.push(Number(get("router.margin")) < 0 ? "not the cheapest" : `${+Number(get("router.margin")).toFixed(3)} better than the next`);
+  if (get("router.queued_ms") !== null) told.push(`queued ${length(Number(get("router.queued_ms")) * 1e6)}`);
+  if (get("router.cache_source") !== null) told.push(`cache ${get("router.cache_source")}`);
+  if (get("router.mode") !== null) told.push(`mode ${get("router.mode")}`);
+  return el("section", { className: "card" }, el("h2", {}, "How the worker was chosen", el("small", { textContent: told.join(" · ") })), el("div", { className: "choice" }, ...cards));
+}
+
+// ---- The waterfall ---------------------------------------------------------------------------------------------
+
+const ROWS_AT_ONCE = 500;
+
+function waterfall(tree) {
+  const { rows, end } = tree;
+  const services = [...new Set(rows.map((span) => span.service))];
+  const ticks = el("div", { className: "ticks" });
+  for (const quarter of [0, 1, 2, 3, 4]) {
+    const tick = el("span", { textContent: quarter ? length((end * quarter) / 4) : "0" });
+    tick.style.left = `${quarter * 25}%`;
+    ticks.append(tick);
+  }
+  const body = el("div", { role: "tree", "aria-label": "Spans", onkeydown: spanKeys });
+  const card = el("section", { className: "card fall" },
+    el("h2", {}, "Spans", el("small", { textContent: `${plural(rows.length, "span")}, ${plural(services.length, "service")}` })),
+    el("div", { className: "services" }, ...services.map(serviceLabel)),
+    el("div", { className: "axis" }, el("span", { textContent: "span" }), ticks), body);
+  let drawn = 0;
+  const more = () => {
+    const part = rows.slice(drawn, drawn + ROWS_AT_ONCE);
+    part.forEach((span) => body.append((span.node = spanRow(span, tree))));
+    drawn += part.length;
+    if (drawn < rows.length) {
+      const rest = el("button", { type: "button", className: "quiet", textContent: `Show more of ${plural(rows.length, "span")}`, onclick: () => { rest.remove(); more(); } });
+      body.append(rest);
+    }
+  };
+  if (tree.missing) body.append(el("p", { className: "missing", textContent: "A span’s parent is not here: it has not come yet, or its sender keeps it elsewhere." }));
+  more();
+  const top = $(".row", body);
+  if (top) top.tabIndex = 0;
+  return card;
+}
+
+function spanRow(span, { end }) {
+  const percent = (time) => (100 * time) / end;
+  const bar = el("div", { className: "time" });
+  bar.style.left = `${percent(span.start)}%`;
+  bar.style.width = `${percent(span.took)}%`;
+  const lane = el("div", { className: "lane" }, bar);
+  // The length stands behind the bar, or within it where it would leave the lane.
+  const text = el("span", { className: "took", textContent: length(span.took) });
+  const after = percent(span.start + span.took);
+  if (after > 88 && percent(span.took) > 18) {
+    text.classList.add("in");
+    text.style.right = `${100 - after}%`;
+  } else text.style.left = `${Math.min(after, 100)}%`;
+  lane.append(text);
+  for (const event of span.events.slice(0, 40)) {
+    const mark = el("i", { className: "event", title: `${event.name} at ${length(Math.max(0, event.at))}` });
+    mark.style.left = `${Math.min(100, Math.max(0, percent(event.at)))}%`;
+    lane.append(mark);
+  }
+  const note = [span.attributes.has("phase") ? plain(span.attributes.get("phase")).text : "", span.attributes.has("request.attempt") && plain(span.attributes.get("request.attempt")).text !== "1" ? `attempt ${plain(span.attributes.get("request.attempt")).text}` : ""].filter((word) => word && word !== "Aggregated").join(" · ");
+  const fold = el("button", { type: "button", className: "fold", tabIndex: -1, disabled: !span.children.length, textContent: "▾", "aria-label": "Fold or unfold children", onclick: (event) => { event.stopPropagation(); setFold(span, !span.folded); } });
+  const row = el("div", {
+    className: `row ${colour(span.service)}${span.isError ? " bad" : ""}`, role: "treeitem", tabIndex: -1, "aria-expanded": "false", "aria-level": span.depth + 1,
+    title: `${span.service ? `${span.service}: ` : ""}${span.name}, ${length(span.took)}`,
+    onclick: () => { row.focus(); toggle(span); },
+  }, el("div", { className: "label" }, fold, el("i", { className: "mark" }), el("span", { className: "name", textContent: span.name }), note ? el("small", { textContent: note }) : null, span.isError ? el("small", {}, el("span", { className: "badge", textContent: "error" })) : null), lane);
+  row.style.setProperty("--d", Math.min(span.depth, 14));
+  row.span = span;
+  return row;
+}
+
+function toggle(span) {
+  const isOpen = span.node.getAttribute("aria-expanded") === "true";
+  span.node.setAttribute("aria-expanded", String(!isOpen));
+  if (isOpen) {
+    span.details?.remove();
+    span.details = null;
+  } else {
+    span.details = spanDetails(span);
+    span.node.after(span.details);
+  }
+}
+
+function setFold(span, folded) {
+  if (!span.children.length) return;
+  span.folded = folded;
+  $(".fold", span.node).textContent = folded ? "▸" : "▾";
+  const hide = (children, hidden) => {
+    for (const child of children) {
+      if (!child.node) continue;
+      child.node.hidden = hidden;
+      if (child.details) child.details.hidden = hidden;
+      hide(child.children, hidden || Boolean(child.folded));
+    }
+  };
+  hide(span.children, folded);
+}
+
+function spanKeys(event) {
+  const row = event.target.closest(".row");
+  if (!row || event.metaKey || event.ctrlKey || event.altKey) return;
+  const visible = [...row.parentNode.querySelectorAll(".row")].filter((other) => !other.hidden);
+  const at = visible.indexOf(row);
+  const move = (to) => {
+    if (!to) return;
+    row.tabIndex = -1;
+    to.tabIndex = 0;
+    to.focus();
+  };
+  switch (event.key) {
+    case "ArrowDown": move(visible[at + 1]); break;
+    case "ArrowUp": move(visible[at - 1]); break;
+    case "Home": move(visible[0]); break;
+    case "End": move(visible.at(-1)); break;
+    case "Enter": case " ": toggle(row.span); break;
+    case "ArrowLeft": setFold(row.span, true); break;
+    case "ArrowRight": setFold(row.span, false); break;
+    default: return;
+  }
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+function table(pairs) {
+  return el("table", {}, el("tbody", {}, ...pairs.map(({ key, value }) => {
+    const { text, kind } = plain(value);
+    return el("tr", {}, el("td", { textContent: key }), el("td", { className: kind, textContent: text }));
+  })));
+}
+
+function spanDetails(span) {
+  const box = el("div", { className: `open ${colour(span.service)}` });
+  const fact = (name, value) => value && el("span", {}, `${name} `, el("b", { textContent: value }));
+  box.append(el("div", { className: "facts" }, ...[
+    fact("service", span.service), fact("kind", span.kind), fact("starts at", length(span.start)), fact("takes", length(span.took)),
+    fact("own time", length(ownTime(span))), fact("span id", span.id), fact("scope", [span.scope.name, span.scope.version].filter(Boolean).join(" ")),
+  ].filter(Boolean)));
+  if (span.isError || span.status.message) box.append(el("p", { className: span.isError ? "message" : "", textContent: span.status.message || "This span failed." }));
+  const attributes = [...span.attributes].map(([key, value]) => ({ key, value }));
+  if (attributes.length) box.append(table(attributes));
+  if (span.events.length) {
+    box.append(el("h4", { textContent: plural(span.events.length, "event") }));
+    box.append(el("table", {}, el("tbody", {}, ...span.events.slice(0, 200).map((event) => el("tr", {}, el("td", { textContent: `${event.name}  +${length(Math.max(0, event.at - span.start))}` }), el("td", { textContent: event.attributes.map((pair) => `${pair.key}=${plain(pair.value).text}`).join("\n") }))))));
+  }
+  if (span.links.length) {
+    box.append(el("h4", { textContent: plural(span.links.length, "link") }));
+    box.append(el("table", {}, el("tbody", {}, ...span.links.map((link) => el("tr", {}, el("td", {}, el("a", { href: `/trace/${hex(link.traceId)}`, textContent: hex(link.traceId) === state.open ? "this trace" : hex(link.traceId) })), el("td", { textContent: `span ${hex(link.spanId)}` }))))));
+  }
+  if (span.dropped) box.append(el("p", { className: "missing", textContent: `${span.dropped} attributes, events or links were dropped by the sender.` }));
+  if (span.resource.length) box.append(el("details", {}, el("summary", { textContent: "Resource" }), table(span.resource)));
+  return box;
+}
+
+/** The time in which no child of a span ran. */
+function ownTime(span) {
+  const ranges = span.children.map((child) => [Math.max(span.start, child.start), Math.min(span.start + span.took, child.start + child.took)]).filter(([from, to]) => to > from).sort((a, b) => a[0] - b[0]);
+  let covered = 0, reached = span.start;
+  for (const [from, to] of ranges) {
+    if (to <= reached) continue;
+    covered += to - Math.max(from, reached);
+    reached = to;
+  }
+  return span.took - covered;
+}
+
+// ---- The first look --------------------------------------------------------------------------------------------
+
+function greet() {
+  const pane = $("#trace");
+  const isFed = state.traces.length > 0 || state.held > 0;
+  if (state.held === undefined || (pane.dataset.greeting === String(isFed) && pane.firstChild)) return;
+  pane.dataset.greeting = String(isFed);
+  document.title = "Traces";
+  const mark = $(".brand svg").cloneNode(true);
+  pane.replaceChildren(isFed
+    ? el("div", { className: "hello" }, mark, el("h1", { textContent: "Pick a trace" }), el("p", {}, "Choose one from the list, or press ", el("kbd", { textContent: "j" }), ". New ones appear by themselves while Live is on."))
+    : el("div", { className: "hello" }, mark, el("h1", { textContent: "Waiting for the first trace" }), el("p", { textContent: "Send a request to the frontend, and it shows up here as soon as it is answered:" }),
+      el("pre", { textContent: `curl http://${location.hostname}:8000/v1/chat/completions \\\n  -H 'Content-Type: application/json' -H 'x-request-id: test-trace-001' \\\n  -d '{"model": "Qwen/Qwen3-0.6B", "stream": true, "max_completion_tokens": 50,\n       "messages": [{"role": "user", "content": "What is the capital of France?"}]}'` })));
+}
+
+// ---- Where we are ----------------------------------------------------------------------------------------------
+
+async function follow() {
+  const [, kind, rest] = /^\/(trace|request)\/(.+)$/.exec(location.pathname) || [];
+  const pane = $("#trace");
+  if (!kind) {
+    state.open = null;
+    document.body.classList.remove("reading");
+    delete pane.dataset.greeting;
+    pane.replaceChildren();
+    drawList();
+    return;
+  }
+  delete pane.dataset.greeting;
+  try {
+    if (kind === "trace") await openTrace(pad(rest.toLowerCase()));
+    else {
+      let request = rest;
+      try { request = decodeURIComponent(rest); } catch { /* taken as it stands */ }
+      await openRequest(request);
+    }
+  } catch (error) {
+    pane.replaceChildren(back(), el("div", { className: "hello" }, el("h1", { textContent: "This trace cannot be shown" }), el("p", { textContent: error instanceof Refused ? error.message : "The trace store does not answer." })));
+  }
+}
+
+// ---- Listening -------------------------------------------------------------------------------------------------
+
+function submit() {
+  for (const key of Object.keys(blank)) state.form[key] = form.elements[key].value.trim();
+  state.limit = 40;
+  state.seen = null;
+  history.replaceState(null, "", location.pathname + searchPart());
+  search();
+}
+
+form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+form.addEventListener("reset", () => setTimeout(submit));
+form.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") submit(); });
+form.elements.q.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); } });
+form.addEventListener("focusin", () => { if (Date.now() - (state.completed || 0) > 10000) { state.completed = Date.now(); completions(); } });
+
+document.querySelectorAll("[data-sort]").forEach((button) => button.addEventListener("click", () => {
+  state.sort = button.dataset.sort;
+  document.querySelectorAll("[data-sort]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+  drawList();
+}));
+
+$("#more").addEventListener("click", () => { state.limit = Math.min(2000, state.limit * 3); search(); });
+$("#jump").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("#find").value.trim();
+  if (!text) return;
+  go(/^[0-9a-f]{32}$/i.test(text) ? `/trace/${text.toLowerCase()}` : `/request/${encodeURIComponent(text)}`);
+  $("#find").blur();
+});
+
+function setLive(live) {
+  state.live = live;
+  $("#live").setAttribute("aria-pressed", String(live));
+}
+$("#live").addEventListener("click", () => setLive(!state.live));
+$("#help").addEventListener("click", () => $("#keys").showModal());
+$(".brand").addEventListener("click", (event) => { if (!event.metaKey && !event.ctrlKey) { event.preventDefault(); go("/"); } });
+window.addEventListener("popstate", () => { readAddress(); search(); follow(); });
+window.addEventListener("resize", () => drawPlot(ordered()));
+
+function step(by) {
+  const ids = ordered().map((trace) => trace.id);
+  if (!ids.length) return;
+  const at = ids.indexOf(state.open);
+  const id = ids[at < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, at + by))];
+  go(`/trace/${id}`);
+  $(`#rows a[data-id="${id}"]`)?.scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.metaKey || event.ctrlKey || event.altKey || $("#keys").open) return;
+  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  if (event.key === "Escape") {
+    if (typing) event.target.blur();
+    else if (state.open || location.pathname !== "/") go("/");
+    return;
+  }
+  if (typing) return;
+  switch (event.key) {
+    case "/": $("#find").focus(); $("#find").select(); break;
+    case "j": step(1); break;
+    case "k": step(-1); break;
+    case "l": setLive(!state.live); break;
+    case "?": $("#keys").showModal(); break;
+    case "ArrowDown": {
+      const row = $("#trace .row");
+      if (!row || event.target !== document.body) return;
+      row.focus();
+      break;
+    }
+    default: return;
+  }
+  event.preventDefault();
+});
+
+/** New traces are looked for while Live is on and the page can be seen; one question at a time. */
+async function tail() {
+  let known = null;
+  for (;;) {
+    await new Promise((done) => setTimeout(done, 1500));
+    if (document.hidden) continue;
+    const status = await held();
+    if (!status || !state.live) continue;
+    const now = `${status.spansStored}/${status.tracesEvicted}`;
+    if (now === known) {
+      // Nothing came: only the ages grow.
+      document.querySelectorAll("#rows a").forEach((row, index) => {
+        const trace = ordered()[index];
+        if (trace?.start) $(".when", row).textContent = ago(trace.start);
+      });
+      continue;
+    }
+    known = now;
+    await search(true);
+    // A trace that was opened before its last spans came is drawn anew.
+    const listed = state.traces.find((trace) => trace.id === state.open);
+    if (listed && state.shown?.id === listed.id && listed.spans !== state.shown.tree.rows.length) openTrace(listed.id).catch(() => {});
+  }
+}
+
+readAddress();
+// On a phone the list comes first.
+$("#filters").open = window.innerWidth > 760 || Object.values(state.form).some(Boolean);
+completions();
+held().then(search);
+follow();
+tail();
+</script>
+</body>
+</html>
 """##
 }
