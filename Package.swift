@@ -99,19 +99,27 @@ let package = Package(
         "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
+    // The page's sources are embedded by Scripts/embed_page.py.
+    .target(
+      name: "TraceStore",
+      dependencies: [
+        "Transport", "EventLoop", "HTTP", "GRPC", "Telemetry", "Settings", "Protobuf", "JSON", "Base",
+        logging,
+      ],
+      exclude: ["Page/page.html", "Page/page.css", "Page/page.js", "Page/icon.svg"], swiftSettings: strict),
 
     // Layer 5
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "Workers", "Prompts", "Routing", "Transport", "TLS", "Exporter", "Telemetry",
-        "EventLoop",
-        "Settings",
-        "Base", logging,
+        "Frontend", "WorkerServer", "TraceStore", "Workers", "Prompts", "Routing", "Transport", "TLS", "Exporter",
+        "Telemetry", "EventLoop", "Settings", "Base", logging,
       ]),
     executable(
       "dynamo-worker",
       ["WorkerServer", "Prompts", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+    executable(
+      "dynamo-tempo", ["TraceStore", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(
       "dynamo-bench",
       [
@@ -155,6 +163,7 @@ let package = Package(
         "Telemetry",
         "Settings", "Protobuf", "Base",
       ]),
+    tests("TraceStore", ["Transport", "EventLoop", "HTTP", "Telemetry", "Protobuf", "JSON", "Base"]),
     .testTarget(
       name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
   ] + mutexAnnotations

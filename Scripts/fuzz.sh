@@ -60,6 +60,7 @@ done
 module HTTP "${http_sources[@]}"
 module OpenAI Sources/OpenAI/*.swift
 module Telemetry Sources/Telemetry/Trace*.swift
+module TraceStore Sources/TraceStore/{Store,Query,Answers}/*.swift
 tokenizer_sources=()
 while IFS= read -r file; do tokenizer_sources+=("$file"); done < <(find Sources/Tokenizer -name '*.swift' | sort)
 module Tokenizer "${tokenizer_sources[@]}"
@@ -80,7 +81,7 @@ for target in "${targets[@]}"; do
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
     libraries=()
-    for name in OpenAI Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
+    for name in OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \

@@ -2,7 +2,7 @@
 # Writes the settings tables of docs/configuration.md anew from what the executables print with --dump.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 find_binaries
-python3 - docs/configuration.md <(dynamo-frontend --dump) <(dynamo-worker --dump) <<'PYTHON'
+python3 - docs/configuration.md <(dynamo-frontend --dump) <(dynamo-worker --dump) <(dynamo-tempo --dump) <<'PYTHON'
 import sys
 from pathlib import Path
 
@@ -12,7 +12,7 @@ text = page.read_text()
 before, rest = text.split(begin)
 after = rest.split(end)[1]
 tables = ""
-for name, path in (("dynamo-frontend", sys.argv[2]), ("dynamo-worker", sys.argv[3])):
+for name, path in (("dynamo-frontend", sys.argv[2]), ("dynamo-worker", sys.argv[3]), ("dynamo-tempo", sys.argv[4])):
     # The headings of the dump are one level below the program's here.
     dump = Path(path).read_text().strip().replace("### ", "#### ")
     tables += f"\n### {name}\n\n{dump}\n"

@@ -2,11 +2,11 @@
 
 internal import Base
 internal import EventLoop
-internal import Telemetry
+package import Telemetry
 
 extension MetricRegistry {
   /// Shows the process, under the name `service` and its `version`. What the system does not tell is left out.
-  func registerProcess(service: String, version: String) {
+  package func registerProcess(service: String, version: String) {
     observe(.buildInfo, .gauge, labels: [("service", service), ("version", version)]) { 1 }
     observe(.processCPU, .counter) { ProcessReadings.cpuSeconds }
     let started = ProcessReadings.startNanoseconds ?? Machine.wallNanoseconds

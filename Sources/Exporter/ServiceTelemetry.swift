@@ -8,19 +8,22 @@ package import Telemetry
 /// Owns the threads behind a service's log lines and spans. End it with ``shutdown(within:)``.
 package final class ServiceTelemetry: Sendable {
   package let outputs: TelemetryOutputs
-  /// True while trace ids are made: when JSONL logs or the export of spans are on.
+  /// True while trace ids are made: when JSONL logs, the export of spans or an archive are on.
   package let hasTraceContext: Bool
   /// What is kept although a sampler said no.
   package let keep: TraceKeep
+  /// True while spans are recorded.
+  package let recordsSpans: Bool
   private let exporter: SpanExporter?
   private let writer: LogWriter
 
   /// Starts what the environment asks for and logs its warnings.
   ///
+  /// - Parameter archive: keeps the spans in this process as well.
   /// - Throws: an endpoint that cannot be followed, or a thread that cannot be had.
   package init(
     environment: [String: String], defaultName: String, version: String, registry: MetricRegistry,
-    instanceID: String
+    instanceID: String, archive: (any SpanArchive)? = nil
   ) throws {
     let usesLocalTime = EnvironmentName.isTrue(environment[EnvironmentName.logUseLocalTimeZone])
     let zone: UTCOffset? = usesLocalTime ? Machine.utcOffset(at:) : nil
@@ -39,14 +42,18 @@ package final class ServiceTelemetry: Sendable {
     var warnings = configuration.warnings + settings.warnings
     keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
     var publisherLimits = SpanPublisher.Limits()
-    if settings.configuration != nil {
+    if settings.configuration != nil || archive != nil {
       publisherLimits.span = SpanLimits.from(environment: environment, warnings: &warnings)
     }
     for warning in warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
-    if let export = settings.configuration {
-      let resource = TelemetryResource(
-        environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+    let resource = TelemetryResource(
+      environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+    if let export = settings.configuration, archive?.receives(host: export.host, port: export.port) == true {
+      logger.info(
+        "span export is skipped: the endpoint is the trace store of this process, which has the spans already",
+        metadata: ["endpoint": "\(export.host):\(export.port)"])
+    } else if let export = settings.configuration {
       // A batch that is larger than the queue could never go in whole.
       publisherLimits.batchSpansMax = min(publisherLimits.batchSpansMax, export.queue.spansMax)
       let started = SpanExporter(configuration: export, resource: resource, ledger: ledger, logger: logger)
@@ -61,17 +68,18 @@ package final class ServiceTelemetry: Sendable {
         ])
     }
     self.exporter = exporter
+    let kept = archive?.sink(resource: resource, ledger: exporter == nil ? ledger : nil)
+    var sink: (any SpanSink)? = exporter
+    if let kept { sink = exporter.map { SpanTee($0, kept) } ?? kept }
+    recordsSpans = sink != nil
     outputs = TelemetryOutputs(
-      spanSink: exporter, ledger: ledger, log: log, publisherLimits: publisherLimits)
+      spanSink: sink, ledger: ledger, log: log, publisherLimits: publisherLimits)
     if case .jsonl = configuration.format {
       hasTraceContext = true
     } else {
-      hasTraceContext = exporter != nil
+      hasTraceContext = sink != nil
     }
   }
-
-  /// True while spans are recorded.
-  package var recordsSpans: Bool { exporter != nil }
 
   /// Sends what spans wait for at most `timeout`, says how the books closed, and writes the last lines.
   package func shutdown(within timeout: Nanoseconds) {

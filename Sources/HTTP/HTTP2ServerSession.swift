@@ -27,6 +27,11 @@ package final class HTTP2ServerSession {
   /// Number of streams that are not over.
   package var openStreams: Int { session.streams.open.count }
 
+  /// True while a request has begun and its end has not come.
+  package var hasIncompleteRequest: Bool {
+    session.streams.open.values.contains { !$0.remoteEnded && $0.fault == nil }
+  }
+
   /// Requests that became complete since the last call. One whose `end` is already set was cancelled.
   package func takeRequests() -> [HTTP2Exchange] {
     defer { session.streams.ready.removeAll() }

@@ -40,11 +40,6 @@ extension SettingsTable {
       ForeignFlag("tokenizer", "DYN_TOKENIZER"),
       ForeignFlag("tokenizer-fallback", "DYN_TOKENIZER_FALLBACK", takesValue: false),
       ForeignFlag("trust-remote-code", "DYN_TRUST_REMOTE_CODE", takesValue: false),
-      ForeignFlag("trace-store", "DYN_TRACE_STORE", takesValue: false),
-      ForeignFlag("trace-store-host", "DYN_TRACE_STORE_HOST"),
-      ForeignFlag("trace-store-otlp-grpc-port", "DYN_TRACE_STORE_OTLP_GRPC_PORT"),
-      ForeignFlag("trace-store-otlp-http-port", "DYN_TRACE_STORE_OTLP_HTTP_PORT"),
-      ForeignFlag("trace-store-http-port", "DYN_TRACE_STORE_HTTP_PORT"),
     ] + planes + routerForeign + seedRouterForeign
 
   private static let routerForeign: [ForeignFlag] = [

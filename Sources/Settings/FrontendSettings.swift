@@ -16,7 +16,7 @@ extension SettingsTable {
     definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
       + frontendLimits
       + frontendDeadlines
-      + frontendMetrics + tracing + logging,
+      + frontendMetrics + embeddedTraceStore + tracing + logging,
     foreign: frontendForeign, reloads: true)
 
   private static let frontendServer: [SettingDefinition] = [

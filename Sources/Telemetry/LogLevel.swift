@@ -54,6 +54,7 @@ package enum LogTarget {
   /// Dynamo's name for the lines of a request's span.
   @inlinable package static var requestSpan: StaticString { "request_span" }
   @inlinable package static var engine: StaticString { "dynamo_worker::engine" }
+  @inlinable package static var traceStore: StaticString { "dynamo_trace_store" }
 }
 
 /// Seconds east of UTC at a time in seconds since the Unix epoch: summer time comes and goes.

@@ -3,7 +3,7 @@
 package import Base
 
 /// A 128-bit trace id. All zero means "none" and never travels.
-package struct TraceID: Sendable, Equatable {
+package struct TraceID: Sendable, Hashable {
   package let high: UInt64
   package let low: UInt64
 

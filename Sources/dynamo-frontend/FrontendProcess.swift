@@ -11,6 +11,7 @@ import Prompts
 import Settings
 import TLS
 import Telemetry
+import TraceStore
 import Transport
 import WorkerServer
 import Workers
@@ -50,18 +51,21 @@ enum FrontendProcess {
       let environment = settings.effectiveEnvironment(variables)
       Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
+      let store = try startTraceStore(settings, registry)
+      defer { store?.stop() }
       let telemetry = try ServiceTelemetry(
         environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
-        registry: registry,
-        instanceID: instanceID())
+        registry: registry, instanceID: instanceID(), archive: store)
       defer { telemetry.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
       let logger = telemetry.outputs.log.logger("\(LogTarget.frontend)")
       for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
         logger.warning("\(warning)")
       }
       announceDefaults(settings, logger)
+      store?.announce(telemetry.outputs.log.logger("\(LogTarget.traceStore)"))
       let tokenizer = try loadTokenizer(settings, logger)
-      let simulated = try SimulatedWorkers(settings, environment: environment, tokenizer: tokenizer)
+      let simulated = try SimulatedWorkers(
+        settings, environment: environment, tokenizer: tokenizer, archive: store)
       defer { simulated.stop() }
       let directory = try makeDirectory(
         settings, environment, simulated.urls, telemetry.outputs.log, registry, tokenizer)
@@ -104,6 +108,15 @@ enum FrontendProcess {
       complain("\(error)")
       return 1
     }
+  }
+
+  /// The trace store inside this process; nil when it is off.
+  private static func startTraceStore(
+    _ settings: SettingsValues, _ registry: MetricRegistry
+  ) throws -> TraceStoreServer? {
+    guard settings.bool("trace-store") else { return nil }
+    return try TraceStoreServer(
+      configuration: TraceStoreConfiguration(settings, version: frontendVersion), registry: registry)
   }
 
   /// Where our default differs from Dynamo's, the log says so.

@@ -16,9 +16,12 @@ final class SimulatedWorkers {
   /// Where they listen.
   let urls: [String]
 
-  /// `tokenizer` makes the workers' tokens as it makes the frontend's; nil counts bytes.
+  /// - Parameters:
+  ///   - tokenizer: makes the workers' tokens as it makes the frontend's; nil counts bytes.
+  ///   - archive: keeps the workers' spans in this process as well.
   init(
-    _ settings: SettingsValues, environment: [String: String], tokenizer: ModelTokenizer?
+    _ settings: SettingsValues, environment: [String: String], tokenizer: ModelTokenizer?,
+    archive: (any SpanArchive)?
   ) throws {
     let count = settings.int("simulate")
     guard count > 0 else {
@@ -42,7 +45,7 @@ final class SimulatedWorkers {
     let telemetry = try ServiceTelemetry(
       environment: variables, defaultName: "dynamo-worker", version: configuration.version,
       registry: registry,
-      instanceID: "simulated-\(Machine.randomSeed() % 1_000_000)")
+      instanceID: "simulated-\(Machine.randomSeed() % 1_000_000)", archive: archive)
     let outputs = WorkerTelemetry(
       spanSink: telemetry.outputs.spanSink, ledger: telemetry.outputs.ledger, registry: registry,
       logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext,

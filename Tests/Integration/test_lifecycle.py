@@ -283,15 +283,23 @@ def test_quick_start_prints_a_curl_line_that_works(stack):
     import os
 
     port = free_port()
+    page = free_port()
     env = {**os.environ, "DYN_HTTP_PORT": str(port), "DYN_FILE_KV": str(stack.store)}
+    env |= {"DYN_TRACE_STORE_HTTP_PORT": str(page), "DYN_TRACE_STORE_OTLP_GRPC_PORT": "0", "DYN_TRACE_STORE_OTLP_HTTP_PORT": "0"}
     from support.processes import Server
 
     script = Server([str(ROOT / "Scripts/run.sh")], env, stack.folder / "run.log", port)
     stack.started.append(script)
     text = eventually("the curl line", lambda: script.alive() and "Ctrl-C" in script.text() and script.text(), 360, 0.2)
-    command = text[text.index("  curl ") : text.index("Ctrl-C")]
+    command = text[text.index("  curl ") : text.index("Then look")]
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=True)
     assert events(done.stdout)[-1] == "[DONE]"
+    link = f"http://localhost:{page}/request/test-trace-001"
+    assert link in text
+    shown = subprocess.run(["curl", "-sf", link], capture_output=True, timeout=10, check=True)
+    assert b"<!doctype html>" in shown.stdout
+    search = f"http://localhost:{page}/api/search?tags=x_request_id%3Dtest-trace-001"
+    eventually("the trace", lambda: b"traceID" in subprocess.run(["curl", "-s", search], capture_output=True).stdout)
     script.signal(signal.SIGINT)
     assert script.wait(30) == 130
     assert script.status("/live") == 0

@@ -3,7 +3,9 @@
 import Base
 import EventLoop
 import GRPC
+import Glibc
 import HTTP
+import Transport
 
 /// How the sink misbehaves, for tests of what a bad receiver does to a sender.
 struct SinkFaults {
@@ -47,12 +49,21 @@ struct SinkCounters {
 }
 
 /// The receiver on one loop.
-final class Sink {
+final class Sink: HTTP2Application, TimerHandler {
+  private struct Answer {
+    let due: Nanoseconds
+    let call: GRPCServerCall
+    let status: GRPCStatus
+    let connection: HTTP2ServerConnection
+  }
+
   let loop: EventLoop
   let faults: SinkFaults
   var counters = SinkCounters()
-  private var listener: Listener?
-  private var connections: [ObjectIdentifier: SinkConnection] = [:]
+  private var server: HTTP2Server?
+  private var listener: Int32?
+  private let timer = Timer()
+  private var delayed: [Answer] = []
 
   init(loop: EventLoop, faults: SinkFaults) {
     self.loop = loop
@@ -62,23 +73,57 @@ final class Sink {
   /// Listens on `host` and `port` (0 picks one) and returns the port.
   func listen(host: String, port: UInt16) throws(SystemError) -> UInt16 {
     let (descriptor, address) = try Sockets.listen(host: host, port: port)
-    listener = try Listener(descriptor, loop) { [unowned self] accepted in accept(accepted) }
+    listener = descriptor
+    var limits = HTTP2ServerLimits()
+    limits.session.streamWindowBytes = 8 << 20
+    limits.session.connectionWindowBytes = 16 << 20
+    // An exporter that is measured may be silent for long, and a stalled call is meant to stay open.
+    limits.firstRequestTimeout = 3600 * second
+    limits.idleTimeout = 3600 * second
+    let server = HTTP2Server(loop: loop, application: self, limits: limits)
+    try server.listen(on: descriptor)
+    self.server = server
     return address.port
   }
 
-  private func accept(_ descriptor: Int32) {
+  func acceptsConnection() -> Bool {
     counters.connections += 1
-    guard !faults.refuse, let connection = SinkConnection(descriptor, self) else {
-      loop.system.close(descriptor)
-      return
-    }
-    connections[ObjectIdentifier(connection)] = connection
+    return !faults.refuse
   }
 
-  func closed(_ connection: SinkConnection) { connections[ObjectIdentifier(connection)] = nil }
+  func received(_ exchange: HTTP2Exchange, on connection: HTTP2ServerConnection) {
+    let call = GRPCServerCall(exchange)
+    guard let status = take(call), !connection.isClosed else { return }
+    guard faults.delay > 0 else { return answer(call, status, on: connection) }
+    delayed.append(Answer(due: loop.now + faults.delay, call: call, status: status, connection: connection))
+    if !timer.isArmed { loop.arm(timer, at: loop.now + faults.delay, self) }
+  }
+
+  func timerFired(_ timer: Timer) {
+    while let first = delayed.first, first.due <= loop.now {
+      delayed.removeFirst()
+      answer(first.call, first.status, on: first.connection)
+    }
+    if let next = delayed.first { loop.arm(timer, at: next.due, self) }
+  }
+
+  private func answer(_ call: GRPCServerCall, _ status: GRPCStatus, on connection: HTTP2ServerConnection) {
+    guard !connection.isClosed else { return }
+    do {
+      if case .ok = status.code {
+        // An empty ExportTraceServiceResponse: all was taken.
+        try call.succeed(on: connection.session, message: UnsafeRawBufferPointer(start: nil, count: 0))
+      } else {
+        try call.fail(on: connection.session, status)
+      }
+      connection.flush()
+    } catch {
+      connection.close()
+    }
+  }
 
   /// Counts `call` and says how to answer; nil means not at all.
-  func take(_ call: GRPCServerCall) -> GRPCStatus? {
+  private func take(_ call: GRPCServerCall) -> GRPCStatus? {
     counters.calls += 1
     defer { dieIfDue() }
     if faults.stall { return nil }
@@ -107,9 +152,9 @@ final class Sink {
   }
 
   private func dieIfDue() {
-    guard let calls = faults.dieAfterCalls, counters.calls >= calls, listener != nil else { return }
-    listener?.close()
-    listener = nil
-    for connection in connections.values { connection.close() }
+    guard let calls = faults.dieAfterCalls, counters.calls >= calls, let listener else { return }
+    server?.closeAll()
+    close(listener)
+    self.listener = nil
   }
 }

@@ -1,0 +1,31 @@
+// Names of the metrics that tell what the trace store holds and lets go.
+
+extension MetricDescription {
+  /// no labels
+  package static let traceStoreTraces = MetricDescription(
+    "dynamo_trace_store_traces", "Traces that the trace store holds.")
+  /// no labels
+  package static let traceStoreSpans = MetricDescription(
+    "dynamo_trace_store_spans", "Spans that the trace store holds.")
+  /// no labels
+  package static let traceStoreBytes = MetricDescription(
+    "dynamo_trace_store_bytes", "Memory of the traces that the trace store holds, about.")
+  /// no labels
+  package static let traceStoreSpansStored = MetricDescription(
+    "dynamo_trace_store_spans_stored_total", "Spans that the trace store took in.")
+  /// no labels
+  package static let traceStoreSpansRefused = MetricDescription(
+    "dynamo_trace_store_spans_refused_total", "Spans that were refused because their trace was full.")
+  /// no labels
+  package static let traceStoreMessagesRefused = MetricDescription(
+    "dynamo_trace_store_messages_refused_total", "Messages that were no OTLP, or held a bad id.")
+  /// protocol
+  package static let traceStoreMessages = MetricDescription(
+    "dynamo_trace_store_messages_total", "Messages of spans that came, by the way they came.")
+  /// reason
+  package static let traceStoreEvicted = MetricDescription(
+    "dynamo_trace_store_evicted_traces_total", "Traces that were let go for their age, or to make room.")
+  /// no labels
+  package static let traceStoreQueries = MetricDescription(
+    "dynamo_trace_store_queries_total", "Requests to the query API.")
+}

@@ -1,0 +1,283 @@
+// Turns a TraceQL query into its meaning, or into a message that says what was not understood.
+
+internal import Base
+
+/// Recursive descent with one token of look-ahead.
+package struct TraceQLParser {
+  /// Longest query in bytes; a request line holds no more.
+  package static let bytesMax = 8_192
+  /// Brackets and negations within one another.
+  static let depthMax = 40
+
+  private var lexer: TraceQLLexer
+  private var token = TraceQLToken.end
+  private var depth = 0
+
+  /// Parses `text`. Blank text means `{}`.
+  package static func parse(_ text: [UInt8]) throws(TraceQLError) -> TraceQLQuery {
+    guard text.count <= bytesMax else {
+      throw TraceQLError(position: bytesMax, message: "the query is too long")
+    }
+    var parser = TraceQLParser(lexer: TraceQLLexer(text))
+    try parser.advance()
+    if parser.token == .end { return TraceQLQuery(spans: .filter(nil), stages: []) }
+    return try parser.query()
+  }
+
+  /// Parses one field as it stands in a query, as `resource.service.name` or `status`.
+  static func field(_ text: [UInt8]) throws(TraceQLError) -> SpanField {
+    guard text.count <= bytesMax else {
+      throw TraceQLError(position: bytesMax, message: "the name is too long")
+    }
+    var parser = TraceQLParser(lexer: TraceQLLexer(text))
+    try parser.advance()
+    let field = try parser.field()
+    guard parser.token == .end else { throw parser.lexer.fault("expected the end of the name") }
+    return field
+  }
+
+  private init(lexer: TraceQLLexer) { self.lexer = lexer }
+
+  private mutating func advance() throws(TraceQLError) { token = try lexer.next() }
+
+  private mutating func take(_ symbol: String) throws(TraceQLError) -> Bool {
+    guard token == .symbol(symbol) else { return false }
+    try advance()
+    return true
+  }
+
+  private mutating func expect(_ symbol: String) throws(TraceQLError) {
+    guard try take(symbol) else { throw lexer.fault("expected '\(symbol)'") }
+  }
+
+  private mutating func nested<Result>(
+    _ body: (inout TraceQLParser) throws(TraceQLError) -> Result
+  ) throws(TraceQLError) -> Result {
+    depth += 1
+    defer { depth -= 1 }
+    guard depth <= Self.depthMax else { throw lexer.fault("the query is nested too deeply") }
+    return try body(&self)
+  }
+
+  // MARK: Pipeline
+
+  private mutating func query() throws(TraceQLError) -> TraceQLQuery {
+    let spans = try spansetOr()
+    var stages: [PipelineStage] = []
+    while try take("|") {
+      guard stages.count < 32 else { throw lexer.fault("too many stages") }
+      stages.append(try stage())
+    }
+    // Hints such as `with (most_recent=true)` say how Tempo should look, not for what.
+    if token == .word("with") { return TraceQLQuery(spans: spans, stages: try afterHints(stages)) }
+    guard token == .end else { throw lexer.fault("expected '|' or the end of the query") }
+    return TraceQLQuery(spans: spans, stages: stages)
+  }
+
+  private mutating func afterHints(_ stages: [PipelineStage]) throws(TraceQLError) -> [PipelineStage] {
+    try advance()
+    try expect("(")
+    while token != .symbol(")") {
+      if token == .end { throw lexer.fault("expected ')'") }
+      try advance()
+    }
+    try advance()
+    guard token == .end else { throw lexer.fault("expected the end of the query") }
+    return stages
+  }
+
+  private mutating func stage() throws(TraceQLError) -> PipelineStage {
+    guard case .word(let name) = token else { return .filter(try spansetOr()) }
+    try advance()
+    switch name {
+    case "select":
+      try expect("(")
+      var fields = [try field()]
+      while try take(",") { fields.append(try field()) }
+      try expect(")")
+      return .select(fields)
+    case "count":
+      try expect("(")
+      try expect(")")
+      return .count(try comparison(), try literal())
+    case "avg", "min", "max", "sum":
+      guard let function = Aggregate(rawValue: name) else { throw lexer.fault("unknown function") }
+      try expect("(")
+      let field = try field()
+      try expect(")")
+      return .aggregate(function, field, try comparison(), try literal())
+    case "rate", "count_over_time", "histogram_over_time", "quantile_over_time", "min_over_time",
+      "max_over_time", "avg_over_time", "sum_over_time", "compare", "topk", "bottomk":
+      throw lexer.fault("metrics queries ('\(name)') are not taken by this trace store")
+    default: throw lexer.fault("'\(name)' is no stage that this trace store knows")
+    }
+  }
+
+  // MARK: Spansets
+
+  private mutating func spansetOr() throws(TraceQLError) -> SpansetExpression {
+    try nested { parser throws(TraceQLError) in
+      var left = try parser.spansetAnd()
+      var count = 0
+      while try parser.take("||") {
+        try parser.bound(&count)
+        left = .or(left, try parser.spansetAnd())
+      }
+      return left
+    }
+  }
+
+  private mutating func spansetAnd() throws(TraceQLError) -> SpansetExpression {
+    var left = try spansetRelated()
+    var count = 0
+    while try take("&&") {
+      try bound(&count)
+      left = .and(left, try spansetRelated())
+    }
+    return left
+  }
+
+  private mutating func spansetRelated() throws(TraceQLError) -> SpansetExpression {
+    var left = try spansetTerm()
+    var count = 0
+    while case .symbol(let symbol) = token, let relation = SpanRelation(rawValue: symbol) {
+      try bound(&count)
+      try advance()
+      left = .related(left, relation, try spansetTerm())
+    }
+    return left
+  }
+
+  /// Chains become trees that are walked by recursion.
+  private func bound(_ count: inout Int) throws(TraceQLError) {
+    count += 1
+    guard count <= 100 else { throw lexer.fault("too many spansets") }
+  }
+
+  private mutating func spansetTerm() throws(TraceQLError) -> SpansetExpression {
+    if try take("(") {
+      let inner = try spansetOr()
+      try expect(")")
+      return inner
+    }
+    guard try take("{") else {
+      throw lexer.fault("expected '{'; a query looks like { resource.service.name = \"dynamo-frontend\" }")
+    }
+    if try take("}") { return .filter(nil) }
+    let condition = try any()
+    try expect("}")
+    if case .truth(.literal(.bool(true))) = condition { return .filter(nil) }
+    return .filter(condition)
+  }
+
+  // MARK: Conditions
+
+  private mutating func any() throws(TraceQLError) -> FieldExpression {
+    try nested { parser throws(TraceQLError) in
+      var parts = [try parser.all()]
+      while try parser.take("||") { parts.append(try parser.all()) }
+      return parts.count == 1 ? parts[0] : .any(parts)
+    }
+  }
+
+  private mutating func all() throws(TraceQLError) -> FieldExpression {
+    var parts = [try condition()]
+    while try take("&&") { parts.append(try condition()) }
+    return parts.count == 1 ? parts[0] : .all(parts)
+  }
+
+  private mutating func condition() throws(TraceQLError) -> FieldExpression {
+    if try take("!") {
+      return .not(try nested { parser throws(TraceQLError) in try parser.condition() })
+    }
+    if try take("(") {
+      let inner = try any()
+      try expect(")")
+      return inner
+    }
+    let left = try operand()
+    guard case .symbol(let symbol) = token else { return .truth(left) }
+    if symbol == "=~" || symbol == "!~" {
+      try advance()
+      guard case .string(let text) = token else { throw lexer.fault("a regular expression must be a string") }
+      let pattern: Pattern
+      do throws(PatternError) {
+        pattern = try Pattern(String(decoding: text, as: UTF8.self))
+      } catch {
+        throw lexer.fault("regular expression: \(error.message)")
+      }
+      try advance()
+      return .matches(left, pattern, isNegated: symbol == "!~")
+    }
+    guard Comparison(rawValue: symbol) != nil else { return .truth(left) }
+    let comparison = try comparison()
+    return .compare(left, comparison, try operand())
+  }
+
+  private mutating func comparison() throws(TraceQLError) -> Comparison {
+    guard case .symbol(let symbol) = token, let comparison = Comparison(rawValue: symbol) else {
+      throw lexer.fault("expected a comparison")
+    }
+    try advance()
+    return comparison
+  }
+
+  private mutating func operand() throws(TraceQLError) -> Operand {
+    if let value = try literalIfAny() { return .literal(value) }
+    return .field(try field())
+  }
+
+  private mutating func field() throws(TraceQLError) -> SpanField {
+    switch token {
+    case .attribute(let scope, let name):
+      try advance()
+      return .attribute(scope, name)
+    case .word(let name):
+      guard let intrinsic = Intrinsic(name) else {
+        throw lexer.fault("unknown name '\(name)'; attributes begin with a scope or a dot, as .\(name)")
+      }
+      try advance()
+      return .intrinsic(intrinsic)
+    default: throw lexer.fault("expected an attribute or a value")
+    }
+  }
+
+  private mutating func literal() throws(TraceQLError) -> Literal {
+    guard let value = try literalIfAny() else { throw lexer.fault("expected a value") }
+    return value
+  }
+
+  private mutating func literalIfAny() throws(TraceQLError) -> Literal? {
+    let value: Literal
+    switch token {
+    case .string(let text): value = .string(text)
+    case .int(let number): value = .int(number)
+    case .double(let number): value = .double(number)
+    case .duration(let length): value = .duration(length)
+    case .word(let word):
+      guard let keyword = Self.keyword(word) else { return nil }
+      value = keyword
+    default: return nil
+    }
+    try advance()
+    return value
+  }
+
+  private static func keyword(_ word: String) -> Literal? {
+    switch word {
+    case "true": .bool(true)
+    case "false": .bool(false)
+    case "nil": Literal.none
+    case "unset": .status(0)
+    case "ok": .status(1)
+    case "error": .status(2)
+    case "unspecified": .kind(0)
+    case "internal": .kind(1)
+    case "server": .kind(2)
+    case "client": .kind(3)
+    case "producer": .kind(4)
+    case "consumer": .kind(5)
+    default: nil
+    }
+  }
+}

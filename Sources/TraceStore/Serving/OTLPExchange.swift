@@ -1,0 +1,121 @@
+// OTLP over HTTP: one POST of spans, read whole and answered as the specification asks.
+
+internal import Base
+internal import GRPC
+internal import HTTP
+internal import Protobuf
+internal import Transport
+
+/// Why a POST of spans is refused.
+struct OTLPFault {
+  /// Longest body: the receiver in Tempo takes 20 MiB.
+  static let bodyBytesMax = 20 << 20
+  /// Bodies that may be on their way in together.
+  static let bodiesBytesMax = 64 << 20
+
+  let status: Int
+  let code: GRPCCode
+  let message: String
+  var fields: StaticString = ""
+
+  static let tooLarge = OTLPFault(
+    status: 413, code: .resourceExhausted, message: "request body too large: at most 20 MiB")
+  static let busy = OTLPFault(
+    status: 503, code: .unavailable, message: "too many bodies are on their way in",
+    fields: "retry-after: 1\r\n")
+
+  /// What is wrong with a head; nil when the body is to be read.
+  static func of(_ head: RequestHead) -> OTLPFault? {
+    guard head.path.equals("/v1/traces") else {
+      return OTLPFault(status: 404, code: .unimplemented, message: "spans are taken by POST /v1/traces")
+    }
+    guard case .post = head.method else {
+      return OTLPFault(
+        status: 405, code: .unimplemented, message: "spans are taken by POST", fields: "allow: POST\r\n")
+    }
+    let type = head.fields.first(.contentType)?.mediaType
+    guard type?.equalsIgnoringCase("application/x-protobuf") ?? false else {
+      return OTLPFault(
+        status: 415, code: .invalidArgument, message: "only application/x-protobuf is taken, not JSON")
+    }
+    if let encoding = head.fields.first(.contentEncoding), !encoding.equalsIgnoringCase("identity") {
+      return OTLPFault(
+        status: 415, code: .invalidArgument,
+        message: "compressed bodies are not taken: set compression to none",
+        fields: "accept-encoding: identity\r\n")
+    }
+    if case .length(let count) = head.framing, count > bodyBytesMax { return tooLarge }
+    return nil
+  }
+
+  /// Answers with a google.rpc.Status in protobuf.
+  func send(to exchange: any ServerExchange) {
+    var body = ByteBuffer()
+    body.append(field: 1, varint: UInt64(code.rawValue))
+    body.append(field: 2, string: message)
+    TextAnswer(status: status, contentType: "application/x-protobuf", fields: fields)
+      .send(body.readable, to: exchange)
+  }
+}
+
+/// Reads one body and stores its spans.
+final class OTLPExchange: ServerExchangeHandler {
+  private let exchange: any ServerExchange
+  private let parent: StoreLoop
+  private var body = ByteBuffer()
+  private var isRefused = false
+
+  init(_ exchange: any ServerExchange, on parent: StoreLoop) {
+    self.exchange = exchange
+    self.parent = parent
+  }
+
+  func received(body bytes: UnsafeRawBufferPointer) {
+    guard !isRefused else { return }
+    if body.count + bytes.count > OTLPFault.bodyBytesMax { return refuse(.tooLarge) }
+    if parent.bodyBytes + bytes.count > OTLPFault.bodiesBytesMax { return refuse(.busy) }
+    parent.bodyBytes += bytes.count
+    body.append(bytes)
+  }
+
+  private func refuse(_ fault: OTLPFault) {
+    isRefused = true
+    release()
+    exchange.closeAfterResponse()
+    fault.send(to: exchange)
+  }
+
+  private func release() {
+    parent.bodyBytes -= body.count
+    body.release()
+  }
+
+  func receivedEnd() {
+    guard !isRefused else { return }
+    do throws(IngestError) {
+      let result = try parent.ingest(body.readable) { $0.httpMessages += 1 }
+      var answer = ByteBuffer()
+      answer.append(exportResponse: result)
+      TextAnswer(contentType: "application/x-protobuf").send(answer.readable, to: exchange)
+    } catch {
+      OTLPFault(status: 400, code: .invalidArgument, message: error.message).send(to: exchange)
+    }
+    release()
+  }
+
+  func drained() {}
+
+  func ended(_ end: EndOfStream) { release() }
+}
+
+extension ByteBuffer {
+  /// Appends an ExportTraceServiceResponse. As with Tempo the field is there also when all was taken.
+  mutating func append(exportResponse result: SpanStore.Ingested) {
+    var partial = ByteBuffer()
+    if result.refused > 0 {
+      partial.append(field: 1, varint: UInt64(result.refused))
+      partial.append(field: 2, string: "spans of traces that are full were refused")
+    }
+    append(field: 1, bytes: partial.readable)
+  }
+}

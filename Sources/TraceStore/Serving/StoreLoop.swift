@@ -1,0 +1,106 @@
+// The store's one thread: its servers, and the applications that answer on them.
+
+internal import Base
+internal import EventLoop
+internal import HTTP
+internal import Telemetry
+internal import Transport
+
+/// Everything that belongs to the store's loop. Loop-confined.
+final class StoreLoop: TimerHandler {
+  let loop: EventLoop
+  let store: SpanStore
+  let status: StoreStatus
+  /// Set once, before the loop runs.
+  var queryServer: HTTPServer?
+  var otlpServer: HTTPServer?
+  var grpcServer: HTTP2Server?
+  /// Bytes of OTLP bodies that are being received.
+  var bodyBytes = 0
+  private let timer = Timer()
+
+  /// How often traces are looked at for their age.
+  private static let expiryInterval = 10 * second
+
+  init(loop: EventLoop, store: SpanStore, status: StoreStatus) {
+    self.loop = loop
+    self.store = store
+    self.status = status
+  }
+
+  /// Begins the clockwork; on the loop's thread.
+  func start() { loop.arm(timer, at: loop.now + Self.expiryInterval, self) }
+
+  func timerFired(_ timer: Timer) {
+    store.expire(now: loop.now)
+    status.update(store) { _ in }
+    loop.arm(timer, at: loop.now + Self.expiryInterval, self)
+  }
+
+  /// Takes a message of spans in.
+  func ingest(
+    _ request: UnsafeRawBufferPointer, _ count: (inout StoreStatus.Snapshot) -> Void
+  ) throws(IngestError) -> SpanStore.Ingested {
+    defer { status.update(store, count) }
+    return try store.ingest(request, now: loop.now)
+  }
+
+  /// Closes everything; the loop ends after this.
+  func stop() {
+    loop.cancel(timer)
+    for server in [queryServer, otlpServer] {
+      server?.drain()
+      server?.cutAll()
+    }
+    grpcServer?.closeAll()
+    queryServer = nil
+    otlpServer = nil
+    grpcServer = nil
+    loop.stop()
+  }
+}
+
+/// The application of the query port.
+final class QueryApplication: ServerApplication {
+  private let routes: QueryRoutes
+  private unowned let parent: StoreLoop
+  private var body = ByteBuffer()
+
+  init(_ parent: StoreLoop, version: String, registry: MetricRegistry) {
+    self.parent = parent
+    routes = QueryRoutes(store: parent.store, version: version) { registry.writePrometheus(into: &$0) }
+  }
+
+  func exchangeBegan(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    body.removeAll()
+    let answer = routes.answer(head, into: &body)
+    answer.send(body.readable, to: exchange)
+    // A large trace is no reason to hold its memory until the next one.
+    if body.capacity > 1 << 20 { body.release() }
+    parent.status.update(parent.store) { $0.queries += 1 }
+    return AnsweredRequest.shared
+  }
+
+  func refused(_ refusal: Refusal, body: inout ByteBuffer) { body.append(refusal.message) }
+}
+
+/// The application of the OTLP/HTTP port.
+final class OTLPApplication: ServerApplication {
+  private unowned let parent: StoreLoop
+
+  init(_ parent: StoreLoop) { self.parent = parent }
+
+  func exchangeBegan(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    if let fault = OTLPFault.of(head) {
+      fault.send(to: exchange)
+      return AnsweredRequest.shared
+    }
+    return OTLPExchange(exchange, on: parent)
+  }
+
+  func refused(_ refusal: Refusal, body: inout ByteBuffer) { body.append(refusal.message) }
+}
