@@ -4,7 +4,7 @@
 /// The page as one document, with the header fields that belong to it.
 enum Page {
   /// The policy names the document's own style and script by their digests: nothing else runs.
-  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-NlVxG0sNKq5CC7+vLUKOo2yf3qW68PFOps7S56rKzvg='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
+  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-0mTRxnQKeJ9VVz04MGnf/OvkTFd2pbods5WB8yDYF1o='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
   static let icon: StaticString = ##"""
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0d1720"/><g fill="none" stroke-width="3.6" stroke-linecap="round"><path d="M6 9h20" stroke="#2dd4bf"/><path d="M9.5 16h13" stroke="#7c8cff"/><path d="M15 23h9" stroke="#f5a524"/></g></svg>
@@ -1156,7 +1156,7 @@ readAddress();
 // On a phone the list comes first.
 $("#filters").open = window.innerWidth > 760 || Object.values(state.form).some(Boolean);
 completions();
-held().then(search);
+held().then(() => search());
 follow();
 tail();
 </script>

@@ -847,6 +847,6 @@ readAddress();
 // On a phone the list comes first.
 $("#filters").open = window.innerWidth > 760 || Object.values(state.form).some(Boolean);
 completions();
-held().then(search);
+held().then(() => search());
 follow();
 tail();
