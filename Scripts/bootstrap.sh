@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what a build (bootstrap.sh) or the tests (bootstrap.sh test) need and is missing, or vLLM for the CPU
-# (bootstrap.sh vllm, 2.3 GB; exits with 77 where it cannot be had). Safe to repeat, quiet when there is nothing to do.
+# (bootstrap.sh vllm, 2.3 GB; exits with 77 where it cannot be had), or Chromium for the tests of the page (bootstrap.sh
+# page, 400 MB; they are skipped without it). Safe to repeat, quiet when there is nothing to do.
 # Debian 12 and its relatives; elsewhere it only says what has to be there.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 mode="${1:-build}"
 case "$mode" in
-  build | test | vllm) ;;
-  *) die "usage: Scripts/bootstrap.sh [build|test|vllm]" ;;
+  build | test | vllm | page) ;;
+  *) die "usage: Scripts/bootstrap.sh [build|test|vllm|page]" ;;
 esac
 
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
@@ -142,6 +143,12 @@ vllm_package() {
 if [ "$mode" = vllm ]; then
   mkdir -p .build
   vllm_package
+  exit 0
+fi
+
+if [ "$mode" = page ]; then
+  command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || apt_install chromium \
+    || die "apt-get could not install chromium: the tests of the page WILL BE SKIPPED"
   exit 0
 fi
 

@@ -20,6 +20,14 @@ package enum ExportTransport: Sendable, Equatable {
     case .http: "http/protobuf"
     }
   }
+
+  /// As TLS names it (ALPN).
+  var applicationProtocol: String {
+    switch self {
+    case .grpc: "h2"
+    case .http: "http/1.1"
+    }
+  }
 }
 
 /// Where spans go that cannot be delivered.
@@ -100,8 +108,11 @@ extension ExporterConfiguration {
     let endpoint = try reader.endpoint(configuration.transport)
     configuration.host = endpoint.host
     configuration.port = endpoint.port
-    if endpoint.isSecure { configuration.security = try reader.security(host: endpoint.host, configuration.transport) }
+    if endpoint.isSecure {
+      configuration.security = try reader.security(host: endpoint.host, configuration.transport)
+    }
     configuration.method.authority = endpoint.authority
+    configuration.method.scheme = endpoint.isSecure ? "https" : "http"
     if case .http = configuration.transport { configuration.method.path = endpoint.path }
     configuration.method.metadata = reader.metadata()
     configuration.compresses = reader.compresses()

@@ -89,7 +89,7 @@ struct ExporterEnvironment {
     if name == EnvironmentName.otelExportEndpoint {
       warnings.append("\(name) is an older name; use \(EnvironmentName.otlpTracesEndpoint)")
     }
-    let (rest, isSecure) = try afterScheme(name, value, transport)
+    let (isSecure, rest) = try scheme(name, value, transport)
     let defaultPort: UInt16 = transport == .grpc ? 4317 : isSecure ? 443 : 80
     var endpoint = try ExporterEnvironment.parse(
       authority: rest, name: name, value: value, defaultPort: defaultPort)
@@ -108,15 +108,16 @@ struct ExporterEnvironment {
     return endpoint
   }
 
-  /// What follows the scheme, and whether it asks for TLS.
-  private func afterScheme(
+  /// Whether the endpoint asks for TLS, and what follows its scheme. Without a scheme, which gRPC alone allows, it does
+  /// but for the word of `INSECURE`.
+  private func scheme(
     _ name: String, _ value: String, _ transport: ExportTransport
-  ) throws(ExporterConfigurationError) -> (rest: Substring, isSecure: Bool) {
+  ) throws(ExporterConfigurationError) -> (isSecure: Bool, rest: Substring) {
     if let colon = value.firstIndex(of: ":"), value[colon...].hasPrefix("://") {
       let rest = value[colon...].dropFirst(3)
       switch value[..<colon].lowercased() {
-      case "http": return (rest, false)
-      case "https": return (rest, true)
+      case "http": return (false, rest)
+      case "https": return (true, rest)
       default:
         throw ExporterConfigurationError(message: "\(name)=\(value): the scheme must be http or https")
       }
@@ -124,8 +125,8 @@ struct ExporterEnvironment {
     if case .http = transport {
       throw ExporterConfigurationError(message: "\(name)=\(value) has no scheme; write http://\(value)")
     }
-    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)
-    return (value[...], insecure?.value.lowercased() != "true")
+    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased()
+    return (insecure != "true", value[...])
   }
 
   /// TLS to `host`, with the certificate files that are named; the machine's authorities where none are.
@@ -147,7 +148,7 @@ struct ExporterEnvironment {
     do throws(TLSError) {
       let context = try TLSContext(
         clientTrusting: roots.map { .file($0.value) } ?? .system, identity: identity,
-        protocols: [transport == .grpc ? "h2" : "http/1.1"])
+        protocols: [transport.applicationProtocol])
       return SocketSecurity(context, serverName: host, counters: HandshakeCounters())
     } catch {
       throw ExporterConfigurationError(message: "TLS to the span receiver: \(error.reason)")

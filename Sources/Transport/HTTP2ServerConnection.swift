@@ -72,6 +72,8 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
 
   /// Ends with GOAWAY whatever is open: the peer asks too much, or does not go on.
   private func cut() {
+    // A peer that does not even read what waits for it will not read this either.
+    guard socket.output.isEmpty else { return close() }
     isCut = true
     socket.pauseReading()
     leave(HTTP2ErrorCode.enhanceYourCalm)

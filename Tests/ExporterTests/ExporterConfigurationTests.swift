@@ -169,6 +169,16 @@ struct ExporterConfigurationTests {
     #expect(configuration.method.path == path)
   }
 
+  @Test func httpsOfHTTPHasItsOwnPort() throws {
+    let configuration = try configuration([
+      "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/base",
+    ])
+    #expect(configuration.security?.serverName == "c")
+    #expect(configuration.port == 443)
+    #expect(configuration.method.path == "/base/v1/traces")
+    #expect(configuration.method.scheme == "https")
+  }
+
   @Test(arguments: ["c:4318", "http://c/a b", "http://c/\u{e4}"])
   func endpointThatHTTPCannotFollowIsRefused(url: String) {
     #expect(throws: ExporterConfigurationError.self) {

@@ -260,6 +260,7 @@ final class Rig {
     var moved = true
     while moved {
       moved = false
+      // What was asked for outside a wake-up leaves at the end of the next one.
       loop.turn(patience: 0)
       for descriptor in dialed where !kernel.closed.contains(descriptor) {
         if collectors[descriptor] == nil {

@@ -4,7 +4,7 @@
 /// The page as one document, with the header fields that belong to it.
 enum Page {
   /// The policy names the document's own style and script by their digests: nothing else runs.
-  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-NlVxG0sNKq5CC7+vLUKOo2yf3qW68PFOps7S56rKzvg='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
+  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-KpU7WUFDPByeIF/fceLmPmu5DAeIM3gwrWcr71oMrEU='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
   static let icon: StaticString = ##"""
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0d1720"/><g fill="none" stroke-width="3.6" stroke-linecap="round"><path d="M6 9h20" stroke="#2dd4bf"/><path d="M9.5 16h13" stroke="#7c8cff"/><path d="M15 23h9" stroke="#f5a524"/></g></svg>
@@ -675,7 +675,8 @@ function forest(answer) {
     for (let up = other, steps = 0; up && steps < spans.length; up = byID.get(up.parent), steps++) if (up === span) return true;
     return false;
   };
-  const early = (a, b) => a.start - b.start || b.took - a.took;
+  // Spans that began in the same moment stay in the order in which their sender wrote them.
+  const early = (a, b) => a.start - b.start;
   for (const span of spans.sort(early)) {
     const parent = span.parent && byID.get(span.parent);
     if (!parent || parent === span || (span.loops = spans.length < 3000 && isAbove(span, parent))) roots.push(span);
@@ -843,7 +844,7 @@ function choiceCard(span) {
   const told = [];
   const count = Number(get("router.candidate_count") || ids.length);
   told.push(count > ids.length ? `the best ${ids.length} of ${count}` : plural(ids.length, "candidate"));
-  if (get("router.margin") !== null && ids.length > 1) told.push(Number(get("router.margin")) < 0 ? "not the cheapest" : `${+Number(get("router.margin")).toFixed(3)} better than the next`);
+  if (get("router.margin") !== null && ids.length > 1) told.push(Number(get("router.margin")) < 0 ? "not the cheapest" : Number(get("router.margin")) === 0 ? "a tie" : `${+Number(get("router.margin")).toFixed(3)} better than the next`);
   if (get("router.queued_ms") !== null) told.push(`queued ${length(Number(get("router.queued_ms")) * 1e6)}`);
   if (get("router.cache_source") !== null) told.push(`cache ${get("router.cache_source")}`);
   if (get("router.mode") !== null) told.push(`mode ${get("router.mode")}`);
@@ -1156,7 +1157,7 @@ readAddress();
 // On a phone the list comes first.
 $("#filters").open = window.innerWidth > 760 || Object.values(state.form).some(Boolean);
 completions();
-held().then(search);
+held().then(() => search());
 follow();
 tail();
 </script>

@@ -366,7 +366,8 @@ function forest(answer) {
     for (let up = other, steps = 0; up && steps < spans.length; up = byID.get(up.parent), steps++) if (up === span) return true;
     return false;
   };
-  const early = (a, b) => a.start - b.start || b.took - a.took;
+  // Spans that began in the same moment stay in the order in which their sender wrote them.
+  const early = (a, b) => a.start - b.start;
   for (const span of spans.sort(early)) {
     const parent = span.parent && byID.get(span.parent);
     if (!parent || parent === span || (span.loops = spans.length < 3000 && isAbove(span, parent))) roots.push(span);
@@ -534,7 +535,7 @@ function choiceCard(span) {
   const told = [];
   const count = Number(get("router.candidate_count") || ids.length);
   told.push(count > ids.length ? `the best ${ids.length} of ${count}` : plural(ids.length, "candidate"));
-  if (get("router.margin") !== null && ids.length > 1) told.push(Number(get("router.margin")) < 0 ? "not the cheapest" : `${+Number(get("router.margin")).toFixed(3)} better than the next`);
+  if (get("router.margin") !== null && ids.length > 1) told.push(Number(get("router.margin")) < 0 ? "not the cheapest" : Number(get("router.margin")) === 0 ? "a tie" : `${+Number(get("router.margin")).toFixed(3)} better than the next`);
   if (get("router.queued_ms") !== null) told.push(`queued ${length(Number(get("router.queued_ms")) * 1e6)}`);
   if (get("router.cache_source") !== null) told.push(`cache ${get("router.cache_source")}`);
   if (get("router.mode") !== null) told.push(`mode ${get("router.mode")}`);
@@ -847,6 +848,6 @@ readAddress();
 // On a phone the list comes first.
 $("#filters").open = window.innerWidth > 760 || Object.values(state.form).some(Boolean);
 completions();
-held().then(search);
+held().then(() => search());
 follow();
 tail();
