@@ -118,6 +118,10 @@ package enum Machine {
     return parts.tm_gmtoff
   }
 
+  /// Lets go of the code that only the start needed: it counts as this process's memory and is used no more. What is
+  /// used again comes back from the page cache, a page at a time.
+  package static func releaseStartPages() { csystem_release_code_pages() }
+
   /// Raises the soft limit of descriptors to the hard one and returns it.
   @discardableResult
   package static func raiseDescriptorLimit() -> Int {

@@ -117,6 +117,7 @@ package final class Frontend {
         "address": "\(address)", "threads": "\(loops.count)",
         "scheme": services[0].configuration.security == nil ? "http" : "https",
       ])
+    Machine.releaseStartPages()
     main.run()
     withExtendedLifetime(signals) {}
     for thread in threads { thread.join() }

@@ -32,6 +32,11 @@ void csystem_set_thread_name(const char *name);
 /// Number of processors the calling process may run on, or 0 when that cannot be told.
 int csystem_affinity_count(void);
 
+/// Lets go of the pages of code and constants that were read so far, of the program and of its libraries: they are
+/// copies of files, and what is used again comes back from the page cache. What the loader or the program has written
+/// stays.
+void csystem_release_code_pages(void);
+
 /// CLOCK_MONOTONIC in nanoseconds.
 static inline uint64_t csystem_monotonic_nanoseconds(void) {
   struct timespec t;
