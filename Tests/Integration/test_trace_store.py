@@ -319,3 +319,23 @@ def test_dynamo_tempo_ends_in_order_and_says_where_it_listens(stack):
     assert server.stop() == 0
     done = subprocess.run([str(BIN / "dynamo-tempo"), "--nonsense"], capture_output=True, env=stack.env())
     assert done.returncode == 2
+
+
+def test_a_file_keeps_traces_over_a_restart(stack):
+    file = stack.folder / "spans"
+    sent = []
+    for _ in range(2):
+        chosen = ports()
+        server = stack.server("tempo", ["dynamo-tempo", f"--trace-store-file={file}", *flags(*chosen)], stack.env(), chosen[0])
+        server.wait_for("/ready")
+        store = Store(*chosen)
+        export = message()
+        assert store.post(export.SerializeToString())[0] == 200
+        sent.append(trace_id(export))
+        for made in sent:
+            assert len(spans(store, made)) == 1
+        # A crash, not an orderly end: nothing is waited for.
+        server.kill()
+        server.wait()
+    export = trace_service_pb2.ExportTraceServiceRequest.FromString(file.read_bytes())
+    assert len(export.resource_spans) == 2, "the file is one message of them all"
