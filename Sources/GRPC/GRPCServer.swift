@@ -1,4 +1,5 @@
-// The server side of unary calls: reads a whole request, writes the answer. For the bench's sink and tests.
+// The server side of unary calls: reads a whole request, writes the answer. For the trace store's and the
+// bench's receivers, and tests.
 
 import Base
 package import HTTP

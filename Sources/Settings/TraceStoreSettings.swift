@@ -46,5 +46,10 @@ extension SettingsTable {
     SettingDefinition(
       "trace-store-max-age", "DYN_TRACE_STORE_MAX_AGE", .duration(unit: second), fallback: "24h",
       group: "Trace store", "How long after its first span a trace is kept."),
+    SettingDefinition(
+      "trace-store-file", "DYN_TRACE_STORE_FILE", .string, unset: "none", placeholder: "FILE",
+      group: "Trace store",
+      "File that keeps the traces over a restart; with an older one beside it (FILE.1) it takes up to twice the memory bound."
+    ),
   ]
 }

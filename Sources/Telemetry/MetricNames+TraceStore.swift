@@ -28,4 +28,8 @@ extension MetricDescription {
   /// no labels
   package static let traceStoreQueries = MetricDescription(
     "dynamo_trace_store_queries_total", "Requests to the query API.")
+  /// no labels
+  package static let traceStoreFileFailures = MetricDescription(
+    "dynamo_trace_store_file_failures_total",
+    "Messages that could not be written to the trace store's file; they are in memory only.")
 }

@@ -38,6 +38,7 @@ def store(stack):
     chosen = ports()
     frontend = stack.frontend("--simulate=2", "--model-name=m", "--discovery-backend=mem", "--trace-store", *flags(*chosen))
     store = Store(*chosen)
+    eventually("both workers are known", lambda: frontend.get("/health")[2].count(b'"instance_id"') == 2)
     request(frontend.port, "POST", PATH, chat("word " * 200, model="m"), {"x-request-id": "page/1?x"})
     found = eventually("the trace", lambda: store.search(q='{ .x_request_id = "page/1?x" } && { name = "engine.generate" }'))
     store.trace = found[0]["traceID"].zfill(32)

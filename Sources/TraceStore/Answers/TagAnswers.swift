@@ -19,7 +19,7 @@ private struct DistinctTexts {
 
   var isFull: Bool { texts.count >= countMax || bytes >= Self.bytesMax }
 
-  /// Seeded as any hash of strangers' text here need not be: the worst that a collision does is hide one completion.
+  /// The seed may be known: the worst that a collision does is to hide one completion.
   mutating func insert(_ text: UnsafeRawBufferPointer) {
     guard !isFull, hashes.insert(XXH3.hash(text, seed: 3_200)).inserted else { return }
     texts.append(Array(text))

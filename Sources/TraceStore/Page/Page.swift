@@ -4,7 +4,7 @@
 /// The page as one document, with the header fields that belong to it.
 enum Page {
   /// The policy names the document's own style and script by their digests: nothing else runs.
-  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-BZ5yzRCzj7HXCS7MEjxUKEtjbvgnw55KBr+goo6a+zE='; script-src 'sha256-KpU7WUFDPByeIF/fceLmPmu5DAeIM3gwrWcr71oMrEU='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
+  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-QTA8plGSTFM3TYoHSqWepdbQwDdeGBcOec24wsMWRFg='; script-src 'sha256-KpU7WUFDPByeIF/fceLmPmu5DAeIM3gwrWcr71oMrEU='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
   static let icon: StaticString = ##"""
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0d1720"/><g fill="none" stroke-width="3.6" stroke-linecap="round"><path d="M6 9h20" stroke="#2dd4bf"/><path d="M9.5 16h13" stroke="#7c8cff"/><path d="M15 23h9" stroke="#f5a524"/></g></svg>
@@ -222,6 +222,7 @@ dialog dl { display: grid; grid-template-columns: auto 1fr; gap: 7px 18px; margi
 dialog dd { margin: 0; color: var(--dim); }
 
 @media (max-width: 1080px) { main { grid-template-columns: 330px minmax(0, 1fr); } #trace { padding: 16px 16px 50px; } }
+@media (min-width: 761px) and (max-width: 1080px) { .actions.order { position: static; margin-top: 8px; } td:first-child { width: 42%; } }
 @media (max-width: 760px) {
   body { height: auto; min-height: 100%; }
   .top { flex-wrap: wrap; gap: 8px 10px; padding: 9px 14px; position: sticky; top: 0; }

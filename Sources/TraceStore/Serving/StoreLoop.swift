@@ -11,6 +11,8 @@ final class StoreLoop: TimerHandler {
   let loop: EventLoop
   let store: SpanStore
   let status: StoreStatus
+  /// Where what is taken in is kept beyond the process; nil where it is not.
+  var file: StoreFile?
   /// Set once, before the loop runs.
   var queryServer: HTTPServer?
   var otlpServer: HTTPServer?
@@ -42,7 +44,23 @@ final class StoreLoop: TimerHandler {
     _ request: UnsafeRawBufferPointer, _ count: (inout StoreStatus.Snapshot) -> Void
   ) throws(IngestError) -> SpanStore.Ingested {
     defer { status.update(store, count) }
-    return try store.ingest(request, now: loop.now)
+    let result = try store.ingest(request, now: loop.now)
+    if let file {
+      file.append(request)
+      let failures = file.failures
+      status.update(store) { $0.fileFailures = failures }
+    }
+    return result
+  }
+
+  /// Takes the file's spans in, and keeps what comes from now on in it.
+  func adopt(_ file: StoreFile) throws(StoreFileError) {
+    try file.load { message in
+      // What does not fit any more, or was damaged on the disk, is left out and counted by the store.
+      _ = try? store.ingest(message, now: loop.now)
+    }
+    self.file = file
+    status.update(store) { _ in }
   }
 
   /// Closes everything; the loop ends after this.

@@ -15,6 +15,8 @@ final class StoreStatus: Sendable {
     var httpMessages = 0
     var localBatches = 0
     var queries = 0
+    /// Messages that could not be written to the file.
+    var fileFailures = 0
   }
 
   private let state = Mutex(Snapshot())
@@ -47,6 +49,7 @@ final class StoreStatus: Sendable {
     observe(.traceStoreSpansRefused, .counter) { $0.counters.spansRefused }
     observe(.traceStoreMessagesRefused, .counter) { $0.counters.messagesRefused }
     observe(.traceStoreQueries, .counter) { $0.queries }
+    observe(.traceStoreFileFailures, .counter) { $0.fileFailures }
     registry.collect(.traceStoreEvicted, .counter) { [self] samples in
       let counters = snapshot.counters
       samples.add(Double(counters.tracesEvictedBySize), labels: [("reason", "size")])

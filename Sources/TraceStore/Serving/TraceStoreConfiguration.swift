@@ -12,6 +12,8 @@ package struct TraceStoreConfiguration: Sendable {
   package var otlpGRPCPort: UInt16 = 4317
   package var otlpHTTPPort: UInt16 = 4318
   package var limits = StoreLimits()
+  /// Keeps what was taken in over a restart; nil keeps it in memory only.
+  package var file: String?
   /// Told on `/api/status/buildinfo`.
   package var version = "0.1.0"
 
@@ -26,6 +28,7 @@ package struct TraceStoreConfiguration: Sendable {
     otlpHTTPPort = UInt16(clamping: settings.int("trace-store-otlp-http-port"))
     limits.bytesMax = settings.int("trace-store-memory-mb") << 20
     limits.ageMax = settings.duration("trace-store-max-age")
+    file = settings.optionalString("trace-store-file")
     self.version = version
   }
 }

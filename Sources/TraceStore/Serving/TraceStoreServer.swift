@@ -45,17 +45,12 @@ package final class TraceStoreServer: SpanArchive {
       (queryPort, otlpGRPCPort, otlpHTTPPort) = (query.port, grpc.port, http.port)
       let status = StoreStatus()
       status.register(on: registry)
-      let parent: StoreLoop
+      let parent = try Self.prepare(configuration, status, listeners, registry)
+      mailbox = parent.loop.mailbox
+      target = LoopBound(parent, of: parent.loop)
+      let handed = Handed(parent: parent)
       let thread: Thread
       do throws(SystemError) {
-        let loop = try EventLoop(index: 0, seed: Machine.randomSeed())
-        parent = StoreLoop(
-          loop: loop, store: SpanStore(limits: configuration.limits, seed: Machine.randomSeed()),
-          status: status)
-        try Self.open(parent, listeners, configuration, registry)
-        mailbox = loop.mailbox
-        target = LoopBound(parent, of: loop)
-        let handed = Handed(parent: parent)
         thread = try Thread(name: "trace-store") {
           handed.parent.start()
           handed.parent.loop.run()
@@ -125,6 +120,30 @@ package final class TraceStoreServer: SpanArchive {
     } catch {
       throw TraceStoreStartError(description: "trace store: cannot listen on \(host):\(port): \(error)")
     }
+  }
+
+  /// Makes the loop with the store, reads the file, and opens the servers.
+  private static func prepare(
+    _ configuration: TraceStoreConfiguration, _ status: StoreStatus, _ listeners: [Int32],
+    _ registry: MetricRegistry
+  ) throws(TraceStoreStartError) -> StoreLoop {
+    let parent: StoreLoop
+    do throws(SystemError) {
+      let loop = try EventLoop(index: 0, seed: Machine.randomSeed())
+      let store = SpanStore(limits: configuration.limits, seed: Machine.randomSeed())
+      parent = StoreLoop(loop: loop, store: store, status: status)
+      try open(parent, listeners, configuration, registry)
+    } catch {
+      throw TraceStoreStartError(description: "trace store: \(error)")
+    }
+    guard let path = configuration.file else { return parent }
+    do throws(StoreFileError) {
+      try parent.adopt(StoreFile(path: path, bytesMax: configuration.limits.bytesMax))
+    } catch {
+      parent.stop()
+      throw TraceStoreStartError(description: "trace store file: \(error.description)")
+    }
+    return parent
   }
 
   /// Makes the servers; `listeners` are those of the query API, gRPC and OTLP/HTTP.
