@@ -37,7 +37,8 @@ final class Attempt: ClientExchangeHandler {
     self.booking = booking
     self.span = span
     self.exchange = exchange
-    began = exchange.loop.now
+    // The loop's clock stands still within a wake-up: an attempt never begins before the choice that led to it.
+    began = max(exchange.loop.now, exchange.times.selected)
   }
 
   /// True while its events still concern the request.

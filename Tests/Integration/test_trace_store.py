@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import gzip
 import json
 import random
 import subprocess
@@ -178,7 +179,11 @@ def test_otlp_over_http_is_answered_as_tempo_does(tempo):
     assert tempo.post(b"garbage")[0] == 400
     assert tempo.post(b"", "/v1/metrics")[0] == 404
     assert tempo.post(b"{}", headers={"content-type": "application/json"})[0] == 415
-    assert tempo.post(export.SerializeToString(), headers={"content-encoding": "gzip"})[0] == 415
+    assert tempo.post(export.SerializeToString(), headers={"content-encoding": "br"})[0] == 415
+    assert tempo.post(export.SerializeToString(), headers={"content-encoding": "gzip"})[0] == 400
+    bomb = gzip.compress(bytes(64 << 20))
+    assert tempo.post(bomb, headers={"content-encoding": "gzip"})[0] == 413
+    assert tempo.post(gzip.compress(export.SerializeToString()), headers={"content-encoding": "gzip"})[0] == 200
     assert tempo.post(b"x" * (20 << 20 | 1))[0] == 413
     assert tempo.post(b"")[0] == 200
 

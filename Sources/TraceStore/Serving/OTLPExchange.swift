@@ -20,6 +20,8 @@ struct OTLPFault {
 
   static let tooLarge = OTLPFault(
     status: 413, code: .resourceExhausted, message: "request body too large: at most 20 MiB")
+  static let notGzip = OTLPFault(
+    status: 400, code: .invalidArgument, message: "the body is not the gzip that content-encoding promises")
   static let busy = OTLPFault(
     status: 503, code: .unavailable, message: "too many bodies are on their way in",
     fields: "retry-after: 1\r\n")
@@ -38,11 +40,12 @@ struct OTLPFault {
       return OTLPFault(
         status: 415, code: .invalidArgument, message: "only application/x-protobuf is taken, not JSON")
     }
-    if let encoding = head.fields.first(.contentEncoding), !encoding.equalsIgnoringCase("identity") {
+    if let encoding = head.fields.first(.contentEncoding),
+      !encoding.equalsIgnoringCase("identity"), !encoding.equalsIgnoringCase("gzip")
+    {
       return OTLPFault(
-        status: 415, code: .invalidArgument,
-        message: "compressed bodies are not taken: set compression to none",
-        fields: "accept-encoding: identity\r\n")
+        status: 415, code: .invalidArgument, message: "no compression but gzip is taken",
+        fields: "accept-encoding: gzip, identity\r\n")
     }
     if case .length(let count) = head.framing, count > bodyBytesMax { return tooLarge }
     return nil
@@ -63,11 +66,13 @@ final class OTLPExchange: ServerExchangeHandler {
   private let exchange: any ServerExchange
   private let parent: StoreLoop
   private var body = ByteBuffer()
+  private let isCompressed: Bool
   private var isRefused = false
 
-  init(_ exchange: any ServerExchange, on parent: StoreLoop) {
+  init(_ exchange: any ServerExchange, _ head: RequestHead, on parent: StoreLoop) {
     self.exchange = exchange
     self.parent = parent
+    isCompressed = head.fields.first(.contentEncoding)?.equalsIgnoringCase("gzip") ?? false
   }
 
   func received(body bytes: UnsafeRawBufferPointer) {
@@ -92,6 +97,7 @@ final class OTLPExchange: ServerExchangeHandler {
 
   func receivedEnd() {
     guard !isRefused else { return }
+    if isCompressed, let fault = expand() { return refuse(fault) }
     do throws(IngestError) {
       let result = try parent.ingest(body.readable) { $0.httpMessages += 1 }
       var answer = ByteBuffer()
@@ -101,6 +107,22 @@ final class OTLPExchange: ServerExchangeHandler {
       OTLPFault(status: 400, code: .invalidArgument, message: error.message).send(to: exchange)
     }
     release()
+  }
+
+  /// Puts what the body expands to in its place; says what is wrong with it.
+  private func expand() -> OTLPFault? {
+    var expanded = ByteBuffer()
+    do throws(GzipError) {
+      let inflater = try GzipInflater(outputBytesMax: OTLPFault.bodyBytesMax)
+      try inflater.receive(body.readable, into: &expanded)
+      try inflater.finish()
+    } catch {
+      if case .tooLarge = error { return .tooLarge }
+      return .notGzip
+    }
+    parent.bodyBytes += expanded.count - body.count
+    swap(&body, &expanded)
+    return nil
   }
 
   func drained() {}

@@ -117,7 +117,7 @@ final class OTLPApplication: ServerApplication {
       fault.send(to: exchange)
       return AnsweredRequest.shared
     }
-    return OTLPExchange(exchange, on: parent)
+    return OTLPExchange(exchange, head, on: parent)
   }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) { body.append(refusal.message) }
