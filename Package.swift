@@ -112,7 +112,8 @@ let package = Package(
     executable(
       "dynamo-frontend",
       [
-        "Frontend", "WorkerServer", "TraceStore", "Workers", "Prompts", "Routing", "Transport", "TLS", "Exporter",
+        "Frontend", "WorkerServer", "TraceStore", "Workers", "Prompts", "Routing", "Transport", "TLS",
+        "Exporter",
         "Telemetry", "EventLoop", "Settings", "Base", logging,
       ]),
     executable(
