@@ -28,8 +28,13 @@ extension InferenceExchange {
   func accept(_ request: InferenceRequest) {
     self.request = request
     if let asked = request.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
+    var found = service.workers.modelIndex(of: request, in: body.readable)
+    if found.map({ service.workers.models[$0].workers.isEmpty }) ?? true {
+      service.catchUp()
+      found = service.workers.modelIndex(of: request, in: body.readable)
+    }
     let set = service.workers
-    guard let index = set.modelIndex(of: request, in: body.readable) else {
+    guard let index = found else {
       // Before any worker was heard of, a right name is unknown too: that is no mistake of the caller.
       if set.models.isEmpty {
         refuse(.noWorkers(model: nil))

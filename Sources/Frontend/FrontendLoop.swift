@@ -83,6 +83,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     workers = set
   }
 
+  /// Takes the newest snapshot where it is still on its way here: another loop may have said `/ready` by it.
+  func catchUp() { adopt(reports.current) }
+
   /// Takes a new configuration and the present log filter. Requests that are under way go on with what of it they ask
   /// for later.
   func adopt(_ configuration: FrontendConfiguration) {

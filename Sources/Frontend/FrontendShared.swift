@@ -6,10 +6,12 @@ internal import Synchronization
 internal import TLS
 internal import Telemetry
 internal import Transport
-internal import Workers
+package import Workers
 
-/// Hears from the loops what they learn about workers.
+/// Hears from the loops what they learn about workers, and tells them the latest.
 package protocol WorkerReports: AnyObject, Sendable {
+  /// The newest snapshot; takes a lock, and is not for the path of every request.
+  var current: WorkerSet { get }
   /// A connect to this worker failed: it should not be chosen for a while.
   func connectFailed(_ worker: UInt64)
 }

@@ -254,10 +254,10 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
   private static func failure(_ failure: UpstreamFailure) -> ProbeFailure {
     switch failure {
     case .connect(let error): .refused("\(error)")
-    case .connectTimeout: .refused("connect timed out")
+    // A port that says nothing is a busy machine as often as a dead one: unlike a refusal it must happen again.
+    case .connectTimeout, .silent: .silent
     case .stale, .broken: .answer("it closed the connection without an answer")
     case .malformed: .answer("it does not speak HTTP/1.1")
-    case .silent: .silent
     }
   }
 }

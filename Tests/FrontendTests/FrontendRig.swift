@@ -20,8 +20,14 @@ final class LineCollector: LogSink {
   var lines: [String] { text.withLock { $0 }.split(separator: "\n").map(String.init) }
 }
 
-/// Hears of failed connects.
+/// Hears of failed connects, and has the newest snapshot.
 final class QuietReports: WorkerReports {
+  private let newest = Mutex(WorkerSet.empty)
+  var current: WorkerSet {
+    get { newest.withLock { $0 } }
+    set { newest.withLock { $0 = newValue } }
+  }
+
   func connectFailed(_ worker: UInt64) {}
 }
 
@@ -46,6 +52,7 @@ final class FrontendRig {
   let server: HTTPServer
   let lines = LineCollector()
   let dialer = Dialer()
+  let reports = QuietReports()
   private var callers: Int32 = 9
 
   private let options: RoutingOptions
@@ -61,7 +68,7 @@ final class FrontendRig {
     shared = try FrontendShared(configuration: configuration, registry: registry)
     let dialer = dialer
     service = FrontendLoop(
-      loop: loop, configuration: configuration, shared: shared, reports: QuietReports(),
+      loop: loop, configuration: configuration, shared: shared, reports: reports,
       outputs: TelemetryOutputs(
         spanSink: nil, ledger: SpanLedger(),
         log: LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }),
@@ -82,8 +89,13 @@ final class FrontendRig {
     loop.close()
   }
 
-  /// Gives the loop a snapshot with the model on two workers; `blockSize` 0 leaves the model out.
+  /// Gives the loop a snapshot.
   func adopt(generation: Int, blockSize: Int = 16) {
+    service.adopt(snapshot(generation: generation, blockSize: blockSize))
+  }
+
+  /// A snapshot with the model on two workers; `blockSize` 0 leaves the model out.
+  func snapshot(generation: Int, blockSize: Int = 16) -> WorkerSet {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
     let workers = [UInt64(1), 2].map { id in
       Worker(
@@ -98,7 +110,7 @@ final class FrontendRig {
     let models =
       blockSize == 0
       ? [] : [ServedModel(name: Self.model, workers: workers, created: 1, routing: routing)]
-    service.adopt(WorkerSet(generation: generation, workers: workers, models: models))
+    return WorkerSet(generation: generation, workers: workers, models: models)
   }
 
   // MARK: Callers

@@ -251,6 +251,19 @@ struct PreprocessPoolTests {
     #expect(rig.upstreamRequest().hasSuffix(body))
   }
 
+  @Test func aSnapshotThatIsStillOnItsWayIsLookedAt() throws {
+    let rig = try FrontendRig()
+    rig.adopt(generation: 2, blockSize: 0)
+    let body = FrontendRig.chat(bytes: 100)
+    // Older than what the loop has: nothing is known of the model.
+    rig.reports.current = rig.snapshot(generation: 1)
+    #expect(rig.output(rig.post(body)).status == 503)
+    // Another loop has it and has said that this frontend is ready.
+    rig.reports.current = rig.snapshot(generation: 3)
+    _ = rig.post(body)
+    #expect(rig.upstreamRequest().hasSuffix(body))
+  }
+
   @Test func aRetryUsesWhatThePoolMade() throws {
     let rig = try FrontendRig()
     let body = FrontendRig.chat(bytes: long)
