@@ -193,14 +193,15 @@ final class ExportDriver {
     return spool.take()
   }
 
-  /// Writes a message of the queue to the spool; false when there is none or the disk refuses.
+  /// Writes a message of the queue to the spool; false when there is none, the disk refuses, or the spans were booked
+  /// as dropped while it wrote.
   private func store(_ message: ExportMessage) -> Bool {
     guard let spool else { return false }
     defer { showSpool() }
     do throws(SpoolError) {
-      try spool.add(message, wallNanoseconds: loop.system.wallNanoseconds())
-      queue.settle(elsewhere: message.spanCount)
-      return true
+      return try spool.add(message, wallNanoseconds: loop.system.wallNanoseconds()) {
+        queue.settle(spooled: message.spanCount)
+      }
     } catch {
       status.update { $0.spoolErrors += 1 }
       log.spoolFailed("\(error)", at: loop.now)
@@ -211,9 +212,12 @@ final class ExportDriver {
   private func showSpool() {
     let bytes = spool?.bytes ?? 0
     let skipped = spool?.skippedFiles ?? 0
+    let failures = spool?.takeReadFailures() ?? (count: 0, last: "")
+    if failures.count > 0 { log.spoolFailed(failures.last, at: loop.now) }
     status.update { state in
       state.spoolBytes = bytes
       state.spoolFilesSkipped = skipped
+      state.spoolErrors += failures.count
     }
   }
 
@@ -315,7 +319,12 @@ extension ExportDriver: ExportLaneOwner {
     log.queueFull(total: ledger.dropped(.queueFull), at: loop.now)
   }
 
-  func foundNobodyAtEnd() { finish() }
+  func foundNobodyAtEnd() -> Bool {
+    // Another lane's receiver may answer yet; the deadline ends it if not.
+    if lanes.contains(where: { $0.isCalling }) { return false }
+    finish()
+    return true
+  }
 }
 
 extension ExportDriver: TimerHandler {

@@ -14,8 +14,8 @@ protocol ExportLaneOwner: AnyObject {
   func gaveUp(_ message: ExportMessage, wasAnswered: Bool)
   /// A try failed.
   func failed(_ cause: String)
-  /// Nobody listens at the endpoint and the process waits for its end.
-  func foundNobodyAtEnd()
+  /// Nobody listens at the endpoint and the process waits for its end. True when the owner ends for it.
+  func foundNobodyAtEnd() -> Bool
   /// A lane may have become free.
   func pump()
   /// Until when a message that is tried first at `now` may be tried.
@@ -78,6 +78,12 @@ final class ExportLane {
   /// True when nothing is being sent, waited for or kept.
   var isDone: Bool {
     if case .idle = phase { return message == nil }
+    return false
+  }
+
+  /// True while a call waits for its answer.
+  var isCalling: Bool {
+    if case .calling = phase { return true }
     return false
   }
 
@@ -214,7 +220,7 @@ final class ExportLane {
     failures += 1
     owner.failed(cause)
     // Nobody listens: a process that ends does not wait for it.
-    if owner.isFlushing, whileDialing { return owner.foundNobodyAtEnd() }
+    if owner.isFlushing, whileDialing, owner.foundNobodyAtEnd() { return }
     let wait = configuration.retry.delay(failures: failures, hint: hint, random: &loop.random)
     retryAt = loop.now + max(wait, millisecond)
     if let message, let deadline = message.deadline, retryAt >= deadline {

@@ -132,10 +132,13 @@ package final class ExportQueue: Sendable {
     }
   }
 
-  /// Lets go of spans that were taken out and that other books hold from now on.
-  func settle(elsewhere spans: Int) {
+  /// Books spans that were taken out as spooled; false, and nothing is booked, when all were booked as dropped already.
+  func settle(spooled spans: Int) -> Bool {
     state.withLock { state in
-      if !state.isAbandoned { state.outstanding -= spans }
+      if state.isAbandoned { return false }
+      state.outstanding -= spans
+      ledger.recordSpooled(spans)
+      return true
     }
   }
 

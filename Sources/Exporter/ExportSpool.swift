@@ -20,6 +20,8 @@ final class ExportSpool {
   private(set) var bytes = 0
   /// Files that were no whole messages and were removed.
   private(set) var skippedFiles = 0
+  /// Reads that failed and that nobody has been told of.
+  private var readFailures = (count: 0, last: "")
   /// Messages that the receiver took since the start.
   private var accepted = 0
 
@@ -35,7 +37,8 @@ final class ExportSpool {
         bytes += file.bytes
         ledger.recordRecovered(file.spanCount)
       } catch {
-        skip(name)
+        // What cannot be read now stays for the next process.
+        if case .damaged = error { skip(name) } else { noteFailure(error) }
       }
     }
     makeRoom(for: 0)
@@ -52,17 +55,34 @@ final class ExportSpool {
     skippedFiles += 1
   }
 
+  /// Gives out how many reads have failed since the last call, and why the last one did.
+  func takeReadFailures() -> (count: Int, last: String) {
+    defer { readFailures = (0, "") }
+    return readFailures
+  }
+
+  private func noteFailure(_ error: SpoolError) {
+    readFailures = (readFailures.count + 1, "\(error)")
+  }
+
   /// Keeps a message that is in memory. The oldest files give way; at `wallNanoseconds` since the Unix epoch.
   ///
-  /// The caller takes its spans out of its own books when this returns, and not when it throws.
-  func add(_ message: ExportMessage, wallNanoseconds: UInt64) throws(SpoolError) {
+  /// `claim` books its spans as spooled once they are on disk. When it returns false others have booked them
+  /// meanwhile: the file goes, and so says the result.
+  func add(
+    _ message: ExportMessage, wallNanoseconds: UInt64, claim: () -> Bool
+  ) throws(SpoolError) -> Bool {
     let size = SpoolFormat.headBytes + message.payloadBytes
     guard size <= configuration.bytesMax else { throw .system(call: "write", code: EFBIG) }
     makeRoom(for: size)
     let name = try folder.add(message, at: wallNanoseconds)
+    guard claim() else {
+      folder.remove(name)
+      return false
+    }
     files.append(SpoolFile(name: name, spanCount: message.spanCount, calls: message.calls, bytes: size))
     bytes += size
-    ledger.recordSpooled(message.spanCount)
+    return true
   }
 
   /// Drops the oldest files until one more of `size` bytes fits. A file that is being sent stays.
@@ -75,7 +95,7 @@ final class ExportSpool {
   }
 
   /// Takes the oldest message that no lane has; those that the receiver has put off for long come last. Files that turn
-  /// out to be damaged are removed and their spans counted.
+  /// out to be damaged are removed and their spans counted; those that cannot be read are passed over from then on.
   func take() -> ExportMessage? {
     while let file = next {
       do throws(SpoolError) {
@@ -84,8 +104,13 @@ final class ExportSpool {
         if file.acceptedBefore == nil { file.acceptedBefore = accepted }
         return message
       } catch {
-        // The disk may be in trouble, or descriptors scarce: the file can be read later.
-        if case .system(_, let code) = error, code != ENOENT { return nil }
+        if case .system(_, let code) = error, code != ENOENT {
+          noteFailure(error)
+          // Descriptors or memory are scarce: no file is at fault, and each can be read later.
+          if code == EMFILE || code == ENFILE || code == ENOMEM { return nil }
+          file.isUnreadable = true
+          continue
+        }
         forget(file, sent: 0, dropped: file.spanCount, .spoolDamaged)
         skippedFiles += 1
       }
@@ -94,7 +119,8 @@ final class ExportSpool {
   }
 
   private var next: SpoolFile? {
-    files.first { !$0.isInHand && $0.rounds < ExportSpool.roundsMax } ?? files.first { !$0.isInHand }
+    let ready = files.lazy.filter { !$0.isInHand && !$0.isUnreadable }
+    return ready.first { $0.rounds < ExportSpool.roundsMax } ?? ready.first
   }
 
   /// Gives a message back whose tries are used up; it is dropped when the receiver takes others and never this one.

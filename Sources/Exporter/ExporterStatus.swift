@@ -18,7 +18,7 @@ package struct ExporterState: Sendable {
   package var spoolBytes = 0
   /// Files of the spool that were torn, damaged or none of ours.
   package var spoolFilesSkipped = 0
-  /// Messages that could not be written to the spool.
+  /// Messages that could not be written to the spool, or read from it.
   package var spoolErrors = 0
 
   /// True while a connection to the receiver is open.

@@ -31,6 +31,8 @@ final class SpoolFile {
   let calls: Int
   /// Length of the file.
   let bytes: Int
+  /// It could not be read; this process leaves it to the next one.
+  var isUnreadable = false
   /// A lane has it.
   var isInHand = false
   /// How often its time ran out, and what the receiver had accepted of others when it was first taken.

@@ -150,8 +150,14 @@ package final class HTTP2Exchange {
   var outgoing: HTTP2Body?
   var outgoingOffset = 0
   var outgoingTrailers: HTTP2Fields?
+  /// When bytes of a body last moved, either way, or the peer's side began or ended, or it was answered; by
+  /// ``HTTP2Streams/now``.
+  var lastProgress: Nanoseconds
 
-  init(streamID: Int32) { self.streamID = streamID }
+  init(streamID: Int32, now: Nanoseconds = 0) {
+    self.streamID = streamID
+    lastProgress = now
+  }
 
   /// The section that header lines belong to at the moment.
   var section: HTTP2Fields { trailers ?? head }

@@ -27,9 +27,27 @@ package final class HTTP2ServerSession {
   /// Number of streams that are not over.
   package var openStreams: Int { session.streams.open.count }
 
-  /// True while a request has begun and its end has not come.
-  package var hasIncompleteRequest: Bool {
-    session.streams.open.values.contains { !$0.remoteEnded && $0.fault == nil }
+  /// Received bytes of bodies that open streams hold.
+  package var bufferedBytes: Int { session.streams.bufferedBytes }
+
+  /// The caller's clock; set it before bytes move, so that streams know when they last got on.
+  package var now: Nanoseconds {
+    get { session.streams.now }
+    set { session.streams.now = newValue }
+  }
+
+  /// Since when the request that waits longest for more of its body has got none; nil when all are complete. Frames
+  /// without bytes of a body are no progress.
+  package var incompleteSince: Nanoseconds? {
+    session.streams.open.values.lazy.filter { !$0.remoteEnded && $0.fault == nil }.map(\.lastProgress).min()
+  }
+
+  /// Since when the answer that waits longest for the peer's window has given out nothing; nil when none waits.
+  /// Requests that the caller has not answered yet do not count.
+  package var unsentSince: Nanoseconds? {
+    session.streams.open.values.lazy
+      .filter { $0.remoteEnded && ($0.outgoing != nil || $0.outgoingTrailers != nil) }.map(\.lastProgress)
+      .min()
   }
 
   /// Requests that became complete since the last call. One whose `end` is already set was cancelled.

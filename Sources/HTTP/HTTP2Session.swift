@@ -138,6 +138,7 @@ final class HTTP2Session {
     exchange.outgoing = body
     exchange.outgoingOffset = 0
     exchange.outgoingTrailers = trailers
+    exchange.lastProgress = streams.now
     var provider = nghttp2_data_provider()
     provider.read_callback = readHTTP2Body
     let code = withLines(head) { lines, count in

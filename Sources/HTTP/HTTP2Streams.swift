@@ -22,6 +22,8 @@ final class HTTP2Streams {
   var goAway: HTTP2GoAway?
   var receivedSettings = false
   var bufferedBytes = 0
+  /// The caller's clock, where it wants to know which streams stand still.
+  var now: Nanoseconds = 0
 
   init(limits: HTTP2Limits, isServer: Bool) {
     self.limits = limits
@@ -47,7 +49,7 @@ final class HTTP2Streams {
 
   func beganHeaders(_ streamID: Int32, category: nghttp2_headers_category) {
     if isServer, category == NGHTTP2_HCAT_REQUEST {
-      let exchange = HTTP2Exchange(streamID: streamID)
+      let exchange = HTTP2Exchange(streamID: streamID, now: now)
       exchange.hasHead = true
       open[streamID] = exchange
     } else {
@@ -81,12 +83,14 @@ final class HTTP2Streams {
       return
     }
     bufferedBytes += bytes.count
+    exchange.lastProgress = now
     exchange.body.append(bytes)
   }
 
   func receivedEndOfStream(_ streamID: Int32) {
     guard let exchange = open[streamID], !exchange.remoteEnded else { return }
     exchange.remoteEnded = true
+    exchange.lastProgress = now
     if isServer, exchange.fault == nil { ready.append(exchange) }
   }
 
@@ -138,6 +142,7 @@ final class HTTP2Streams {
     output.append(head)
     body.append(exchange.outgoingOffset..<exchange.outgoingOffset + count, to: &output)
     exchange.outgoingOffset += count
+    exchange.lastProgress = now
     return nghttp2_error(0)
   }
 }

@@ -254,7 +254,7 @@ extension MetricDescription {
   package static let spoolFilesSkipped = MetricDescription(
     "dynamo_trace_spool_files_skipped_total", "Files of the spool that were torn, damaged or foreign.")
   package static let spoolErrors = MetricDescription(
-    "dynamo_trace_spool_errors_total", "Messages that could not be written to the spool.")
+    "dynamo_trace_spool_errors_total", "Messages that could not be written to the spool, or read from it.")
   package static let logLinesDropped = MetricDescription(
     "dynamo_log_lines_dropped_total", "Log lines that found no room or could not be written.")
   package static let processStartTime = MetricDescription(

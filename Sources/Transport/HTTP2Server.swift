@@ -26,9 +26,12 @@ package struct HTTP2ServerLimits: Sendable {
   package var connectionsMax = 1_024
   /// Until the first request: a peer that says nothing, or no HTTP/2, is gone after it.
   package var firstRequestTimeout: Nanoseconds = 75 * second
-  /// Longest silence while a request is incomplete.
+  /// Received bodies that all connections hold together. The connection that passes it is cut and counted.
+  package var bufferedBytesMax = 64 << 20
+  /// Longest time without a byte of an incomplete request's body.
   package var requestGapTimeout: Nanoseconds = 30 * second
-  /// Longest time without the peer taking a byte of waiting output.
+  /// Longest time without the peer taking a byte of waiting output, or without its window letting out a byte of an
+  /// answer.
   package var writeStallTimeout: Nanoseconds = 60 * second
   /// How long a connection without requests is kept. It ends with GOAWAY, after which clients come back by themselves.
   package var idleTimeout: Nanoseconds = 600 * second
@@ -46,6 +49,8 @@ package final class HTTP2Server: EventHandler, TimerHandler {
   private var listener: (descriptor: Int32, registration: Registration)?
   private let retryTimer = Timer()
   private var connections: [ObjectIdentifier: HTTP2ServerConnection] = [:]
+  /// Received bodies that the connections hold.
+  var bufferedBytes = 0
 
   package init(
     loop: EventLoop, application: any HTTP2Application, limits: HTTP2ServerLimits = HTTP2ServerLimits(),
@@ -125,6 +130,13 @@ package final class HTTP2Server: EventHandler, TimerHandler {
   package func closeAll() {
     stopListening()
     for connection in connections.values { connection.close() }
+  }
+
+  /// False, which is counted, when the connections hold too much.
+  func hasRoom() -> Bool {
+    if bufferedBytes <= limits.bufferedBytesMax { return true }
+    counters.cutByMemory.add(1, ordering: .relaxed)
+    return false
   }
 
   /// Connections held now.

@@ -22,6 +22,8 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
   private var hadRequest = false
   private var isLeaving = false
   private var isCut = false
+  /// What the server's books hold of this connection's buffered bodies.
+  private var bookedBytes = 0
 
   /// Takes `descriptor` over; nil when it cannot be served, and it is closed.
   init?(_ descriptor: Int32, server: HTTP2Server, application: any HTTP2Application) {
@@ -63,6 +65,8 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
     loop.cancel(timer)
     socket.close()
     let server = server
+    server?.bufferedBytes -= bookedBytes
+    bookedBytes = 0
     self.server = nil
     server?.connectionClosed(self)
   }
@@ -91,10 +95,15 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
 
   package func received(_ bytes: UnsafeRawBufferPointer) -> Int {
     lastInput = loop.now
+    session.now = loop.now
     do throws(HTTP2Error) {
       try session.receive(bytes)
     } catch {
       // No HTTP/2, or a flood that the library has cut.
+      cut()
+      return bytes.count
+    }
+    guard bookBytes() else {
       cut()
       return bytes.count
     }
@@ -105,6 +114,15 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
     }
     flush()
     return bytes.count
+  }
+
+  /// Notes what the bodies take; false when they have grown and the server's connections hold too much together.
+  private func bookBytes() -> Bool {
+    guard let server else { return true }
+    let change = session.bufferedBytes - bookedBytes
+    bookedBytes += change
+    server.bufferedBytes += change
+    return change <= 0 || server.hasRoom()
   }
 
   package func connected() {}
@@ -119,6 +137,9 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
   private func fill() {
     guard !socket.isClosed else { return }
     socket.wantsOutput()
+    session.now = loop.now
+    // Streams that are over let go of their bodies.
+    defer { _ = bookBytes() }
     do throws(HTTP2Error) {
       while socket.output.count < StreamSocket.lowWatermark, session.wantsOutput {
         let before = socket.output.count
@@ -163,9 +184,9 @@ package final class HTTP2ServerConnection: StreamSocketHandler, TimerHandler {
     let now = loop.now
     if !socket.output.isEmpty, now - socket.lastProgress > limits.writeStallTimeout { return close() }
     if !hadRequest, now - opened > limits.firstRequestTimeout { return close() }
-    if session.hasIncompleteRequest, now - lastInput > limits.requestGapTimeout {
-      cut()
-    }
+    if let since = session.incompleteSince, now - since > limits.requestGapTimeout { cut() }
+    // The peer may take every byte of ours and never open its window.
+    if let since = session.unsentSince, now - since > limits.writeStallTimeout { cut() }
     if session.openStreams == 0, now - max(idleSince, lastInput) > limits.idleTimeout { drain() }
     if !socket.isClosed { loop.arm(timer, at: now + checkInterval, self) }
   }

@@ -51,6 +51,8 @@ package final class ListenerCounters: Sendable {
   package let accepted = Atomic<Int>(0)
   package let refusedByLimit = Atomic<Int>(0)
   package let acceptErrors = Atomic<Int>(0)
+  /// HTTP/2 connections that were cut because all together held too much of their requests.
+  package let cutByMemory = Atomic<Int>(0)
 
   package init() {}
 }

@@ -2,6 +2,7 @@
 
 import Base
 import GRPC
+import Glibc
 import EventLoop
 import HTTP
 import Telemetry
@@ -299,5 +300,27 @@ struct ExportAnswerTests {
     try rig.settle()
     try rig.pass(2 * second)
     #expect(rig.heads.map { $0.first("grpc-timeout")?.text } == ["8000000u", "7000000u"])
+  }
+
+  @Test func failedDialOfOneLaneAtTheEndLeavesTheCallsOfOthersAlone() throws {
+    let rig = try Rig { configuration in
+      configuration.concurrentCalls = 2
+      configuration.callTimeout = 5 * second
+    }
+    rig.answers = [.stall]
+    rig.publish(512)
+    try rig.settle()
+    #expect(rig.calls == 1)
+    rig.publish(10)
+    rig.connectErrors = [ECONNREFUSED]
+    rig.driver.flush(within: 20 * second)
+    try rig.settle()
+    #expect(rig.dialed.count == 2)
+    #expect(!rig.isFinished)
+    try rig.pass(15 * second)
+    #expect(rig.isFinished)
+    #expect(rig.ledger.sent == 522)
+    #expect(rig.ledger.dropped == 0)
+    rig.expectBalanced()
   }
 }

@@ -407,4 +407,99 @@ struct ExportSpoolTests {
   func serviceNamesAreSafeAsFileNames(service: String, name: String) {
     #expect(SpoolFolder.fileName(service) == name)
   }
+
+  /// Puts a link where the file was, which the spool does not follow: the open fails with ELOOP, also for root.
+  private func hide(_ name: String, in folder: Folder) {
+    rename("\(folder.path)/test/\(name)", "\(folder.path)/test/hidden")
+    symlink("hidden", "\(folder.path)/test/\(name)")
+  }
+
+  private func reveal(_ name: String, in folder: Folder) {
+    rename("\(folder.path)/test/hidden", "\(folder.path)/test/\(name)")
+  }
+
+  @Test func fileThatCannotBeOpenedAtStartStaysForTheNextProcess() throws {
+    let folder = try Folder()
+    let first = try rig(folder)
+    first.publish(100)
+    first.driver.finish()
+    let name = try #require(folder.files().first)
+    hide(name, in: folder)
+    let second = try rig(folder)
+    #expect(second.ledger.recovered == 0)
+    #expect(second.state.spoolFilesSkipped == 0)
+    #expect(second.state.spoolErrors == 1)
+    #expect(folder.files().contains(name))
+    second.driver.finish()
+    reveal(name, in: folder)
+    let third = try rig(folder)
+    #expect(third.ledger.recovered == 100)
+    third.driver.pump()
+    try third.settle()
+    #expect(third.ledger.sent == 100)
+    expectBalanced(third)
+  }
+
+  @Test func fileThatCannotBeReadDoesNotHoldUpThoseBehindIt() throws {
+    let folder = try Folder()
+    let first = try rig(folder) { $0.message.spansMax = 100 }
+    first.publish(150)
+    first.driver.finish()
+    let name = try #require(folder.files().first)
+    let second = try rig(folder)
+    hide(name, in: folder)
+    second.driver.pump()
+    try second.pass(5 * Base.second)
+    #expect(second.messages == [50])
+    #expect(second.state.spoolErrors == 1)
+    #expect(second.ledger.spooled == 100)
+    expectBalanced(second)
+    second.driver.finish()
+    reveal(name, in: folder)
+    let third = try rig(folder)
+    third.driver.pump()
+    try third.settle()
+    #expect(third.messages == [100])
+    expectBalanced(third)
+  }
+
+  @Test func spansThatWereGivenUpBeforeTheDiskTookThemAreBookedOnce() throws {
+    let folder = try Folder()
+    let rig = try rig(folder)
+    rig.connectErrors = Array(repeating: ECONNREFUSED, count: 100)
+    rig.publish(512)
+    try rig.settle()
+    // As a shutdown does whose thread is late.
+    rig.queue.abandon()
+    try rig.pass(20 * second)
+    #expect(rig.ledger.dropped(.shutdown) == 512)
+    #expect(rig.ledger.spooled == 0)
+    #expect(folder.files().isEmpty)
+    expectBalanced(rig)
+  }
+
+  @Test func spansThatAreGivenUpWhileTheDiskTakesThemAreBookedOnce() throws {
+    let folder = try Folder()
+    let ledger = SpanLedger()
+    let queue = ExportQueue(limits: ExportQueue.Limits(), ledger: ledger)
+    let spool = try ExportSpool(SpoolConfiguration(folder: folder.path), service: "test", ledger: ledger)
+    ledger.recordMade(30)
+    _ = queue.put(batch(30))
+    var lost = 0
+    let slices = queue.take(spansMax: 100, bytesMax: 1 << 20).flatMap {
+      SpanSlice.cut($0, spansMax: 100, bytesMax: 1 << 20, lost: &lost)
+    }
+    let resource = TelemetryResource(serviceName: "test", serviceVersion: "1", instanceID: "id")
+    let isStored = try spool.add(ExportMessage(slices, resource: resource), wallNanoseconds: 1) {
+      #expect(folder.files().count == 1)
+      queue.abandon()
+      return queue.settle(spooled: 30)
+    }
+    #expect(!isStored)
+    #expect(folder.files().isEmpty)
+    #expect(spool.count == 0)
+    #expect(ledger.spooled == 0)
+    #expect(ledger.dropped(.shutdown) == 30)
+    #expect(ledger.pending == 0)
+  }
 }

@@ -44,12 +44,15 @@ private final class HTTP2Rig {
   /// The descriptor of the one connection.
   let caller: Int32 = 50
 
-  init(_ change: (inout HTTP2ServerLimits) -> Void = { _ in }, connects: Bool = true) throws {
+  init(
+    _ change: (inout HTTP2ServerLimits) -> Void = { _ in }, connects: Bool = true,
+    client: HTTP2Limits = HTTP2Limits()
+  ) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     var limits = HTTP2ServerLimits()
     change(&limits)
     server = HTTP2Server(loop: loop, application: application, limits: limits, counters: counters)
-    client = try HTTP2ClientSession()
+    self.client = try HTTP2ClientSession(limits: client)
     try server.listen(on: 9)
     if connects { connect(caller) }
   }
@@ -103,6 +106,8 @@ private final class HTTP2Rig {
       if mine.isEmpty, theirs.isEmpty { return }
     }
   }
+
+  func ping() { send([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]) }
 
   func pass(_ time: Nanoseconds) {
     kernel.time += time
@@ -260,5 +265,89 @@ struct HTTP2ServerTests {
     rig.application.answer(0)
     rig.turn()
     #expect(rig.server.connectionCount == 0)
+  }
+
+  enum Ending: CaseIterable { case none, drain, endOfInput }
+
+  @Test(arguments: Ending.allCases)
+  func anAnswerThatThePeersWindowNeverLetsOutIsCut(ending: Ending) throws {
+    var client = HTTP2Limits()
+    client.streamWindowBytes = 0
+    let rig = try HTTP2Rig(client: client)
+    let exchange = try rig.request()
+    try rig.exchange()
+    #expect(exchange.head.status == 200)
+    #expect(exchange.body.count == 0)
+    switch ending {
+    case .none: break
+    case .drain: rig.server.drain()
+    case .endOfInput:
+      rig.kernel.input[rig.caller, default: []].append([])
+      rig.kernel.queue([(rig.caller, .peerClosed)])
+    }
+    rig.turn()
+    for _ in 0..<5 {
+      rig.pass(10 * second)
+      if ending != .endOfInput { rig.ping() }
+    }
+    #expect(!rig.isClosed)
+    for _ in 0..<3 {
+      rig.pass(10 * second)
+      if ending != .endOfInput { rig.ping() }
+    }
+    #expect(rig.isClosed)
+    #expect(rig.server.connectionCount == 0)
+  }
+
+  @Test func pingsDoNotKeepARequestThatStops() throws {
+    let rig = try HTTP2Rig()
+    // More than the first window, whose end the client's session waits for.
+    _ = try rig.request(body: 100_000)
+    rig.send(try rig.said())
+    for _ in 0..<2 {
+      rig.pass(10 * second)
+      rig.ping()
+    }
+    #expect(!rig.isClosed)
+    for _ in 0..<3 {
+      rig.pass(10 * second)
+      rig.ping()
+    }
+    #expect(rig.isClosed)
+    #expect(rig.application.requests.isEmpty)
+    #expect(rig.server.bufferedBytes == 0)
+  }
+
+  @Test func anAnswerThatTheApplicationOwesIsNotThePeersFault() throws {
+    let rig = try HTTP2Rig()
+    rig.application.answersAtOnce = false
+    let exchange = try rig.request(body: 10)
+    try rig.exchange()
+    for _ in 0..<20 { rig.pass(10 * second) }
+    #expect(!rig.isClosed)
+    rig.application.answer(0)
+    rig.turn()
+    try rig.exchange()
+    #expect(exchange.body.text == "hello")
+    #expect(!rig.isClosed)
+  }
+
+  @Test func whatAllConnectionsBufferIsBoundedAndCounted() throws {
+    let rig = try HTTP2Rig { $0.bufferedBytesMax = 100_000 }
+    rig.connect(51)
+    let exchange = try rig.request(body: 100_000)
+    // Both connections get the same begin of a request, as far as the first window lets it.
+    let bytes = try rig.said()
+    rig.send(bytes)
+    #expect(rig.server.bufferedBytes == 65_535)
+    rig.send(bytes, to: 51)
+    #expect(rig.kernel.closed == [51])
+    #expect(rig.counters.cutByMemory.load(ordering: .relaxed) == 1)
+    #expect(rig.server.bufferedBytes == 65_535)
+    try rig.exchange()
+    #expect(exchange.body.text == "hello")
+    #expect(rig.application.requests.count == 1)
+    #expect(rig.server.bufferedBytes == 0)
+    #expect(!rig.isClosed)
   }
 }
