@@ -134,6 +134,22 @@ import Testing
     #expect(!text.contains(#""spanID":"0000000000000004""#))
   }
 
+  @Test func anAnswerIsBoundedByBytesAndSaysThatItWasCut() throws {
+    let store = SpanStore(seed: 1)
+    for trace in 1...20 { store.take("s", [SampleSpan(trace: UInt64(trace))]) }
+    var request = try query("{}")
+    let whole = written { store.writeSearch(request, into: &$0) }
+    #expect(whole.hasSuffix(#""completedJobs":1,"totalJobs":1}}"#))
+    for bytesMax in [0, 1_000, whole.utf8.count / 2] {
+      request.answerBytesMax = bytesMax
+      let cut = written { store.writeSearch(request, into: &$0) }
+      #expect(cut.hasSuffix(#""completedJobs":0,"totalJobs":1}}"#))
+      // The numbers at the end are not among the bytes that are bounded.
+      #expect(cut.utf8.count <= bytesMax + 150)
+      #expect(Array(cut.utf8).withUnsafeBytes { try? JSONValue.parse($0) } != nil)
+    }
+  }
+
   @Test func everyAnswerIsJSON() throws {
     let store = sampleStore()
     store.take(

@@ -48,6 +48,21 @@ import Testing
     #expect(throws: PatternError.self) { try Pattern(pattern) }
   }
 
+  /// A group without states can be repeated as often as one with them.
+  @Test(arguments: [
+    "(){200}{200}{200}{200}", "((){200}{200}{200}{200}){200}{200}{200}{200}", "(a{0}){200}{200}{200}{200}",
+  ])
+  func repetitionsOfNothingAreBounded(pattern: String) {
+    #expect(throws: PatternError(message: "the expression is too large")) { try Pattern(pattern) }
+  }
+
+  @Test func aLongTextIsMatchedAsIfItEndedAtTheBound() {
+    let long = String(repeating: "a", count: Pattern.textMax)
+    #expect(matches("a*", long + "b") == true)
+    #expect(matches("a*b", long + "b") == false)
+    #expect(matches("a*b", long.dropLast() + "b") == true)
+  }
+
   @Test func nestingIsBounded() {
     let nested = String(repeating: "(", count: 200) + "a" + String(repeating: ")", count: 200)
     #expect(throws: PatternError(message: "groups are nested too deeply")) { try Pattern(nested) }

@@ -13,11 +13,15 @@ import Testing
     let body: String
   }
 
-  private func ask(_ target: String, method: String = "GET", accept: String = "*/*", _ store: SpanStore)
-    -> Answer?
-  {
+  private func ask(
+    _ target: String, method: String = "GET", accept: String = "*/*",
+    clock: @escaping () -> Nanoseconds = { 0 },
+    _ store: SpanStore
+  ) -> Answer? {
     let text = "\(method) \(target) HTTP/1.1\r\nhost: x\r\naccept: \(accept)\r\n\r\n"
-    let routes = QueryRoutes(store: store, version: "1.2.3") { $0.append("metrics here\n" as StaticString) }
+    let routes = QueryRoutes(
+      store: store, version: "1.2.3", clock: clock,
+      metrics: { $0.append("metrics here\n" as StaticString) })
     var scanned = 0
     let parser = HTTP1HeadParser(limits: HTTP1Limits())
     return Array(text.utf8).withUnsafeBytes { bytes in
@@ -78,6 +82,39 @@ import Testing
     let answer = ask("/api/search?\(query)", sampleStore())
     #expect(answer?.status == 200)
     #expect(answer?.body.split(separator: "\"traceID\"", omittingEmptySubsequences: false).count == count + 1)
+  }
+
+  @Test func aSearchIsBoundedWhateverItAsksFor() {
+    let store = SpanStore(seed: 1)
+    for trace in 1...1_010 { store.take("s", [SampleSpan(trace: UInt64(trace))]) }
+    store.take("t", (1...1_010).map { SampleSpan(trace: 5_000, id: UInt64($0)) })
+    func count(_ query: String, _ word: String) -> Int? {
+      (ask("/api/search?\(query)", store)?.body.split(separator: word, omittingEmptySubsequences: false).count)
+        .map { $0 - 1 }
+    }
+    #expect(count("limit=99999999", "\"traceID\"") == 1_000)
+    // Each span is in `spanSet` and in `spanSets`.
+    for spans in ["0", "1001", "99999999"] {
+      #expect(count("limit=1&spss=\(spans)", "\"spanID\"") == 2_000)
+    }
+  }
+
+  @Test func aSearchEndsByTheClock() {
+    let store = SpanStore(seed: 1)
+    let value = SampleValue.string(String(repeating: "x", count: 100_000))
+    for trace in 1...20 { store.take("s", [SampleSpan(trace: UInt64(trace), attributes: [("a", value)])]) }
+    var now: Nanoseconds = 0
+    let late: () -> Nanoseconds = {
+      now += 10 * second
+      return now
+    }
+    let all = ask("/api/search", store)?.body ?? ""
+    #expect(all.hasSuffix(#""completedJobs":1,"totalJobs":1}}"#))
+    let cut = ask("/api/search", clock: late, store)?.body ?? ""
+    #expect(cut.hasSuffix(#""completedJobs":0,"totalJobs":1}}"#))
+    #expect(cut.utf8.count < all.utf8.count)
+    // Values are what was found so far.
+    #expect(ask("/api/search/tag/a/values", clock: late, store)?.status == 200)
   }
 
   @Test func aTraceComesInProtobufWhereAskedFor() {

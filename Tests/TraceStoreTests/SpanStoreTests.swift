@@ -136,6 +136,33 @@ import Testing
     #expect(store.isConsistent)
   }
 
+  /// The spans of one message share an origin that goes whenever the trace of the last span does.
+  @Test func anOriginThatIsEvictedWithinItsMessageIsEnteredAgain() {
+    for fits in [4, 6] {
+      var limits = StoreLimits()
+      let one = SpanStore(seed: 1)
+      one.take("s", [SampleSpan(trace: 1)])
+      limits.bytesMax = one.bytes * fits
+      let store = SpanStore(limits: limits, seed: 1)
+      let spans = (1...50).map { SampleSpan(trace: UInt64($0)) }
+      #expect(store.take(request("s", spans)) == .success(.init(stored: 50, refused: 0)))
+      #expect(store.isConsistent)
+      #expect(store.traceCount >= 1 && store.counters.tracesEvictedBySize == 50 - store.traceCount)
+      store.take("s", [SampleSpan(trace: 99)])
+      #expect(store.isConsistent)
+    }
+  }
+
+  /// Hashing the resource for each span would go through gigabytes here.
+  @Test func aLargeResourceIsRefusedWithAllItsSpansAtOnce() {
+    let store = SpanStore(seed: 1)
+    let large = [("a", SampleValue.string(String(repeating: "x", count: 1 << 20)))]
+    let spans = (1...5_000).map { SampleSpan(id: UInt64($0)) }
+    let result = store.take(request("s", resource: large, spans))
+    #expect(result == .success(.init(stored: 0, refused: 5_000)))
+    #expect(store.traceCount == 0 && store.bytes == 0 && store.isConsistent)
+  }
+
   @Test func originsOfOneTraceAreBounded() {
     var limits = StoreLimits()
     limits.traceOriginsMax = 3
@@ -169,6 +196,60 @@ import Testing
     #expect(id("ABC") == TraceID(high: 0, low: 0xabc))
     #expect(id("1aabbccddeeff00112") == TraceID(high: 0x1a, low: 0xabbc_cdde_eff0_0112))
     for bad in ["", "xyz", "0-0", String(repeating: "1", count: 33)] { #expect(id(bad) == nil) }
+  }
+
+  /// A clock that goes on by one at each look, so that the bound is a number of looks.
+  @Test func aSearchWhoseBudgetIsSpentAnswersWhatItFound() throws {
+    let store = SpanStore(seed: 1)
+    for trace in 1...100 {
+      store.take(
+        "s",
+        [
+          SampleSpan(
+            trace: UInt64(trace), attributes: [("a", .string(String(repeating: "x", count: 40_000)))])
+        ])
+    }
+    for text in ["{ span.a =~ `x*` }", "{ span.a != `x` }", "{}"] {
+      var request = SearchRequest(.query(try TraceQLParser.parse(Array(text.utf8))))
+      request.limit = 1_000
+      request.budget = {
+        var now: Nanoseconds = 0
+        return SearchBudget(5) {
+          now += 1
+          return now
+        }
+      }
+      let cut = store.search(request)
+      #expect(cut.isCut)
+      #expect((1...90).contains(cut.hits.count))
+      // The newest are found first.
+      let count = UInt64(cut.hits.count)
+      #expect(Set(cut.hits.map(\.trace.id.low)) == Set((101 - count)...100))
+      request.budget = { SearchBudget(5) { 0 } }
+      let whole = store.search(request)
+      #expect(!whole.isCut && whole.hits.count == 100)
+    }
+  }
+
+  /// A trace that was not looked at to its end is no hit, not even of a negation.
+  @Test func aTraceThatSpendsTheBudgetIsNoHit() throws {
+    let store = SpanStore(seed: 1)
+    let value = SampleValue.string(String(repeating: "x", count: 4_000))
+    store.take("s", (1...200).map { SampleSpan(id: UInt64($0), attributes: [("a", value)]) })
+    for text in [
+      "{ span.a !~ `y*` }", "{ !(span.a =~ `(x?y){50}`) }", "{ span.a =~ `x*` } >> { span.a =~ `x*` }",
+    ] {
+      var request = SearchRequest(.query(try TraceQLParser.parse(Array(text.utf8))))
+      var looks: Nanoseconds = 0
+      request.budget = {
+        SearchBudget(2) {
+          looks += 1
+          return looks
+        }
+      }
+      let result = store.search(request)
+      #expect(result.isCut && result.hits.isEmpty)
+    }
   }
 
   @Test func searchesAreBoundedByTimeAndNumber() {

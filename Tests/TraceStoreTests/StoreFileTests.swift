@@ -19,7 +19,7 @@ import Testing
     }
 
     deinit {
-      for name in ["spans", "spans.1"] { unlink("\(path)/\(name)") }
+      for name in ["spans", "spans.1", "spans.damaged"] { unlink("\(path)/\(name)") }
       rmdir(path)
     }
 
@@ -87,6 +87,46 @@ import Testing
     #expect(try read(folder) == Array(messages.suffix(20)))
   }
 
+  @Test(arguments: ["not a trace\n", "hello", "\0\0\0\0", "\u{3}\u{3}"])
+  func aFileThatIsDamagedIsPutAside(text: String) throws {
+    for good in [[], [message(1), message(2)]] {
+      let folder = Folder()
+      try write(good, to: folder)
+      folder.append(Array(text.utf8))
+      folder.append(message(3))
+      let size = folder.size()
+      do {
+        let file = try StoreFile(path: folder.file, bytesMax: 1 << 20)
+        var messages: [[UInt8]] = []
+        try file.load { messages.append(Array($0)) }
+        // What a text happens to say in protobuf is the store's to refuse.
+        #expect(file.wasDamaged && Array(messages.prefix(good.count)) == good)
+        message(4).withUnsafeBytes { file.append($0) }
+        #expect(file.failures == 0)
+      }
+      #expect(folder.size("spans.damaged") == size)
+      #expect(try read(folder) == [message(4)])
+
+      // A second one is nobody's to overwrite.
+      folder.append([0])
+      let second = folder.size()
+      #expect(throws: StoreFileError.self) { try read(folder) }
+      #expect(folder.size() == second && folder.size("spans.damaged") == size)
+    }
+  }
+
+  @Test func aRotationThatStoppedHalfwayIsFinishedByTheNext() throws {
+    let folder = Folder()
+    let file = try StoreFile(path: folder.file, bytesMax: message(1).count)
+    try file.load { _ in }
+    message(1).withUnsafeBytes { file.append($0) }
+    // As after a rename whose open failed.
+    #expect(rename(folder.file, folder.file + ".1") == 0)
+    message(2).withUnsafeBytes { file.append($0) }
+    #expect(file.failures == 0)
+    #expect(folder.size() == message(2).count && folder.size("spans.1") == message(1).count)
+  }
+
   @Test func oneProcessAtATimeHoldsIt() throws {
     let folder = Folder()
     let file = try StoreFile(path: folder.file, bytesMax: 1_000)
@@ -99,8 +139,11 @@ import Testing
     let bytes = message(1) + message(2)
     for cut in 0...bytes.count {
       var messages: [[UInt8]] = []
-      let end = bytes.prefix(cut).withUnsafeBytes { StoreFile.split($0) { messages.append(Array($0)) } }
+      let (end, isDamaged) = bytes.prefix(cut).withUnsafeBytes {
+        StoreFile.split($0) { messages.append(Array($0)) }
+      }
       #expect(end == (cut == bytes.count ? cut : cut >= message(1).count ? message(1).count : 0))
+      #expect(!isDamaged)
       #expect(messages.joined().count == end)
     }
   }

@@ -5,16 +5,25 @@ internal import JSON
 internal import Telemetry
 
 extension SpanStore {
-  /// Answers `GET /api/search`.
+  /// Answers `GET /api/search`. One that was cut by a bound has no completed job.
   package func writeSearch(_ request: SearchRequest, into out: inout ByteBuffer) {
     let result = search(request)
     var query: TraceQLQuery?
     if case .query(let given) = request.filter { query = given }
     out.append("{\"traces\":" as StaticString)
     var list = JSONList()
+    let budget = request.budget?()
+    var isCut = result.isCut
+    var shown = ByteBuffer()
     for hit in result.hits {
+      shown.removeAll()
+      let isWhole = shown.append(hit, query: query, request, budget)
+      guard isWhole, out.count + shown.count <= request.answerBytesMax else {
+        isCut = true
+        break
+      }
       list.next(&out)
-      out.append(hit, query: query, spansMax: request.spansPerSpanset)
+      out.append(shown.readable)
     }
     list.end(&out)
     out.append(",\"metrics\":" as StaticString)
@@ -26,7 +35,7 @@ extension SpanStore {
       out.append(quotedDecimal: UInt64(result.inspectedBytes))
     }
     metrics.key("completedJobs", &out)
-    out.append(decimal: 1)
+    out.append(decimal: isCut ? 0 : 1)
     metrics.key("totalJobs", &out)
     out.append(decimal: 1)
     metrics.end(&out)
@@ -35,9 +44,12 @@ extension SpanStore {
 }
 
 extension ByteBuffer {
-  /// Appends tempopb.TraceSearchMetadata.
-  fileprivate mutating func append(_ hit: SearchHit, query: TraceQLQuery?, spansMax: Int) {
-    let view = TraceView(hit.trace)
+  /// Appends tempopb.TraceSearchMetadata. False when a bound ended it.
+  fileprivate mutating func append(
+    _ hit: SearchHit, query: TraceQLQuery?, _ request: SearchRequest, _ budget: SearchBudget?
+  ) -> Bool {
+    guard budget?.spend(hit.trace.bytes) ?? true else { return false }
+    let view = TraceView(hit.trace, budget: budget)
     var object = JSONObject()
     object.key("traceID", &self)
     append(shortHex: hit.trace.id)
@@ -61,7 +73,7 @@ extension ByteBuffer {
     }
     if let query {
       var spanset = ByteBuffer()
-      spanset.append(spansetOf: hit, view, query.shownFields, spansMax: spansMax)
+      guard spanset.append(spansetOf: hit, view, query.shownFields, request) else { return false }
       object.key("spanSet", &self)
       append(spanset.readable)
       object.key("spanSets", &self)
@@ -72,21 +84,26 @@ extension ByteBuffer {
       append(serviceStatsOf: view)
     }
     object.end(&self)
+    return true
   }
 
   private mutating func append(
-    spansetOf hit: SearchHit, _ view: TraceView, _ fields: [SpanField], spansMax: Int
-  ) {
+    spansetOf hit: SearchHit, _ view: TraceView, _ fields: [SpanField], _ request: SearchRequest
+  ) -> Bool {
+    let spansMax = request.spansPerSpanset
     append("{\"spans\":" as StaticString)
     var list = JSONList()
     for index in hit.matched.prefix(spansMax == 0 ? .max : spansMax) {
       list.next(&self)
       append(spanAt: index, view, fields)
+      // It is in the answer twice.
+      guard view.budget?.isSpent != true, count <= request.answerBytesMax / 2 else { return false }
     }
     list.end(&self)
     append(",\"matched\":" as StaticString)
     append(decimal: hit.matched.count)
     append(UInt8(ascii: "}"))
+    return true
   }
 
   private mutating func append(spanAt index: Int, _ view: TraceView, _ fields: [SpanField]) {

@@ -65,6 +65,8 @@ private struct TypedValues {
 package struct TagRequest {
   /// Wall-clock nanoseconds that a trace must touch; nil is any time.
   package var range: ClosedRange<UInt64>?
+  /// What looking through the traces is charged to; what is found when it is spent is answered.
+  var budget: SearchBudget?
   /// Most entries of the answer; 0 is the store's own bound.
   package var limit = 0
   /// Values are taken from spans that match this; nil is all.
@@ -118,7 +120,7 @@ extension SpanStore {
 
   private func tagNames(_ request: TagRequest) -> [(StaticString, [[UInt8]])] {
     var names = Self.scopes.map { _ in DistinctTexts(limit: request.limit) }
-    forEachTrace(in: request.range) { trace in
+    forEachTrace(request) { trace in
       for group in trace.groups {
         AttributeReader.forEach(in: group.origin.resource, field: 1) { key, _ in names[0].insert(key) }
         AttributeReader.forEach(in: group.origin.scope ?? OTLP.none, field: 3) { key, _ in
@@ -186,9 +188,9 @@ extension SpanStore {
     case .intrinsic(.duration), .intrinsic(.traceDuration), .intrinsic(.eventTime): return (values, 0)
     default: break
     }
-    forEachTrace(in: request.range) { trace in
+    forEachTrace(request) { trace in
       inspected += trace.bytes
-      let view = TraceView(trace)
+      let view = TraceView(trace, budget: request.budget)
       let indexes = request.query.map { $0.matches(in: view) } ?? Array(view.spans.indices)
       for index in indexes {
         // False, so that each event and link is asked.
@@ -202,11 +204,15 @@ extension SpanStore {
     return (values, inspected)
   }
 
-  private func forEachTrace(in range: ClosedRange<UInt64>?, _ body: (StoredTrace) -> Bool) {
+  private func forEachTrace(_ request: TagRequest, _ body: (StoredTrace) -> Bool) {
     forEachNewest { trace in
       guard trace.spanCount > 0 else { return true }
-      if let range, trace.end < range.lowerBound || trace.startTime > range.upperBound { return true }
-      return body(trace)
+      if let range = request.range,
+        trace.end < range.lowerBound || trace.startTime > range.upperBound
+      {
+        return true
+      }
+      return request.budget?.spend(trace.bytes) ?? true && body(trace)
     }
   }
 }

@@ -1,5 +1,7 @@
 // Regular expressions for `=~`: the part of RE2's syntax that filters use, matched in linear time over bytes.
 
+internal import Base
+
 /// Why a pattern is refused.
 struct PatternError: Error, Equatable {
   let message: String
@@ -12,6 +14,10 @@ struct PatternError: Error, Equatable {
 struct Pattern: Sendable {
   /// States of one pattern.
   static let statesMax = 1_000
+  /// Parts that are looked at to make them: a group without any state can be repeated, too.
+  static let partsMax = 10_000
+  /// Bytes of a text that are matched; what is longer is matched as if it ended there.
+  static let textMax = 4_096
 
   fileprivate enum State: Sendable {
     /// Takes a byte of the set, then goes on at the next state.
@@ -34,8 +40,12 @@ struct Pattern: Sendable {
     self.source = source
   }
 
-  /// True when all of `text` matches.
+  /// Steps that matching `text` takes at most.
+  func steps(on text: UnsafeRawBufferPointer) -> Int { states.count * min(text.count, Self.textMax) }
+
+  /// True when all of `text` matches, up to ``textMax``.
   func matches(_ text: UnsafeRawBufferPointer) -> Bool {
+    let text = text.slice(0..<min(text.count, Self.textMax))
     var current = StateSet(states.count)
     var next = StateSet(states.count)
     add(0, to: &current)
@@ -140,13 +150,18 @@ private indirect enum PatternNode {
 /// Turns a pattern into states.
 private struct PatternProgram {
   private(set) var states: [Pattern.State] = []
+  private var partCount = 0
 
   mutating func append(_ state: Pattern.State) throws(PatternError) {
-    guard states.count < Pattern.statesMax else { throw PatternError(message: "the expression is too large") }
+    guard states.count < Pattern.statesMax else { throw Self.tooLarge }
     states.append(state)
   }
 
+  private static var tooLarge: PatternError { PatternError(message: "the expression is too large") }
+
   mutating func emit(_ node: PatternNode) throws(PatternError) {
+    partCount += 1
+    guard partCount <= Pattern.partsMax else { throw Self.tooLarge }
     switch node {
     case .bytes(let set): try append(.bytes(set))
     case .sequence(let parts): for part in parts { try emit(part) }

@@ -17,6 +17,10 @@ package struct SearchRequest {
   package var spansPerSpanset = 3
   /// Wall-clock nanoseconds that a trace must touch; nil is any time.
   package var range: ClosedRange<UInt64>?
+  /// Most bytes of the answer, about; traces that do not fit are left out.
+  var answerBytesMax = 32 << 20
+  /// Makes the budget of finding the traces, and again that of showing them; nil is no bound.
+  var budget: (() -> SearchBudget)?
 
   /// Searches with `filter` and Tempo's defaults.
   package init(_ filter: Filter) { self.filter = filter }
@@ -35,6 +39,8 @@ struct SearchResult {
   fileprivate(set) var hits: [SearchHit] = []
   fileprivate(set) var inspectedTraces = 0
   fileprivate(set) var inspectedBytes = 0
+  /// Whether its budget ended before the search did.
+  fileprivate(set) var isCut = false
 }
 
 extension SpanStore {
@@ -42,6 +48,11 @@ extension SpanStore {
   func search(_ request: SearchRequest) -> SearchResult {
     var result = SearchResult()
     guard request.limit > 0 else { return result }
+    let budget = request.budget?()
+    func isSpent() -> Bool {
+      if budget?.isSpent == true { result.isCut = true }
+      return result.isCut
+    }
     forEachNewest { trace in
       guard trace.spanCount > 0 else { return true }
       if let range = request.range,
@@ -49,14 +60,19 @@ extension SpanStore {
       {
         return true
       }
+      guard budget?.spend(trace.bytes) ?? true else { return !isSpent() }
       result.inspectedTraces += 1
       result.inspectedBytes += trace.bytes
       switch request.filter {
       case .query(let query):
-        let matched = query.matches(in: TraceView(trace))
+        let matched = query.matches(in: TraceView(trace, budget: budget))
+        // Of a trace that was not looked at to its end nothing is known.
+        guard !isSpent() else { return false }
         if !matched.isEmpty { result.hits.append(SearchHit(trace: trace, matched: matched)) }
       case .tags(let tags):
-        if tags.matches(TraceView(trace)) { result.hits.append(SearchHit(trace: trace, matched: [])) }
+        let isMatch = tags.matches(TraceView(trace, budget: budget))
+        guard !isSpent() else { return false }
+        if isMatch { result.hits.append(SearchHit(trace: trace, matched: [])) }
       }
       return result.hits.count < request.limit
     }

@@ -46,6 +46,7 @@ extension Aggregate {
 
 extension SpansetExpression {
   fileprivate func matches(in trace: TraceView) -> [Int] {
+    guard trace.spend(64 * trace.spans.count) else { return [] }
     switch self {
     case .filter(let condition):
       guard let condition else { return Array(trace.spans.indices) }
@@ -157,11 +158,14 @@ extension FieldExpression {
       guard case .field(let field) = operand else { return false }
       return trace.holds(field, index) { value in
         switch value {
-        case .string(let text): return pattern.matches(text) != isNegated
+        case .string(let text):
+          return trace.spend(pattern.steps(on: text)) && pattern.matches(text) != isNegated
         case .array(let content):
           var any = false
           AttributeValue.forEachElement(of: content) { element in
-            if case .string(let text) = element, !any { any = pattern.matches(text) }
+            if case .string(let text) = element, !any, trace.spend(pattern.steps(on: text)) {
+              any = pattern.matches(text)
+            }
           }
           return any != isNegated
         default: return false

@@ -10,18 +10,25 @@ struct TraceView {
   let spans: [SpanView]
   /// The root among `spans`: without a parent, and the earliest of several. Nil while it has not come.
   let root: Int?
+  /// What looking at it is charged to. Once that is spent no field holds anything, so that a query ends soon.
+  let budget: SearchBudget?
 
-  init(_ trace: StoredTrace) {
+  init(_ trace: StoredTrace, budget: SearchBudget? = nil) {
     self.trace = trace
+    self.budget = budget
     let spans = trace.spans()
     self.spans = spans
     root = spans.indices.filter { spans[$0].parentID == 0 }.min { spans[$0].start < spans[$1].start }
   }
 
+  /// Charges work to the budget; false when that is spent.
+  func spend(_ work: Int) -> Bool { budget?.spend(work) ?? true }
+
   /// The value of `field` on the span at `index`. Of a field that a span can have several of (events, links) the one
   /// that `accepts` is given, else the last.
   func holds(_ field: SpanField, _ index: Int, _ accepts: (SpanValue) -> Bool) -> Bool {
     let span = spans[index]
+    guard spend(64 + span.message.count) else { return false }
     switch field {
     case .intrinsic(let intrinsic): return holds(intrinsic, span, accepts)
     case .attribute(let scope, let name):

@@ -9,11 +9,18 @@ internal import Telemetry
 struct QueryRoutes {
   let store: SpanStore
   let version: String
+  /// The monotonic clock as of the call, for searches that must end.
+  let clock: () -> Nanoseconds
   /// Writes `/metrics`.
   let metrics: (inout ByteBuffer) -> Void
 
   /// What clients of Tempo's API should take the store for: Grafana asks, and chooses its requests by it.
   static let tempoVersion = "v3.0.3"
+
+  /// Most traces of a search's answer, and most spans shown of each.
+  static let searchCountMax = 1_000
+  /// How long the store's thread looks for the traces of one answer; as long again it may write them.
+  static let searchTimeMax = 1 * second
 
   private enum Route {
     case trace(version: Int, id: UnsafeRawBufferPointer)
@@ -179,16 +186,21 @@ struct QueryRoutes {
     } else {
       request = SearchRequest(.query(TraceQLQuery(spans: .filter(nil), stages: [])))
     }
-    request.limit = try parameters.number("limit", least: 1) ?? 20
-    request.spansPerSpanset = try parameters.number("spss") ?? 3
+    request.limit = min(try parameters.number("limit", least: 1) ?? 20, Self.searchCountMax)
+    let spans = try parameters.number("spss") ?? 3
+    request.spansPerSpanset = spans == 0 ? Self.searchCountMax : min(spans, Self.searchCountMax)
+    request.budget = budget
     request.range = try parameters.range()
     return request
   }
+
+  private func budget() -> SearchBudget { SearchBudget(Self.searchTimeMax, clock: clock) }
 
   private func tagRequest(_ parameters: QueryParameters) throws(BadRequest) -> TagRequest {
     var request = TagRequest()
     request.range = try parameters.range()
     request.limit = try parameters.number("limit") ?? 0
+    request.budget = budget()
     return request
   }
 

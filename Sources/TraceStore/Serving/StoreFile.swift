@@ -8,6 +8,9 @@ internal import Protobuf
 struct StoreFileError: Error {
   let description: String
 
+  /// A file that must not be touched, and why.
+  init(_ path: String, _ fault: String) { description = "\(path): \(fault)" }
+
   init(_ call: String, _ path: String, _ code: Int32) {
     description = "\(path): \(call): \(String(cString: strerror(code)))"
   }
@@ -26,6 +29,11 @@ final class StoreFile {
   private(set) var size = 0
   /// Messages that could not be written.
   private(set) var failures = 0
+  /// Whether the file held what is no message, and was put aside as `PATH.damaged`.
+  private(set) var wasDamaged = false
+
+  /// Bytes of one message at most: more than any way in takes, so that what seems longer is damage.
+  private static let messageBytesMax = 32 << 20
 
   /// Opens `path`, makes it when it is not there, and locks it.
   init(path: String, bytesMax: Int) throws(StoreFileError) {
@@ -52,36 +60,53 @@ final class StoreFile {
 
   /// Gives every message of the older file and of this one to `take`, the oldest first. What was cut at the end of this
   /// one, by a crash in mid-write, is cut off.
+  ///
+  /// A file that holds anything else, or is none of the store's, is renamed to `PATH.damaged` once its good part was
+  /// read, and a new one is begun; where an older damaged file is in the way, that is thrown and nothing is touched.
   func load(_ take: (UnsafeRawBufferPointer) -> Void) throws(StoreFileError) {
     let older = Glibc.open(path + ".1", O_RDONLY | O_CLOEXEC)
     if older >= 0 {
       defer { close(older) }
       _ = try Self.read(older, path + ".1", take)
     }
-    size = try Self.read(descriptor, path, take)
-    try truncate()
+    let (end, isDamaged) = try Self.read(descriptor, path, take)
+    guard isDamaged else {
+      size = end
+      return try truncate()
+    }
+    let aside = path + ".damaged"
+    guard access(aside, F_OK) != 0 else {
+      throw StoreFileError(path, "damaged at byte \(end), and \(aside) is there already")
+    }
+    guard rename(path, aside) == 0 else { throw StoreFileError("rename", path, errno) }
+    wasDamaged = true
+    try beginNext()
   }
 
-  /// Returns how many bytes whole messages take.
+  /// Returns how many bytes whole messages take, and whether what follows is no message that was cut.
   private static func read(
     _ descriptor: Int32, _ path: String, _ take: (UnsafeRawBufferPointer) -> Void
-  ) throws(StoreFileError) -> Int {
+  ) throws(StoreFileError) -> (end: Int, isDamaged: Bool) {
     var waiting = ByteBuffer()
     var used = 0
     while true {
       let room = waiting.reserve(1 << 20)
       let count = Glibc.read(descriptor, room, 1 << 20)
       guard count >= 0 else { throw StoreFileError("read", path, errno) }
-      if count == 0 { return used }
+      if count == 0 { return (used, false) }
       waiting.commit(count)
-      let taken = Self.split(waiting.readable, take)
+      let (taken, isDamaged) = Self.split(waiting.readable, take)
       waiting.consume(taken)
       used += taken
+      if isDamaged || waiting.count > messageBytesMax { return (used, true) }
     }
   }
 
-  /// Gives the whole messages in `bytes` to `take`; returns where they end.
-  static func split(_ bytes: UnsafeRawBufferPointer, _ take: (UnsafeRawBufferPointer) -> Void) -> Int {
+  /// Gives the whole messages in `bytes` to `take`; returns where they end, and whether what follows cannot be the
+  /// beginning of one.
+  static func split(
+    _ bytes: UnsafeRawBufferPointer, _ take: (UnsafeRawBufferPointer) -> Void
+  ) -> (end: Int, isDamaged: Bool) {
     var reader = ProtobufReader(bytes)
     var start = 0
     do throws(ProtobufError) {
@@ -89,8 +114,11 @@ final class StoreFile {
         take(bytes.slice(start..<reader.position))
         start = reader.position
       }
-    } catch {}
-    return start
+    } catch {
+      // A message begins with the tag of field 1, length-delimited.
+      return (start, error != .truncated || bytes[start] != 0x0a)
+    }
+    return (start, false)
   }
 
   // MARK: Writing
@@ -122,7 +150,15 @@ final class StoreFile {
   }
 
   private func rotate() throws(StoreFileError) {
-    guard rename(path, path + ".1") == 0 else { throw StoreFileError("rename", path, errno) }
+    // Not there: the last rotation renamed it, and could not begin the next.
+    guard rename(path, path + ".1") == 0 || errno == ENOENT else {
+      throw StoreFileError("rename", path, errno)
+    }
+    try beginNext()
+  }
+
+  /// Goes on in a new file under the path, from which the old one was renamed.
+  private func beginNext() throws(StoreFileError) {
     let next = try Self.open(path)
     close(descriptor)
     descriptor = next

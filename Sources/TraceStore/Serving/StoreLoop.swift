@@ -86,7 +86,9 @@ final class QueryApplication: ServerApplication {
 
   init(_ parent: StoreLoop, version: String, registry: MetricRegistry) {
     self.parent = parent
-    routes = QueryRoutes(store: parent.store, version: version) { registry.writePrometheus(into: &$0) }
+    routes = QueryRoutes(
+      store: parent.store, version: version, clock: { Machine.monotonicNanoseconds },
+      metrics: { registry.writePrometheus(into: &$0) })
   }
 
   func exchangeBegan(

@@ -25,6 +25,8 @@ package final class TraceStoreServer: SpanArchive {
   package let queryPort: UInt16
   package let otlpGRPCPort: UInt16
   package let otlpHTTPPort: UInt16
+  /// Whether the store's file was put aside as damaged.
+  private let fileWasDamaged: Bool
   private let mailbox: Mailbox
   private let target: LoopBound<StoreLoop>
   private let isClosed = StoreSink.ClosedFlag()
@@ -46,6 +48,7 @@ package final class TraceStoreServer: SpanArchive {
       let status = StoreStatus()
       status.register(on: registry)
       let parent = try Self.prepare(configuration, status, listeners, registry)
+      fileWasDamaged = parent.file?.wasDamaged ?? false
       mailbox = parent.loop.mailbox
       target = LoopBound(parent, of: parent.loop)
       let handed = Handed(parent: parent)
@@ -67,6 +70,10 @@ package final class TraceStoreServer: SpanArchive {
 
   /// Logs where the store listens.
   package func announce(_ logger: Logger) {
+    if fileWasDamaged, let path = configuration.file {
+      logger.warning(
+        "the trace store's file was damaged and put aside", metadata: ["kept_as": "\(path).damaged"])
+    }
     logger.info(
       "trace store listening",
       metadata: [

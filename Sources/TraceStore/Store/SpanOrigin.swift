@@ -48,9 +48,4 @@ package final class SpanOrigin {
 struct OriginHash: Hashable {
   let resource: UInt64
   let scope: UInt64
-
-  init(_ resource: UnsafeRawBufferPointer, _ scope: UnsafeRawBufferPointer, seed: UInt64) {
-    self.resource = XXH3.hash(resource, seed: seed)
-    self.scope = XXH3.hash(scope, seed: seed)
-  }
 }

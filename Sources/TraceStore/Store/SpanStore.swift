@@ -80,13 +80,23 @@ package final class SpanStore {
     resourceSpans message: UnsafeRawBufferPointer, _ now: Nanoseconds, _ result: inout Ingested
   ) {
     let resource = Self.fields(of: message)
+    var resourceHash: UInt64?
     OTLP.forEach(message) { field in
       guard field.number == 2, let scopeSpans = field.bytes else { return }
       let scope = Self.fields(of: scopeSpans)
+      guard resource.count + scope.count <= limits.originBytesMax else {
+        OTLP.forEach(scopeSpans) { if $0.number == 2, $0.bytes != nil { result.refused += 1 } }
+        return
+      }
+      // Looked up once, and only where there is a span: an origin that was evicted meanwhile is entered again.
+      var origin: SpanOrigin?
       OTLP.forEach(scopeSpans) { field in
         guard field.number == 2, let span = field.bytes else { return }
-        // Looked up for each span: the last one may have made room by evicting all that pointed to the origin.
-        if let origin = origin(resource.readable, scope.readable), store(span, origin, now) {
+        let hash = resourceHash ?? XXH3.hash(resource.readable, seed: seed)
+        resourceHash = hash
+        let from = origin ?? self.origin(resource.readable, scope.readable, resourceHash: hash)
+        origin = from
+        if store(span, from, now) {
           result.stored += 1
         } else {
           result.refused += 1
@@ -106,11 +116,12 @@ package final class SpanStore {
     return out
   }
 
-  /// The origin with these fields, made when there is none; nil when it is too large.
-  private func origin(_ resource: UnsafeRawBufferPointer, _ scope: UnsafeRawBufferPointer) -> SpanOrigin? {
-    let hash = OriginHash(resource, scope, seed: seed)
+  /// The origin with these fields, made when there is none.
+  private func origin(
+    _ resource: UnsafeRawBufferPointer, _ scope: UnsafeRawBufferPointer, resourceHash: UInt64
+  ) -> SpanOrigin {
+    let hash = OriginHash(resource: resourceHash, scope: XXH3.hash(scope, seed: seed))
     if let known = origins[hash], known.isSame(resource, scope) { return known }
-    guard resource.count + scope.count <= limits.originBytesMax else { return nil }
     return SpanOrigin(resourceFields: resource, scopeFields: scope, hash: hash)
   }
 
