@@ -53,13 +53,9 @@ extension InferenceExchange {
 
   /// The fields by which a caller finds its request again: ids, and what is known of the time spent.
   func appendIdentityFields(to fields: inout ByteBuffer) {
-    fields.append("x-request-id: " as StaticString)
-    identity.xRequestID.withUnsafeBytes { fields.append($0) }
-    fields.append("\r\n" as StaticString)
-    guard let trace else { return }
-    fields.append("traceresponse: " as StaticString)
-    fields.append(traceparent: trace.root)
-    fields.append("\r\nserver-timing: " as StaticString)
+    identity.appendFields(trace, to: &fields)
+    guard trace != nil else { return }
+    fields.append("server-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
     appendTiming("preprocess", from: times.decoded, to: times.preprocessed, first: false, &fields)
     appendTiming("queue", from: times.queued, to: times.released, first: false, &fields)

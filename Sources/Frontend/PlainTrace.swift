@@ -33,13 +33,7 @@ struct PlainTrace {
 
   /// Appends the fields by which the caller finds the request again.
   func appendFields(to fields: inout ByteBuffer) {
-    fields.append("x-request-id: " as StaticString)
-    identity.xRequestID.withUnsafeBytes { fields.append($0) }
-    fields.append("\r\n" as StaticString)
-    guard let context else { return }
-    fields.append("traceresponse: " as StaticString)
-    fields.append(traceparent: context.root)
-    fields.append("\r\n" as StaticString)
+    identity.appendFields(context, to: &fields)
   }
 
   /// Writes the request's spans; `route` is the pattern that its path matched, empty for none.

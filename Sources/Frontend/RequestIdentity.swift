@@ -31,6 +31,19 @@ struct RequestIdentity {
   }
 }
 
+extension RequestIdentity {
+  /// Appends `x-request-id`, and `traceresponse` where there is a trace.
+  func appendFields(_ trace: RequestTrace?, to fields: inout ByteBuffer) {
+    fields.append("x-request-id: " as StaticString)
+    xRequestID.withUnsafeBytes { fields.append($0) }
+    fields.append("\r\n" as StaticString)
+    guard let trace else { return }
+    fields.append("traceresponse: " as StaticString)
+    fields.append(traceparent: trace.root)
+    fields.append("\r\n" as StaticString)
+  }
+}
+
 /// A request's place in a trace: the root span of ours and what came from outside.
 struct RequestTrace {
   /// The server span.
