@@ -34,6 +34,12 @@ package struct Readiness: Sendable {
 package protocol EventHandler: AnyObject {
   /// The descriptor became ready as `readiness` says (edge-triggered).
   func ready(_ readiness: Readiness)
+  /// Bytes that were read by ``EventLoop/gather(_:from:_:)``; valid during the call.
+  func arrived(_ bytes: UnsafeRawBufferPointer)
+}
+
+extension EventHandler {
+  package func arrived(_ bytes: UnsafeRawBufferPointer) {}
 }
 
 /// Has work that waits for the end of the current wake-up: one gathered write instead of several.
@@ -50,7 +56,8 @@ package struct Registration: Sendable {
 
 /// The reactor of one thread. Everything but ``mailbox`` is confined to the thread that calls ``run()``.
 ///
-/// A wake-up goes: rest where ``wakeupInterval`` says so, wait, read the clock once, deliver readiness, fire timers, run the mailbox, then the end-of-tick queue.
+/// A wake-up goes: rest where ``wakeupInterval`` says so, wait, read the clock once, deliver readiness, deliver what was
+/// read, fire timers, run the mailbox, then the end-of-tick queue.
 package final class EventLoop {
   package let index: Int
   package let system: any SystemCalls
@@ -75,6 +82,7 @@ package final class EventLoop {
   private let eventLimit = 256
   private var stopping = false
   private var pacer: WakeupPacer
+  private var batch: ReadBatch
 
   /// Creates the loop's epoll instance and eventfd.
   package init(index: Int, system: any SystemCalls = LiveSystemCalls(), seed: UInt64) throws(SystemError) {
@@ -89,6 +97,7 @@ package final class EventLoop {
     random = Xoshiro256(seed: seed)
     timers = TimerWheel(now: now)
     pacer = WakeupPacer(now: now)
+    batch = ReadBatch(limit: eventLimit)
     events = .allocate(capacity: eventLimit)
     events.initialize(repeating: ReadyEvent(), count: eventLimit)
     scratch = .allocate(byteCount: 128 * 1024, alignment: 64)
@@ -220,16 +229,49 @@ package final class EventLoop {
         mailed = true
         continue
       }
-      deliver(slot: Int(data & 0xffff_ffff), generation: UInt32(data >> 32), events[index].events)
+      handler(slot: UInt32(data & 0xffff_ffff), generation: UInt32(data >> 32))?
+        .ready(Readiness(bits: events[index].events))
     }
+    deliverBatch()
     timers.advance(to: now)
     if mailed { mailbox.drain(on: self) }
     flushTick()
   }
 
-  private func deliver(slot: Int, generation: UInt32, _ bits: UInt32) {
-    guard slot < handlers.count, generations[slot] == generation, let handler = handlers[slot] else { return }
-    handler.ready(Readiness(bits: bits))
+  private func handler(slot: UInt32, generation: UInt32) -> (any EventHandler)? {
+    let slot = Int(slot)
+    guard slot < handlers.count, generations[slot] == generation else { return nil }
+    return handlers[slot]
+  }
+
+  /// Reads once from a registered descriptor, while readiness is delivered. Bytes go to the handler's `arrived` when
+  /// all that is ready has been read, unless it deregisters before. Returns how many they are, 0 at the peer's end, or
+  /// the negated errno; and whether they filled the room, so that more may wait.
+  package func gather(
+    _ registration: Registration, from descriptor: Int32, _ group: ReadGroup
+  ) -> (count: Int, filledRoom: Bool) {
+    if batch.isFull { deliverBatch() }
+    let room = batch.room
+    guard let memory = room.baseAddress else { return (0, false) }
+    let count = system.receive(descriptor, memory, room.count)
+    if count > 0 { batch.keep(count, for: registration, group) }
+    return (count, count == room.count)
+  }
+
+  private func deliverBatch() {
+    guard !batch.isEmpty else { return }
+    deliverBatch(.replies)
+    deliverBatch(.requests)
+    batch.removeAll()
+  }
+
+  private func deliverBatch(_ group: ReadGroup) {
+    for index in 0..<batch.count {
+      let entry = batch.entry(index)
+      guard entry.group == group else { continue }
+      let registration = entry.registration
+      handler(slot: registration.slot, generation: registration.generation)?.arrived(batch.bytes(entry))
+    }
   }
 
   private func flushTick() {

@@ -91,6 +91,6 @@ extension InferenceExchange {
   func receivedWholeBody() {
     times.bodyRead = loop.now
     endBodyLoan()
-    decode()
+    service.steps.decode(self)
   }
 }

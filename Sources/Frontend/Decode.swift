@@ -9,6 +9,7 @@ internal import Workers
 extension InferenceExchange {
   /// Parses and validates the body: here, or in the pool when it is long.
   func decode() {
+    guard case .reading = phase else { return }
     guard body.count <= service.configuration.preprocess.inlineBytesMax else {
       preprocessInPool(nil)
       return
@@ -56,8 +57,14 @@ extension InferenceExchange {
     if isLong(request, rules), preprocessor?.rules != rules {
       preprocessInPool(request)
     } else {
-      selectWorker(excluding: [])
+      service.steps.route(self)
     }
+  }
+
+  /// Chooses the worker of an accepted request, unless it ended meanwhile.
+  func route() {
+    guard case .reading = phase else { return }
+    selectWorker(excluding: [])
   }
 
   /// From here on the request counts as one of the model it named.

@@ -78,13 +78,19 @@ extension InferenceExchange {
 
   // MARK: The end
 
-  /// Everything that hangs on the end of a request, once.
+  /// Everything that hangs on the end of a request, once. What is told of it waits for the others that end in
+  /// this wake-up (``RequestSteps``).
   func finish(_ end: EndOfStream) {
     phase = .ended
     cancelSilence()
     takeStreamSummary()
     settleOutcome(end)
     releaseBody()
+    service.steps.record(self)
+  }
+
+  /// Tells of a request that ended.
+  func record() {
     recordMetrics()
     if let trace, isRecorded { recordSpans(trace) }
     recordLine()

@@ -37,6 +37,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private var waiting: [UInt64: InferenceExchange] = [:]
   private var lastTicket: UInt64 = 0
   let bodyWaiters: BodyWaiters
+  let steps: RequestSteps
   private var lines: LogRecordWriter
   private let log: LogOutput
   private var logsRequests = false
@@ -58,6 +59,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     self.routeSpanName = routeSpanName
     self.buckets = buckets
     bodyWaiters = BodyWaiters(loop: loop, countMax: configuration.bodyWaitersMax)
+    steps = RequestSteps(loop: loop)
     pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
     stages = StageGauges(shared.registry)
     unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)

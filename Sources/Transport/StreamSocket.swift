@@ -52,6 +52,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   /// after its bytes.
   package var reportsEndWhilePaused = true
   private(set) var connecting: Bool
+  private let group: ReadGroup
   private(set) var writable: Bool
   private var flushQueued = false
   private(set) var readPaused = false
@@ -71,6 +72,7 @@ package final class StreamSocket: EventHandler, TickHandler {
     self.security = security
     self.descriptor = descriptor
     self.connecting = connecting
+    group = connecting ? .replies : .requests
     writable = !connecting
     lastProgress = loop.now
   }
@@ -167,7 +169,13 @@ package final class StreamSocket: EventHandler, TickHandler {
       if isClosed { return }
     }
     let ended = readiness.hasEnded
-    if readiness.isReadable || ended { read(toEnd: ended) }
+    guard readiness.isReadable || ended else { return }
+    if ended || peerDone || readPaused || tls != nil { read(toEnd: ended) } else { gather() }
+  }
+
+  package func arrived(_ bytes: UnsafeRawBufferPointer) {
+    // What was delivered before it may have paused this socket.
+    if readPaused { input.append(bytes) } else { deliver(appended: bytes) }
   }
 
   package func endOfTick() {
@@ -197,6 +205,19 @@ package final class StreamSocket: EventHandler, TickHandler {
 
   // MARK: Reading
 
+  /// Reads once, together with whatever else is ready; `arrived` follows.
+  private func gather() {
+    guard let registration else { return }
+    readPending = false
+    let (count, filledRoom) = loop.gather(registration, from: descriptor, group)
+    if count <= 0 {
+      finishRead(count)
+    } else if filledRoom {
+      readPending = true
+      wantsFlush()
+    }
+  }
+
   private func read(toEnd ended: Bool) {
     if ended { peerDone = true }
     guard !readPaused else {
@@ -218,14 +239,15 @@ package final class StreamSocket: EventHandler, TickHandler {
       let bytes = UnsafeRawBufferPointer(start: memory, count: count)
       if tls == nil { deliver(appended: bytes) } else { received(sealed: bytes) }
       if isClosed { return }
+      // A short read means that the socket is empty, unless the peer's end came with the same event: epoll tells what
+      // comes next, so that a pause needs no read of its own when it ends.
+      if count < scratch.count, !peerDone { return }
       budget -= count
       if readPaused || budget <= 0 {
         readPending = true
         if !readPaused { wantsFlush() } else if peerDone, reportsEndWhilePaused { reportPeerClosed() }
         return
       }
-      // A short read means that the socket is empty, unless the peer's end came with the same event.
-      if count < scratch.count, !peerDone { return }
     }
   }
 

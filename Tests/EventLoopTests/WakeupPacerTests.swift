@@ -39,12 +39,18 @@ struct WakeupPacerTests {
   }
 
   @Test func itRestsForTheRemainderOfTheInterval() {
-    let pacer = pacer(events: 1, every: 60 * microsecond, times: 10)
-    let woke = second + 600 * microsecond
+    let pacer = pacer(events: 10, every: interval, times: 50)
+    let woke = second + 50 * interval
     #expect(pacer.pause(at: woke) == interval)
     #expect(pacer.pause(at: woke + 100 * microsecond) == 150 * microsecond)
     #expect(pacer.pause(at: woke + interval) == 0)
     #expect(pacer.pause(at: woke + second) == 0)
+  }
+
+  @Test func itRestsLongerForFewerEventsAndTwiceTheIntervalAtMost() {
+    let woke = second + 50 * interval
+    #expect(pacer(events: 5, every: interval, times: 50).pause(at: woke) == 8 * 50 * microsecond)
+    #expect(pacer(events: 3, every: interval, times: 50).pause(at: woke) == 2 * interval)
   }
 
   @Test func nothingWaitsWhereItIsOff() {
@@ -59,9 +65,9 @@ struct WakeupPacerTests {
     defer { loop.close() }
     loop.wakeupInterval = interval
     _ = try loop.register(10, Silent())
-    for _ in 0..<20 {
+    for _ in 0..<40 {
       kernel.time += 20 * microsecond
-      kernel.queue([(10, .readable)])
+      kernel.queue(Array(repeating: (10, .readable), count: 12))
       loop.turn(patience: 0)
     }
     #expect(kernel.rests.last == interval - 20 * microsecond)

@@ -22,6 +22,8 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
   package var sendRoom: [Int32: Int] = [:]
   /// Errors that the next send of a descriptor gives, as positive errno values.
   package var sendErrors: [Int32: Int32] = [:]
+  /// Number of receive calls a descriptor saw.
+  package private(set) var receiveCalls: [Int32: Int] = [:]
   /// Number of send calls a descriptor saw.
   package private(set) var sendCalls: [Int32: Int] = [:]
   /// Descriptors that accept(2) gives, per listener; then EAGAIN.
@@ -71,6 +73,7 @@ package final class FakeKernel: SystemCalls, @unchecked Sendable {
   package func takeOutput(_ descriptor: Int32) -> [UInt8] { output.removeValue(forKey: descriptor) ?? [] }
 
   package func receive(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    receiveCalls[descriptor, default: 0] += 1
     guard var chunks = input[descriptor], let first = chunks.first else {
       if let code = receiveErrors.removeValue(forKey: descriptor) { return -Int(code) }
       return -Int(EAGAIN)
