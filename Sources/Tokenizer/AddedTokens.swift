@@ -46,8 +46,8 @@ final class AddedTokenMatcher: @unchecked Sendable {
   private let nodes: [Node]
   /// The first node for each first byte; -1 for none.
   private let roots: UnsafeMutablePointer<Int32>
-  /// The one byte all tokens begin with, if it is one.
-  private let onlyFirst: UInt8?
+  /// The bytes that all tokens begin with, if they are one or two, which they nearly always are.
+  private let fewFirsts: (UInt8, UInt8)?
 
   /// A matcher for `tokens`, whose texts are `patterns` (as they look in the text searched). A text that two tokens
   /// have finds the first of them.
@@ -62,7 +62,7 @@ final class AddedTokenMatcher: @unchecked Sendable {
     let firsts = Set(patterns.compactMap(\.first))
     self.tokens = tokens
     self.nodes = nodes
-    onlyFirst = firsts.count == 1 ? firsts.first : nil
+    fewFirsts = firsts.count <= 2 ? firsts.min().flatMap { least in firsts.max().map { (least, $0) } } : nil
     self.roots = .allocate(capacity: 256)
     self.roots.initialize(from: roots, count: 256)
   }
@@ -119,8 +119,8 @@ final class AddedTokenMatcher: @unchecked Sendable {
   ) -> (range: Range<Int>, token: Int)? {
     var index = start
     while index < end {
-      if let onlyFirst {
-        index += Int(cbytes_find(base + index, end - index, onlyFirst))
+      if let (one, other) = fewFirsts {
+        index += Int(cbytes_find_either(base + index, end - index, one, other))
         guard index < end else { return nil }
       } else {
         while roots[Int(base[index])] < 0 {

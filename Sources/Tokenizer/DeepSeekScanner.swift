@@ -45,7 +45,15 @@ extension ScanText {
     (code >= 0x4e00 && code <= 0x9fa5) || (code >= 0x3040 && code <= 0x30ff)
   }
 
+  @inline(__always)
   private func coded(_ index: Int) -> (code: UInt32, flags: CharacterFlags, length: Int) {
+    let byte = base[index]
+    if byte < 0x80 { return (UInt32(byte), CharacterFlags(rawValue: ascii[Int(byte)]), 1) }
+    return codedBeyondASCII(index)
+  }
+
+  @inline(never)
+  private func codedBeyondASCII(_ index: Int) -> (code: UInt32, flags: CharacterFlags, length: Int) {
     let character = TextCharacter(at: base + index)
     return (character.code, table.flags(character.code), character.length)
   }

@@ -38,6 +38,8 @@ package final class Tokenizer: Sendable {
   ///
   /// Throws ``TokenizerError`` for what is malformed, over a limit or not supported.
   package init(json bytes: UnsafeRawBufferPointer) throws(TokenizerError) {
+    // Made once a process: the first prompt should not wait for it.
+    _ = UnicodeTable.shared
     let file = try TokenizerFile(bytes)
     var form = try TextForm(normalizer: file.normalizer)
     plan = try SplitPlanReader.read(file.preTokenizer, form: &form)

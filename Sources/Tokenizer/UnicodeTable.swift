@@ -40,9 +40,7 @@ final class UnicodeTable: @unchecked Sendable {
   let firstBlock: UnsafePointer<UInt16>
 
   private init() {
-    let pageCount = 0x110000 / 256
-    var flat: [UInt16] = []
-    flat.reserveCapacity(0x110000)
+    var builder = UnicodePages()
     UnicodeData.runs.withUTF8Buffer { text in
       var index = 0
       while index < text.count {
@@ -54,26 +52,14 @@ final class UnicodeTable: @unchecked Sendable {
           length = length * 10 + Int(text[index] - UInt8(ascii: "0"))
           index += 1
         }
-        flat.append(contentsOf: repeatElement(UnicodeData.combinations[Int(place)], count: max(length, 1)))
+        builder.append(UnicodeData.combinations[Int(place)], max(length, 1))
       }
     }
-    precondition(flat.count == 0x110000, "the generated runs cover all characters")
-    blockOfPage = .allocate(capacity: pageCount)
-    var numbers: [ArraySlice<UInt16>: UInt8] = [:]
-    var kept: [UInt16] = []
-    for page in 0..<pageCount {
-      let block = flat[(page * 256)..<(page * 256 + 256)]
-      if let known = numbers[block] {
-        blockOfPage[page] = known
-      } else {
-        let number = UInt8(kept.count / 256)
-        numbers[block] = number
-        blockOfPage[page] = number
-        kept += block
-      }
-    }
-    blocks = .allocate(capacity: kept.count)
-    blocks.initialize(from: kept, count: kept.count)
+    precondition(builder.pages.count == 0x110000 / 256, "the generated runs cover all characters")
+    blockOfPage = .allocate(capacity: builder.pages.count)
+    blockOfPage.initialize(from: builder.pages, count: builder.pages.count)
+    blocks = .allocate(capacity: builder.blocks.count)
+    blocks.initialize(from: builder.blocks, count: builder.blocks.count)
     firstBlock = UnsafePointer(blocks)
   }
 
@@ -82,6 +68,50 @@ final class UnicodeTable: @unchecked Sendable {
   func flags(_ code: UInt32) -> CharacterFlags {
     let block = Int(blockOfPage[Int(code >> 8)])
     return CharacterFlags(rawValue: blocks[block &<< 8 | Int(code & 0xff)])
+  }
+}
+
+/// Gathers runs of flags into pages of 256 characters, and keeps equal pages once. Most pages are a part of one run, so
+/// that few have to be compared: the table is made in less than a millisecond.
+private struct UnicodePages {
+  /// The block of each whole page.
+  private(set) var pages: [UInt8] = []
+  private(set) var blocks: [UInt16] = []
+  /// The page under way.
+  private var page: [UInt16] = []
+  /// Blocks of pages whose characters are all the same, by their flags.
+  private var uniform: [UInt16: UInt8] = [:]
+
+  mutating func append(_ flags: UInt16, _ count: Int) {
+    var left = count
+    while left > 0 {
+      if page.isEmpty, left >= 256 {
+        let block = uniform[flags] ?? keep([UInt16](repeating: flags, count: 256))
+        uniform[flags] = block
+        pages.append(block)
+        left -= 256
+        continue
+      }
+      let taken = min(left, 256 - page.count)
+      page.append(contentsOf: repeatElement(flags, count: taken))
+      left -= taken
+      guard page.count == 256 else { continue }
+      pages.append(find(page) ?? keep(page))
+      page.removeAll(keepingCapacity: true)
+    }
+  }
+
+  private func find(_ page: [UInt16]) -> UInt8? {
+    for start in stride(from: 0, to: blocks.count, by: 256)
+    where blocks[start..<start + 256].elementsEqual(page) {
+      return UInt8(start / 256)
+    }
+    return nil
+  }
+
+  private mutating func keep(_ page: [UInt16]) -> UInt8 {
+    blocks += page
+    return UInt8(blocks.count / 256 - 1)
   }
 }
 

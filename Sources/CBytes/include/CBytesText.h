@@ -26,6 +26,22 @@ static inline size_t cbytes_letter_run(const uint8_t *p, size_t n) {
   return i;
 }
 
+/// Offset of the first `a` or `b` in [p, p + n); n if there is none.
+static inline size_t cbytes_find_either(const uint8_t *p, size_t n, uint8_t a, uint8_t b) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  const __m128i first = _mm_set1_epi8((char)a), second = _mm_set1_epi8((char)b);
+  for (; i + 16 <= n; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+    __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(v, first), _mm_cmpeq_epi8(v, second));
+    uint32_t mask = (uint32_t)_mm_movemask_epi8(hits);
+    if (mask) return i + (uint32_t)__builtin_ctz(mask);
+  }
+#endif
+  while (i < n && p[i] != a && p[i] != b) i++;
+  return i;
+}
+
 /// Length of the run of bytes below 0x80 that [p, p + n) starts with.
 static inline size_t cbytes_ascii_run(const uint8_t *p, size_t n) {
   size_t i = 0;
