@@ -2,10 +2,11 @@
 
 import Glibc
 
-/// Sets of workers by block, one table a tier; tables of tiers never seen take no memory.
+/// Sets of workers by block.
 ///
-/// A worker is a lane: one bit in every set. Forgetting a worker means giving up its lane in one step. Its bits stay in
-/// the sets as dead ones, masked in every look-up, until a sweep has passed over all segments; then the lane is used
+/// A worker is a lane: one bit in the sets of its bank. A bank is 64 lanes with tables of their own, so that a 65th worker
+/// is a new bank and not wider sets. Forgetting a worker means giving up its lane in one step. Its bits stay in the sets
+/// as dead ones, masked in every look-up, until a sweep has passed over all segments of the bank; then the lane is used
 /// again.
 ///
 /// Invariant: a lane is live (has a slot), dead (waits for a pass), being swept, or free; only live lanes are looked up.
@@ -21,112 +22,113 @@ struct EventIndex: ~Copyable {
     var isIncomplete = false
   }
 
+  /// 64 lanes, with one table a tier; tables of tiers never seen take no memory. A box, because tables are not copied.
+  private final class Bank {
+    var device = EventTable()
+    var host = EventTable()
+    var disk = EventTable()
+    var live: UInt64 = 0
+    var dead: UInt64 = 0
+    var sweeping: UInt64 = 0
+
+    var bytes: Int { device.bytes + host.bytes + disk.bytes }
+    var work: Int { device.work + host.work + disk.work }
+    /// Bits that mean nothing.
+    var gone: UInt64 { dead | sweeping }
+  }
+
+  /// Where a pass over a bank with dead lanes is.
+  private struct Pass {
+    let bank: Int
+    var tier = CacheTier.device
+    /// The next segment of that table.
+    var cursor = 0
+  }
+
   /// Blocks between two probes of a look-up.
   static let stride = 32
-  /// Dead lanes at which it is better to sweep at once than to widen all sets.
-  private static let deadLanesMax = 8
+  /// Bytes of a bank beside its tables, about.
+  static let bankBytes = 64 * MemoryLayout<Lane>.stride + 512
 
-  private var device = EventTable()
-  private var host = EventTable()
-  private var disk = EventTable()
+  private var banks: [Bank] = []
   private(set) var lanes: [Lane] = []
-  private var live: [UInt64] = [0]
-  private var dead: [UInt64] = [0]
-  private var sweeping: [UInt64] = [0]
-  /// The table that the pass is in; nil between passes.
-  private var pass: CacheTier?
-  /// The next segment of that table.
-  private var cursor = 0
+  private var pass: Pass?
+  /// The bank of the last pass.
+  private var sweptBank = 0
   private var ends = [Int32](repeating: 0, count: 64)
   /// Blocks that found no room.
   private(set) var refusedBlocks = 0
+  /// Words that were moved or looked through since the beginning, beside look-ups: the price of growing and sweeping.
+  private(set) var work = 0
 
   init() {}
 
   /// Bytes of memory held.
-  var bytes: Int { device.bytes + host.bytes + disk.bytes }
+  var bytes: Int { banks.reduce(banks.count * Self.bankBytes) { $0 + $1.bytes } }
 
-  /// Words that were moved or looked through since the beginning, beside look-ups: the price of growing and sweeping.
-  var work: Int { device.work + host.work + disk.work }
-
-  /// Distinct blocks, by tier.
-  var blocks: (device: Int, host: Int, disk: Int) { (device.count, host.count, disk.count) }
+  /// Blocks by tier, each counted once for every 64 workers of which some hold it.
+  var blocks: (device: Int, host: Int, disk: Int) {
+    banks.reduce((0, 0, 0)) { ($0.0 + $1.device.count, $0.1 + $1.host.count, $0.2 + $1.disk.count) }
+  }
 
   /// True when some worker has blocks outside its device.
-  var hasTiers: Bool { host.count > 0 || disk.count > 0 }
+  var hasTiers: Bool { banks.contains { $0.host.count > 0 || $0.disk.count > 0 } }
 
   // MARK: Lanes
 
-  /// A lane for the worker in `slot`; nil when sets cannot be widened within `growth` bytes.
+  /// A lane for the worker in `slot`; nil when one more bank would take more than `growth` bytes.
   mutating func makeLane(slot: Int32, growth: Int) -> Int32? {
-    if let free = freeLane() { return begin(free, slot) }
-    if count(dead) + count(sweeping) >= Self.deadLanesMax {
-      sweepAll()
-      if let free = freeLane() { return begin(free, slot) }
+    for (index, bank) in banks.enumerated() {
+      let free = ~(bank.live | bank.gone)
+      if free != 0 { return begin(index * 64 + free.trailingZeroBitCount, slot) }
     }
-    let words = live.count + (lanes.isEmpty ? 0 : 1)
-    let added =
-      device.growth(widening: words) + host.growth(widening: words) + disk.growth(widening: words)
-    guard added <= growth else { return nil }
-    lanes.append(contentsOf: (0..<64).map { _ in Lane() })
-    while live.count < words {
-      live.append(0)
-      dead.append(0)
-      sweeping.append(0)
-    }
-    device.widen(to: words)
-    host.widen(to: words)
-    disk.widen(to: words)
-    ends = [Int32](repeating: 0, count: lanes.count)
-    return freeLane().flatMap { begin($0, slot) }
-  }
-
-  private func freeLane() -> Int? {
-    for word in live.indices where !lanes.isEmpty {
-      let free = ~(live[word] | dead[word] | sweeping[word])
-      if free != 0 { return word * 64 + free.trailingZeroBitCount }
-    }
-    return nil
+    guard Self.bankBytes <= growth else { return nil }
+    banks.append(Bank())
+    lanes.append(contentsOf: repeatElement(Lane(), count: 64))
+    return begin((banks.count - 1) * 64, slot)
   }
 
   private mutating func begin(_ lane: Int, _ slot: Int32) -> Int32 {
     lanes[lane] = Lane(slot: slot)
-    live[lane / 64] |= 1 << UInt64(lane % 64)
+    banks[lane / 64].live |= 1 << UInt64(lane % 64)
     return Int32(lane)
   }
 
-  /// Gives up a lane in one step: nothing of it is found any more.
+  /// Gives up a lane in one step: nothing of it is found any more. One segment is swept with it, so that however often
+  /// workers begin anew, the lanes that wait for a pass are at most as many as a pass has steps.
   mutating func endLane(_ lane: Int32) {
-    let lane = Int(lane)
+    let bank = banks[Int(lane) / 64]
     let bit = UInt64(1) << UInt64(lane % 64)
-    live[lane / 64] &= ~bit
-    let record = lanes[lane]
-    lanes[lane] = Lane()
+    bank.live &= ~bit
+    let record = lanes[Int(lane)]
+    lanes[Int(lane)] = Lane()
     // A lane that never held anything has left no bits behind.
-    guard record.device + record.host + record.disk > 0 else { return }
-    if device.count + host.count + disk.count > 0 { dead[lane / 64] |= bit }
+    if record.device + record.host + record.disk > 0 { bank.dead |= bit }
+    _ = sweep(segments: 1)
+    dropEmptyBanks()
   }
-
-  private func count(_ mask: [UInt64]) -> Int { mask.reduce(0) { $0 + $1.nonzeroBitCount } }
 
   // MARK: Changes
 
   /// Adds a block to what a lane holds; false when there was no room. `growth` bounds the bytes that it may take.
   mutating func store(_ hash: UInt64, lane: Int32, tier: CacheTier, growth: Int) -> Bool {
-    let (word, bit) = (Int(lane) / 64, UInt64(1) << UInt64(Int(lane) % 64))
-    let set =
+    let bank = banks[Int(lane) / 64]
+    let bit = UInt64(1) << UInt64(lane % 64)
+    let before = bank.work
+    let place =
       switch tier {
-      case .device: device.insert(hash, growth: growth, clearing: dead)
-      case .host: host.insert(hash, growth: growth, clearing: dead)
-      case .disk: disk.insert(hash, growth: growth, clearing: dead)
+      case .device: bank.device.insert(hash, growth: growth, clearing: bank.gone)
+      case .host: bank.host.insert(hash, growth: growth, clearing: bank.gone)
+      case .disk: bank.disk.insert(hash, growth: growth, clearing: bank.gone)
       }
-    guard let set else {
+    work += bank.work - before
+    guard let place else {
       refusedBlocks += 1
       lanes[Int(lane)].isIncomplete = true
       return false
     }
-    if set[word] & bit == 0 {
-      set[word] |= bit
+    if place.pointee.lanes & bit == 0 {
+      place.pointee.lanes |= bit
       add(1, to: Int(lane), tier)
     }
     return true
@@ -137,22 +139,25 @@ struct EventIndex: ~Copyable {
 
   /// Takes a block from what a lane holds. False when it did not hold it.
   mutating func remove(_ hash: UInt64, lane: Int32, tier: CacheTier) -> Bool {
-    let (word, bit) = (Int(lane) / 64, UInt64(1) << UInt64(Int(lane) % 64))
+    let bank = banks[Int(lane) / 64]
+    let bit = UInt64(1) << UInt64(lane % 64)
     let found =
       switch tier {
-      case .device: device.find(hash)
-      case .host: host.find(hash)
-      case .disk: disk.find(hash)
+      case .device: bank.device.find(hash)
+      case .host: bank.host.find(hash)
+      case .disk: bank.disk.find(hash)
       }
-    guard let set = found, set[word] & bit != 0 else { return false }
-    set[word] &= ~bit
+    guard let found, found.pointee.lanes & bit != 0 else { return false }
+    found.pointee.lanes &= ~bit
     add(-1, to: Int(lane), tier)
-    for word in live.indices where set[word] & ~(dead[word] | sweeping[word]) != 0 { return true }
+    guard found.pointee.lanes & ~bank.gone == 0 else { return true }
+    let before = bank.work
     switch tier {
-    case .device: device.remove(hash)
-    case .host: host.remove(hash)
-    case .disk: disk.remove(hash)
+    case .device: bank.device.remove(hash)
+    case .host: bank.host.remove(hash)
+    case .disk: bank.disk.remove(hash)
     }
+    work += bank.work - before
     return true
   }
 
@@ -168,39 +173,60 @@ struct EventIndex: ~Copyable {
 
   /// Clears dead lanes from up to `segments` segments. True while there is more to do.
   mutating func sweep(segments: Int) -> Bool {
-    if pass == nil {
-      guard count(dead) > 0 else { return false }
-      swap(&dead, &sweeping)
-      pass = .device
-      cursor = 0
-    }
     var left = segments
-    while left > 0, let tier = pass {
+    while left > 0, var pass = pass ?? beginPass() {
       left -= 1
+      let bank = banks[pass.bank]
+      let before = bank.work
       // Segments that come during the pass hold nothing dead: they are halves of swept ones, or lie behind the cursor.
       let isDone: Bool
-      switch tier {
-      case .device: isDone = Self.sweep(&device, cursor, sweeping)
-      case .host: isDone = Self.sweep(&host, cursor, sweeping)
-      case .disk: isDone = Self.sweep(&disk, cursor, sweeping)
+      switch pass.tier {
+      case .device: isDone = Self.sweep(&bank.device, pass.cursor, bank.sweeping)
+      case .host: isDone = Self.sweep(&bank.host, pass.cursor, bank.sweeping)
+      case .disk: isDone = Self.sweep(&bank.disk, pass.cursor, bank.sweeping)
       }
-      cursor += 1
-      guard isDone else { continue }
-      cursor = 0
-      pass = CacheTier(rawValue: tier.rawValue + 1)
-      if pass == nil { for word in sweeping.indices { sweeping[word] = 0 } }
+      work += bank.work - before
+      pass.cursor += 1
+      if !isDone {
+        self.pass = pass
+      } else if let next = CacheTier(rawValue: pass.tier.rawValue + 1) {
+        self.pass = Pass(bank: pass.bank, tier: next)
+      } else {
+        endPass(bank)
+      }
     }
-    return pass != nil || count(dead) > 0
+    return pass != nil || banks.contains { $0.dead != 0 }
+  }
+
+  private mutating func beginPass() -> Pass? {
+    // In turn: the bank with the longest pass must not keep the others waiting for ever.
+    let order = (0..<banks.count).map { (sweptBank + 1 + $0) % banks.count }
+    guard let index = order.first(where: { banks[$0].dead != 0 }) else { return nil }
+    sweptBank = index
+    swap(&banks[index].dead, &banks[index].sweeping)
+    return Pass(bank: index)
+  }
+
+  private mutating func endPass(_ bank: Bank) {
+    pass = nil
+    bank.sweeping = 0
+    dropEmptyBanks()
+  }
+
+  /// Gives back banks at the end that have no workers.
+  private mutating func dropEmptyBanks() {
+    while let last = banks.last, last.live | last.gone == 0 {
+      banks.removeLast()
+      lanes.removeLast(64)
+    }
   }
 
   /// Sweeps one segment; true when there is no such.
-  private static func sweep(_ table: inout EventTable, _ segment: Int, _ mask: [UInt64]) -> Bool {
+  private static func sweep(_ table: inout EventTable, _ segment: Int, _ mask: UInt64) -> Bool {
     guard segment < table.segmentCount else { return true }
     table.sweep(segment, clearing: mask)
     return false
   }
-
-  private mutating func sweepAll() { while sweep(segments: 1024) {} }
 
   // MARK: Look-up
 
@@ -215,33 +241,33 @@ struct EventIndex: ~Copyable {
   mutating func match(_ chain: UnsafeBufferPointer<UInt64>, _ body: (Int, Int32, Int32, Int32) -> Void) {
     let most = Int32(truncatingIfNeeded: chain.count)
     guard most > 0 else { return }
-    for word in live.indices where live[word] != 0 {
-      let first = word &* 64
-      for bit in 0..<64 { ends[first &+ bit] = 0 }
-      Self.extend(device, word, live[word], chain, &ends, first)
-      guard hasTiers else {
-        Self.forEach(live[word]) { bit in
-          let end = ends[first &+ bit]
-          if end > 0 { body(Int(lanes[first &+ bit].slot), end, 0, 0) }
+    for (index, bank) in banks.enumerated() where bank.live != 0 {
+      let first = index &* 64
+      for bit in 0..<64 { ends[bit] = 0 }
+      Self.extend(bank.device, bank.live, chain, &ends)
+      guard bank.host.count > 0 || bank.disk.count > 0 else {
+        Self.forEach(bank.live) { bit in
+          if ends[bit] > 0 { body(Int(lanes[first &+ bit].slot), ends[bit], 0, 0) }
         }
         continue
       }
-      let onDevice = Array(ends[first..<first &+ 64])
-      Self.extend(host, word, live[word], chain, &ends, first)
-      let onHost = Array(ends[first..<first &+ 64])
-      Self.extend(disk, word, live[word], chain, &ends, first)
-      Self.forEach(live[word]) { bit in
-        let end = ends[first &+ bit]
-        guard end > 0 else { return }
-        body(Int(lanes[first &+ bit].slot), onDevice[bit], onHost[bit] &- onDevice[bit], end &- onHost[bit])
+      let onDevice = ends
+      Self.extend(bank.host, bank.live, chain, &ends)
+      let onHost = ends
+      Self.extend(bank.disk, bank.live, chain, &ends)
+      Self.forEach(bank.live) { bit in
+        guard ends[bit] > 0 else { return }
+        body(
+          Int(lanes[first &+ bit].slot), onDevice[bit], onHost[bit] &- onDevice[bit], ends[bit] &- onHost[bit]
+        )
       }
     }
   }
 
   /// Raises the ends of lanes for as long as `table` says that they hold the next block.
   private static func extend(
-    _ table: borrowing EventTable, _ word: Int, _ all: UInt64, _ chain: UnsafeBufferPointer<UInt64>,
-    _ ends: inout [Int32], _ first: Int
+    _ table: borrowing EventTable, _ all: UInt64, _ chain: UnsafeBufferPointer<UInt64>,
+    _ ends: inout [Int32]
   ) {
     guard table.count > 0 else { return }
     let count = chain.count
@@ -251,8 +277,7 @@ struct EventIndex: ~Copyable {
     // Up to here every block is read, because some lane has dropped out before.
     var readTo = 0
     ends.withUnsafeMutableBufferPointer { ends in
-      let ends = ends.baseAddress.map { $0 + first }
-      guard let ends else { return }
+      guard let ends = ends.baseAddress else { return }
       var nextJoin = least(ends, waiting)
       place = nextJoin
       while place < count {
@@ -265,7 +290,7 @@ struct EventIndex: ~Copyable {
           }
           nextJoin = least(ends, waiting)
         }
-        let here = table.word(word, of: chain[place]) & alive
+        let here = table.lanes(of: chain[place]) & alive
         if here != alive {
           forEach(alive & ~here) { ends[$0] = Int32(truncatingIfNeeded: place) }
           alive = here
@@ -278,7 +303,7 @@ struct EventIndex: ~Copyable {
         }
         let ahead = min(place &+ stride, count &- 1, nextJoin)
         if ahead > readTo, ahead > place &+ 1 {
-          if table.word(word, of: chain[ahead]) & alive == alive {
+          if table.lanes(of: chain[ahead]) & alive == alive {
             place = ahead
             continue
           }

@@ -3,16 +3,22 @@
 import Glibc
 
 /// An extendible hash table: a directory over the upper bits of the key leads to a segment, an open-addressed table
-/// whose places are chosen by the lower bits. A place is the key and `words` words of the set, side by side.
+/// whose places are chosen by the lower bits. A place is the key and a set of 64 lanes.
 ///
-/// Segments grow to ``segmentWords`` and then split, so that the longest pause is the rehashing of one segment (about
-/// 20 µs), however large the table and however wide its sets. Memory follows the number of blocks both ways.
+/// Segments grow to ``segmentPlaces`` and then split, so that the longest pause is the rehashing of one segment (about
+/// 10 µs), however large the table. Memory follows the number of blocks both ways.
 ///
 /// Invariants: at most three quarters of a segment's places are taken; key 0 marks an empty place (a hash of 0 is never
 /// stored); `2^(depth - segment.depth)` neighbours in the directory lead to the same segment.
 struct EventTable: ~Copyable {
+  struct Place: BitwiseCopyable {
+    var key: UInt64
+    /// The lanes that hold the block.
+    var lanes: UInt64
+  }
+
   struct Segment: BitwiseCopyable {
-    var places: UnsafeMutablePointer<UInt64>?
+    var places: UnsafeMutablePointer<Place>?
     /// Places less one; -1 without memory.
     var mask = -1
     var count = 0
@@ -20,17 +26,18 @@ struct EventTable: ~Copyable {
     var depth: Int
   }
 
-  /// Words of a segment's places beyond which it splits.
-  static let segmentWords = 4_096
+  /// Places of a segment beyond which it splits.
+  static let segmentPlaces = 512
   private static let placesMin = 8
-  /// Beyond this depth segments grow instead, so that keys with equal upper bits cannot blow up the directory.
-  private static let depthMax = 20
+  /// Beyond this depth segments grow instead, so that keys with equal upper bits cannot blow up the directory, and so
+  /// that doubling it stays as little work as a split: it is enough for 4 million blocks.
+  static let depthMax = 14
+  /// Entries that are copied in the time of one word of a place: they lie side by side.
+  private static let entriesPerWord = 8
 
-  /// Words of a set: one for each 64 lanes.
-  private(set) var words = 1
   /// Blocks in the table.
   private(set) var count = 0
-  /// Words of places that were moved or swept since the beginning.
+  /// Words that were moved or swept since the beginning.
   private(set) var work = 0
   private var segments = Slab<Segment>()
   private var directory: UnsafeMutablePointer<Int32>?
@@ -52,26 +59,22 @@ struct EventTable: ~Copyable {
 
   // MARK: Look-up
 
-  /// The set stored under `key`; nil when absent. Valid until the next insertion or removal.
-  func find(_ key: UInt64) -> UnsafeMutablePointer<UInt64>? {
+  /// The place of `key`; nil when absent. Valid until the next insertion or removal.
+  func find(_ key: UInt64) -> UnsafeMutablePointer<Place>? {
     guard let directory, key != 0 else { return nil }
     let segment = segments.base + Int(directory[directoryIndex(key)])
     guard let places = segment.pointee.places else { return nil }
-    let stride = words &+ 1
     var place = Int(truncatingIfNeeded: key) & segment.pointee.mask
     while true {
-      let found = places + place &* stride
-      if found[0] == key { return found + 1 }
-      if found[0] == 0 { return nil }
+      let found = places + place
+      if found.pointee.key == key { return found }
+      if found.pointee.key == 0 { return nil }
       place = (place &+ 1) & segment.pointee.mask
     }
   }
 
-  /// One word of the set stored under `key`; 0 when absent.
-  func word(_ word: Int, of key: UInt64) -> UInt64 {
-    guard let set = find(key) else { return 0 }
-    return set[word]
-  }
+  /// The lanes that hold `key`; none when it is absent.
+  func lanes(of key: UInt64) -> UInt64 { find(key)?.pointee.lanes ?? 0 }
 
   private func directoryIndex(_ key: UInt64) -> Int {
     // Shifting by 64 gives 0, which is right for a directory of one.
@@ -80,21 +83,18 @@ struct EventTable: ~Copyable {
 
   // MARK: Insertion
 
-  /// The set of `key`, empty when it is new.
+  /// The place of `key`, its set empty when it is new.
   ///
   /// - Parameters:
   ///   - growth: bytes that the table may grow by.
   ///   - dead: lanes that mean nothing any more; they are dropped where a segment is rehashed anyway.
   /// - Returns: nil when more memory would be needed than allowed, or the key is 0.
-  mutating func insert(
-    _ key: UInt64, growth: Int, clearing dead: [UInt64]
-  ) -> UnsafeMutablePointer<UInt64>? {
+  mutating func insert(_ key: UInt64, growth: Int, clearing dead: UInt64) -> UnsafeMutablePointer<Place>? {
     guard key != 0 else { return nil }
     if let found = find(key) { return found }
     if directory == nil { begin() }
-    var attempts = 0
-    while true {
-      guard let directory else { return nil }
+    var maySplit = true
+    while let directory {
       let index = directory[directoryIndex(key)]
       let segment = segments.record(index)
       if (segment.pointee.count &+ 1) &* 4 <= (segment.pointee.mask &+ 1) &* 3 {
@@ -102,20 +102,20 @@ struct EventTable: ~Copyable {
         count &+= 1
         return put(key, segment)
       }
-      // A split may leave all keys on one side, but not again and again.
-      attempts += 1
-      guard attempts < 64, grow(index, growth: growth, clearing: dead) else { return nil }
+      // A split may leave all keys on one side: the segment is enlarged then, rather than split again and again.
+      guard grow(index, for: key, growth: growth, clearing: dead, splitting: maySplit) else { return nil }
+      maySplit = false
     }
+    return nil
   }
 
-  /// Takes the place of a key that is not there and returns its empty set.
-  private func put(_ key: UInt64, _ segment: UnsafeMutablePointer<Segment>) -> UnsafeMutablePointer<UInt64>? {
+  /// Takes the place of a key that is not there; its set is empty.
+  private func put(_ key: UInt64, _ segment: UnsafeMutablePointer<Segment>) -> UnsafeMutablePointer<Place>? {
     guard let places = segment.pointee.places else { return nil }
-    let stride = words &+ 1
     var place = Int(truncatingIfNeeded: key) & segment.pointee.mask
-    while places[place &* stride] != 0 { place = (place &+ 1) & segment.pointee.mask }
-    places[place &* stride] = key
-    return places + (place &* stride &+ 1)
+    while places[place].key != 0 { place = (place &+ 1) & segment.pointee.mask }
+    places[place].key = key
+    return places + place
   }
 
   private mutating func begin() {
@@ -128,26 +128,27 @@ struct EventTable: ~Copyable {
   }
 
   private mutating func grow(
-    _ index: Int32, growth: Int, clearing dead: [UInt64]
+    _ index: Int32, for key: UInt64, growth: Int, clearing dead: UInt64, splitting maySplit: Bool
   ) -> Bool {
     let segment = segments.base[Int(index)]
     let places = segment.mask + 1
-    let splits = places * (words + 1) >= Self.segmentWords && segment.depth < Self.depthMax
+    let splits = maySplit && places >= Self.segmentPlaces && segment.depth < Self.depthMax
     let doubles = splits && segment.depth == depth
     let added =
       splits
-      ? placesBytes(places) + segments.growth(for: 1) + (doubles ? 4 << depth : 0)
-      : placesBytes(max(Self.placesMin, places * 2)) - placesBytes(places)
+      ? Self.bytes(places) + segments.growth(for: 1) + (doubles ? 4 << depth : 0)
+      : Self.bytes(max(Self.placesMin, places * 2)) - Self.bytes(places)
     guard added <= growth else { return false }
     if splits {
-      split(index, clearing: dead)
+      split(index, of: key, clearing: dead)
     } else {
       rehash(index, places: max(Self.placesMin, places * 2), clearing: dead)
     }
     return true
   }
 
-  private mutating func split(_ index: Int32, clearing dead: [UInt64]) {
+  /// `key` belongs into the segment.
+  private mutating func split(_ index: Int32, of key: UInt64, clearing dead: UInt64) {
     if segments.base[Int(index)].depth == depth { doubleDirectory() }
     let new = segments.allocate()
     let old = segments.base[Int(index)]
@@ -157,10 +158,10 @@ struct EventTable: ~Copyable {
     let upper = segments.record(new)
     lower.pointee = Segment(places: makePlaces(places), mask: old.mask, count: 0, depth: old.depth + 1)
     upper.pointee = Segment(places: makePlaces(places), mask: old.mask, count: 0, depth: old.depth + 1)
-    // Among the directory's entries for the old segment, the upper half has the next bit set.
+    // The directory's entries for the old segment share its upper bits; in the upper half of them the next bit is set.
     let span = 1 << (depth - old.depth)
-    var first = 0
-    while directory[first] != index { first += span }
+    let first = directoryIndex(key) & ~(span - 1)
+    work += span / Self.entriesPerWord
     for entry in first + span / 2..<first + span { directory[entry] = new }
     let bit = UInt64(1) << UInt64(63 - old.depth)
     move(source, places, clearing: dead) { $0 & bit == 0 ? lower : upper }
@@ -169,8 +170,7 @@ struct EventTable: ~Copyable {
 
   private mutating func doubleDirectory() {
     guard let directory, let memory = malloc(8 << depth) else { preconditionFailure("out of memory") }
-    // An entry is half a word.
-    work += 1 << depth
+    work += (2 << depth) / Self.entriesPerWord
     let wider = memory.assumingMemoryBound(to: Int32.self)
     for entry in 0..<(1 << depth) {
       wider[2 * entry] = directory[entry]
@@ -185,26 +185,25 @@ struct EventTable: ~Copyable {
 
   /// Removes `key`, moving later keys of its run up so that no marker stays behind.
   mutating func remove(_ key: UInt64) {
-    guard let set = find(key), let directory else { return }
+    guard let found = find(key), let directory else { return }
     let index = directory[directoryIndex(key)]
     let segment = segments.record(index)
     guard let places = segment.pointee.places else { return }
-    let stride = words + 1
     let mask = segment.pointee.mask
-    var hole = (set - 1 - places) / stride
+    var hole = found - places
     var place = hole
     while true {
       place = (place &+ 1) & mask
-      let candidate = places + place &* stride
-      if candidate[0] == 0 { break }
-      let home = Int(truncatingIfNeeded: candidate[0]) & mask
+      let candidate = places[place]
+      if candidate.key == 0 { break }
+      let home = Int(truncatingIfNeeded: candidate.key) & mask
       // The key may move up only if its home does not lie between the hole and its place.
       if (place &- home) & mask >= (place &- hole) & mask {
-        (places + hole &* stride).update(from: candidate, count: stride)
+        places[hole] = candidate
         hole = place
       }
     }
-    (places + hole &* stride).update(repeating: 0, count: stride)
+    places[hole] = Place(key: 0, lanes: 0)
     segment.pointee.count -= 1
     count -= 1
     shrink(index)
@@ -218,19 +217,19 @@ struct EventTable: ~Copyable {
     let segment = segments.base[Int(index)]
     let places = segment.mask + 1
     if segment.count == 0 || (places > Self.placesMin * 4 && segment.count * 8 < places) {
-      rehash(index, places: segment.count == 0 ? 0 : places / 4, clearing: [])
+      rehash(index, places: segment.count == 0 ? 0 : places / 4, clearing: 0)
     }
   }
 
   /// Clears dead lanes from all sets of one segment; blocks that nobody holds then are gone.
-  mutating func sweep(_ index: Int, clearing dead: [UInt64]) {
+  mutating func sweep(_ index: Int, clearing dead: UInt64) {
     guard index < segments.used, let places = segments.base[index].places else { return }
     let mask = segments.base[index].mask
-    work += (mask + 1) * (words + 1)
+    work += 2 * (mask + 1)
     var survivors = 0
     for place in 0...mask {
-      let set = places + (place &* (words &+ 1) &+ 1)
-      if set[-1] != 0, cleared(set, dead) { survivors += 1 }
+      places[place].lanes &= ~dead
+      if places[place].lanes != 0 { survivors += 1 }
     }
     guard survivors < segments.base[index].count else { return }
     var wanted = survivors == 0 ? 0 : Self.placesMin
@@ -239,43 +238,10 @@ struct EventTable: ~Copyable {
     if count == 0 { freeAll() }
   }
 
-  /// Clears lanes of a set; false when it is empty then.
-  private func cleared(_ set: UnsafeMutablePointer<UInt64>, _ dead: [UInt64]) -> Bool {
-    var rest: UInt64 = 0
-    for word in 0..<words {
-      if word < dead.count { set[word] &= ~dead[word] }
-      rest |= set[word]
-    }
-    return rest != 0
-  }
-
-  /// Makes all sets `words` words long. The whole table is rehashed: it happens once for each 64 workers.
-  mutating func widen(to words: Int) {
-    guard words > self.words else { return }
-    let narrow = self.words
-    self.words = words
-    for index in 0..<segments.used {
-      let old = segments.base[index]
-      guard let source = old.places else { continue }
-      let wide = makePlaces(old.mask + 1)
-      for place in 0...old.mask {
-        (wide + place * (words + 1)).update(from: source + place * (narrow + 1), count: narrow + 1)
-      }
-      segments.base[index].places = wide
-      placeBytes -= (old.mask + 1) * (narrow + 1) * 8
-      free(source)
-    }
-  }
-
-  /// Bytes that ``widen(to:)`` would add.
-  func growth(widening words: Int) -> Int { placeBytes / (self.words + 1) * (words - self.words) }
-
   // MARK: Segments
 
   /// Moves a segment's keys into new memory of `places` places.
-  private mutating func rehash(
-    _ index: Int32, places: Int, clearing dead: [UInt64]
-  ) {
+  private mutating func rehash(_ index: Int32, places: Int, clearing dead: UInt64) {
     let segment = segments.record(index)
     let old = segment.pointee
     segment.pointee.places = places > 0 ? makePlaces(places) : nil
@@ -288,37 +254,39 @@ struct EventTable: ~Copyable {
 
   /// Puts the keys of `source` that somebody still holds where `target` says, and counts anew.
   private mutating func move(
-    _ source: UnsafeMutablePointer<UInt64>, _ places: Int, clearing dead: [UInt64],
+    _ source: UnsafeMutablePointer<Place>, _ places: Int, clearing dead: UInt64,
     to target: (UInt64) -> UnsafeMutablePointer<Segment>
   ) {
-    work += places * (words + 1)
-    for place in 0..<places {
-      let from = source + place &* (words &+ 1)
-      guard from[0] != 0 else { continue }
-      guard cleared(from + 1, dead) else {
+    work += 2 * places
+    for place in 0..<places where source[place].key != 0 {
+      let held = source[place].lanes & ~dead
+      guard held != 0 else {
         count -= 1
         continue
       }
-      let segment = target(from[0])
+      let segment = target(source[place].key)
       segment.pointee.count &+= 1
-      put(from[0], segment)?.update(from: from + 1, count: words)
+      put(source[place].key, segment)?.pointee.lanes = held
     }
   }
 
-  private func placesBytes(_ places: Int) -> Int { places * (words + 1) * 8 }
+  private static func bytes(_ places: Int) -> Int { places * MemoryLayout<Place>.stride }
 
-  private mutating func makePlaces(_ places: Int) -> UnsafeMutablePointer<UInt64> {
-    guard let memory = calloc(places * (words + 1), 8) else { preconditionFailure("out of memory") }
-    placeBytes += placesBytes(places)
-    return memory.assumingMemoryBound(to: UInt64.self)
+  private mutating func makePlaces(_ places: Int) -> UnsafeMutablePointer<Place> {
+    guard let memory = calloc(places, MemoryLayout<Place>.stride) else {
+      preconditionFailure("out of memory")
+    }
+    placeBytes += Self.bytes(places)
+    return memory.assumingMemoryBound(to: Place.self)
   }
 
-  private mutating func release(_ source: UnsafeMutablePointer<UInt64>, _ places: Int) {
-    placeBytes -= placesBytes(places)
+  private mutating func release(_ source: UnsafeMutablePointer<Place>, _ places: Int) {
+    placeBytes -= Self.bytes(places)
     free(source)
   }
 
   private mutating func freeAll() {
+    work += segments.used / Self.entriesPerWord
     for index in 0..<segments.used { free(segments.base[index].places) }
     free(directory)
     directory = nil

@@ -139,7 +139,7 @@ extension Bench {
     #expect(bench.router.statistics.eventBytes == 0)
   }
 
-  @Test func moreThan64WorkersWidenTheSets() {
+  @Test func moreThan64WorkersAreSeveralBanks() {
     let bench = Bench(workers: 150)
     for worker in 1...150 { bench.store(long[..<worker], on: UInt64(worker)) }
     let told = bench.told(long)

@@ -26,8 +26,13 @@ extension Bench {
 }
 
 @Suite struct EventSlices {
-  /// One segment that splits, rounded up to a power of two of its places, and the directory's growth.
-  private let largestOperation = 2 * EventTable.segmentWords + 1_024
+  /// One segment that splits, with the directory's growth, and is then enlarged because its keys were all on one side.
+  private let largestOperation = 2 * EventTable.segmentPlaces * 2 + (2 << EventTable.depthMax) / 8
+
+  @Test func theLongestHoldIsLessThanDesignAllows() {
+    // 50 µs at 10 ns a word. Directories of the size that the default memory takes are doubled in less than one split.
+    #expect(Router.workPerSlice + 4 * EventTable.segmentPlaces + 1_024 <= 5_000)
+  }
 
   @Test(arguments: [1, 70, 700])
   func aHoldIsBoundedWorkHoweverManySegmentsGrow(workers: Int) {
@@ -43,10 +48,48 @@ extension Bench {
       #expect(holds.reduce(0) { $0 + $1.applied } == hashes.count)
     }
     // Segments that fill at one pace split at one time: slices of a number of operations would hold many splits.
-    #expect(stored.contains { $0.work > Router.workPerSlice + EventTable.segmentWords / 2 })
+    #expect(stored.contains { $0.work > Router.workPerSlice + EventTable.segmentPlaces / 2 })
     #expect(stored.map(\.applied).max() == Router.workPerSlice / Router.workPerOperation)
-    #expect(stored.map(\.applied).min() ?? 0 < 32)
     #expect(bench.router.events.blocks.device == workers)
+  }
+
+  @Test func aFurther64WorkersMoveNothing() {
+    let bench = Bench(workers: 65)
+    var random = Xoshiro256(seed: 7)
+    let many = (0..<50_000).map { _ in random.next() }
+    bench.store(many, on: 1)
+    for worker in 2...64 { bench.store(many[..<3], on: UInt64(worker)) }
+    let before = bench.router.events.work
+    let holds = bench.holds(65, many[..<3].map { CacheOperation(.stored, hash: $0) })
+    #expect(holds.map(\.applied) == [3])
+    #expect(bench.router.events.work == before)
+    #expect(bench.told(Array(many[..<4]))[65] == [3, 0, 0])
+    #expect(bench.told(Array(many[..<4]))[1] == [4, 0, 0])
+  }
+
+  @Test func clearingSweepsOneSegmentAtATime() {
+    let bench = Bench(workers: 2)
+    var random = Xoshiro256(seed: 8)
+    let many = (0..<50_000).map { _ in random.next() }
+    bench.store(many, on: 1)
+    var holds: [Int] = []
+    for _ in 0..<2_000 {
+      holds += bench.holds(2, [CacheOperation(.stored, hash: many[0]), CacheOperation(.cleared)]).map(\.work)
+    }
+    #expect(holds.allSatisfy { $0 <= Router.workPerSlice + 4 * EventTable.segmentPlaces })
+    // Lanes come back at the pace at which they are given up.
+    #expect(bench.router.events.lanes.count <= 64 * 8)
+    #expect(bench.told(Array(many[..<50])) == [1: [50, 0, 0]])
+  }
+
+  @Test func keysOfOneSideEnlargeASegmentInsteadOfSplittingOnAndOn() {
+    let bench = Bench(workers: 1)
+    // The upper 20 bits are equal, so every split leaves all keys on one side.
+    let holds = bench.holds(1, (1...3_000).map { CacheOperation(.stored, hash: $0) })
+    #expect(bench.told([1, 2, 3_000]) == [1: [3, 0, 0]])
+    // Twice the places of the largest segment, which is as large as it must be for these keys.
+    #expect(holds.allSatisfy { $0.work <= Router.workPerSlice + 4 * 4_096 + largestOperation })
+    #expect(bench.router.statistics.eventBytes < 512 << 10)
   }
 
   @Test func slicesMakeTheSameIndexAsTheWhole() {
