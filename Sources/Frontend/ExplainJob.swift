@@ -61,6 +61,7 @@ final class ExplainJob: AnswerJob {
     let prompt = preprocessor.estimate
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
+    request.otherChains = preprocessor.otherChains
     hints?.apply(to: &request)
     let preview = model.routing.preview(request, now: system.monotonicNanoseconds())
     let explanation = Explanation(

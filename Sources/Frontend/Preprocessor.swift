@@ -12,8 +12,8 @@ internal import Workers
 final class PromptRules: Sendable, Equatable {
   /// False in the routing modes that look at no prompt.
   let hashes: Bool
-  /// Tokens in a block.
-  let blockSize: Int
+  /// Tokens in a block, of the model and of workers with others.
+  let blockSizes: BlockSizes
   /// Makes tokens of the prompts; nil where bytes are hashed.
   let tokenizer: ModelTokenizer?
   /// Whose tokens they are to be.
@@ -24,18 +24,18 @@ final class PromptRules: Sendable, Equatable {
 
   init(
     _ options: RoutingOptions, tokenizer: ModelTokenizer? = nil, engine: EngineKind = .unknown,
-    adapter: String? = nil
+    adapter: String? = nil, blockSizes: BlockSizes? = nil
   ) {
     self.adapter = adapter
     self.tokenizer = tokenizer
     self.engine = ChatTemplateRules.Engine(engine)
     if case .kv = options.mode { hashes = true } else { hashes = false }
-    blockSize = options.blockSize
+    self.blockSizes = blockSizes ?? BlockSizes(model: options.blockSize)
   }
 
   static func == (a: PromptRules, b: PromptRules) -> Bool {
     a === b
-      || a.hashes == b.hashes && a.blockSize == b.blockSize && a.tokenizer == b.tokenizer
+      || a.hashes == b.hashes && a.blockSizes == b.blockSizes && a.tokenizer == b.tokenizer
         && a.engine == b.engine
         && a.adapter == b.adapter
   }
@@ -68,6 +68,8 @@ struct PromptEstimate {
 /// Every step is a function of the body's bytes and of the rules alone, so that it does not matter where it runs.
 final class Preprocessor {
   private var blocks = PromptBlocks()
+  /// The prompt's blocks in further sizes. Boxes, because chains are not copied.
+  private var otherBlocks: [OtherBlocks] = []
   private var canonical = ByteBuffer()
   /// A loop keeps its encoder; a job of the pool borrows one, so that there are as many as threads.
   private let keepsEncoder: Bool
@@ -79,8 +81,20 @@ final class Preprocessor {
 
   init(keepsEncoder: Bool = false) { self.keepsEncoder = keepsEncoder }
 
-  /// The prompt's blocks; valid until the next prompt is prepared.
+  /// The prompt's blocks in the model's size; valid until the next prompt is prepared.
   var chain: UnsafeBufferPointer<UInt64> { blocks.chain }
+
+  /// Its blocks in the further sizes of the model's workers; valid as long.
+  var otherChains: [SizedChain] {
+    otherBlocks.isEmpty ? [] : otherBlocks.map { SizedChain(blockSize: $0.blockSize, chain: $0.blocks.chain) }
+  }
+
+  private final class OtherBlocks {
+    let blockSize: Int
+    var blocks = PromptBlocks()
+
+    init(blockSize: Int) { self.blockSize = blockSize }
+  }
 
   /// The first step: the body as a validated request. Throws the 400 to answer with.
   static func decode(_ body: UnsafeRawBufferPointer, _ endpoint: Endpoint) throws(APIError)
@@ -96,6 +110,8 @@ final class Preprocessor {
     clock: (any SystemCalls)? = nil
   ) {
     self.rules = rules
+    let others = rules.hashes ? rules.blockSizes.others : []
+    if others != otherBlocks.map(\.blockSize) { otherBlocks = others.map { OtherBlocks(blockSize: $0) } }
     guard rules.hashes else {
       blocks.removeAll()
       estimate = PromptEstimate(bytes: request.promptBytes, blockCount: 0)
@@ -155,7 +171,7 @@ final class Preprocessor {
       estimate.times = encoder.times
       return error.reason
     }
-    blocks.hash(tokens: encoder.ids.buffer, blockSize: rules.blockSize, seed: seed)
+    hash(blocksOf: UnsafeRawBufferPointer(encoder.ids.buffer), rules, seed)
     estimate = PromptEstimate(
       bytes: request.promptBytes, tokens: encoder.ids.count, times: encoder.times, blockCount: blocks.count)
     return nil
@@ -170,8 +186,14 @@ final class Preprocessor {
   }
 
   private func hash(_ prompt: UnsafeRawBufferPointer, _ rules: PromptRules, _ seed: UInt64) {
-    blocks.hash(bytes: prompt, blockSize: rules.blockSize, seed: seed)
+    hash(blocksOf: prompt, rules, seed)
     estimate = PromptEstimate(bytes: prompt.count, blockCount: blocks.count)
+  }
+
+  /// Cuts tokens or canonical bytes into blocks of every size that is asked for.
+  private func hash(blocksOf bytes: UnsafeRawBufferPointer, _ rules: PromptRules, _ seed: UInt64) {
+    blocks.hash(bytes: bytes, blockSize: rules.blockSizes.model, seed: seed)
+    for other in otherBlocks { other.blocks.hash(bytes: bytes, blockSize: other.blockSize, seed: seed) }
   }
 }
 
@@ -184,7 +206,8 @@ extension ServedModel {
   /// How its prompts become blocks.
   func promptRules(_ tokenizer: ModelTokenizer?) -> PromptRules {
     PromptRules(
-      routing.options, tokenizer: tokenizer, engine: engine, adapter: isAdapter ? name : nil)
+      routing.options, tokenizer: tokenizer, engine: engine, adapter: isAdapter ? name : nil,
+      blockSizes: blockSizes)
   }
 }
 

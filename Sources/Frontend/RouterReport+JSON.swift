@@ -146,6 +146,7 @@ extension RouterWorkerState {
       ("active_prefill_tokens", .integer(load.prefillTokens)),
       ("reserved_prefill_tokens", .integer(reservedTokens)),
       ("max_num_batched_tokens", .integer(batchedTokensMax)),
+      ("block_size", .integer(blockSize)),
       ("total_blocks", .optional(blocksMax)),
       ("cache", cache), ("truth", truth.json),
     ])

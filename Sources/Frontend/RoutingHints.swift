@@ -23,6 +23,7 @@ final class RoutingHints {
   private(set) var session: RoutingSession?
   private var priority: Int?
   private var strictPriority = 0
+  private var expectedTokens = 0
   private var weights: RequestWeights?
   private(set) var fields: RequestHints.Fields = []
   private(set) var annotations: RequestHints.Annotations = []
@@ -68,6 +69,7 @@ final class RoutingHints {
     hints.worker = hints.worker ?? body.worker
     hints.priority = hints.priority ?? body.priority
     hints.strictPriority = body.strictPriority ?? 0
+    hints.expectedTokens = body.expectedTokens ?? 0
     var weights = RequestWeights(
       overlapCredit: body.overlapCredit, temperature: body.temperature, assumesReuse: body.assumesReuse)
     weights.prefillScale = body.prefillScale
@@ -83,6 +85,7 @@ final class RoutingHints {
     request.session = session
     request.priorityJump = Double(priority ?? 0)
     request.strictPriority = strictPriority
+    request.expectedTokens = expectedTokens
     request.weights = weights
   }
 

@@ -29,6 +29,7 @@ extension InferenceExchange {
     }
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
+    request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
@@ -97,7 +98,7 @@ extension InferenceExchange {
   /// `count` more tokens of the answer came: where output counts as load the router hears of each block that they fill.
   func routeOutput(_ count: Int) {
     guard let attempt, let model, model.routing.options.tracksOutputBlocks else { return }
-    let blockSize = model.routing.options.blockSize
+    let blockSize = model.blockSizes.known(attempt.worker.facts.blockSize)
     let promptTokens = prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes)
     // The prompt's last block is filled first.
     let tokens = promptTokens % blockSize + relay.tokenCount

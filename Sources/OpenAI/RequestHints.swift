@@ -37,6 +37,8 @@ package struct RequestHints: Sendable, Equatable {
   package internal(set) var priority: Int?
   /// `agent_hints.strict_priority`.
   package internal(set) var strictPriority: Int?
+  /// `agent_hints.osl`: tokens that the answer is expected to have.
+  package internal(set) var expectedTokens: Int?
   /// `router_config_override`; nil leaves the model's value.
   package internal(set) var overlapCredit: Double?
   package internal(set) var prefillScale: Double?
@@ -169,7 +171,7 @@ private struct HintReader {
     switch name {
     case "priority": hints.priority = try readInteger(param, Int(Int32.min)...Int(Int32.max))
     case "strict_priority": hints.strictPriority = try readInteger(param, 0...Int(UInt32.max))
-    case "osl": _ = try readInteger(param, 0...Int(UInt32.max))
+    case "osl": hints.expectedTokens = try readInteger(param, 0...Int(UInt32.max))
     case "speculative_prefill": _ = try readFlag(param)
     default:
       note(.unknownField(param))

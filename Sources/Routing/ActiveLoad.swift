@@ -45,6 +45,10 @@ struct ActiveLoad: ~Copyable {
     var sharesActive = false
     /// Blocks of generated tokens, part of `untracked`.
     var outputBlocks: Int32 = 0
+    /// Tokens that the answer is expected to have; 0 when unknown.
+    var expectedTokens = 0
+    /// Its part of the worker's ``WorkerState/discountedBlocks``.
+    var discount = 0.0
     var older: Int32 = -1
     var newer: Int32 = -1
   }

@@ -83,6 +83,12 @@ struct BlockMap: ~Copyable {
     }
   }
 
+  /// Calls `body` with each key and its value, in no order.
+  func forEach(_ body: (_ key: UInt64, _ value: Int32) -> Void) {
+    guard let keys, let values else { return }
+    for place in 0...mask where values[place] >= 0 { body(keys[place], values[place]) }
+  }
+
   private static var placeBytes: Int { MemoryLayout<UInt64>.stride + MemoryLayout<Int32>.stride }
 
   private mutating func release() {

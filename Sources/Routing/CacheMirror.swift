@@ -219,12 +219,15 @@ package struct CacheMirror: ~Copyable {
   package mutating func cleared(rank: Int) {
     guard ranks.indices.contains(rank) else { return }
     let gone = ranks[rank]
-    guard gone.hashes.count < count else {
-      cleared()
-      return
-    }
+    let isAll = gone.hashes.count == count
     counts.cleared += 1
     ranks[rank] = Rank()
+    if isAll {
+      holders = BlockMap()
+      // What came before is void, so it need not be applied.
+      operations = [CacheOperation(.cleared)]
+      return
+    }
     gone.hashes.forEach { chained, tiers in
       for tier in CacheTier.allCases where tiers & tier.bit != 0 { release(chained, tier) }
     }
@@ -235,8 +238,18 @@ package struct CacheMirror: ~Copyable {
     counts.cleared += 1
     ranks = [Rank()]
     holders = BlockMap()
-    // What came before is void, so it need not be applied.
     operations = [CacheOperation(.cleared)]
+  }
+
+  /// Puts the whole of what is held in the place of the operations that wait, for an index that has lost it.
+  package mutating func tellAgain() {
+    var told = [CacheOperation(.cleared)]
+    holders.forEach { chained, held in
+      for tier in CacheTier.allCases where held >> tier.shift & 1023 != 0 {
+        told.append(CacheOperation(.stored, hash: chained, tier: tier))
+      }
+    }
+    operations = told
   }
 }
 

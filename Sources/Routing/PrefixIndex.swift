@@ -124,6 +124,21 @@ struct PrefixIndex: ~Copyable {
     return position
   }
 
+  /// Leading blocks of a chain that the index knows of any worker.
+  func known(of chain: UnsafeBufferPointer<UInt64>) -> Int {
+    var position = 0
+    guard let blocks = chain.baseAddress, nodes.count > 0 else { return 0 }
+    while position < chain.count {
+      let index = map.find(blocks[position])
+      if index < 0 { break }
+      let node = nodes.base[Int(index)]
+      let common = commonLength(node, blocks + position, chain.count &- position)
+      position &+= common
+      if common < Int(node.length) { break }
+    }
+    return position
+  }
+
   /// Leading blocks that a node's run and `blocks` share; at least 1, for the first is what found the node.
   func commonLength(_ node: Node, _ blocks: UnsafePointer<UInt64>, _ count: Int) -> Int {
     let most = min(Int(node.length), count)
@@ -234,6 +249,18 @@ struct PrefixIndex: ~Copyable {
       node = parent
     }
     reap(leaf)
+  }
+
+  /// Blocks at the end of the chain that ends at `leaf` which one request alone has in use on the worker.
+  func unsharedBlocks(_ leaf: Int32, slot: Int32) -> Int {
+    var (node, blocks) = (leaf, 0)
+    while node >= 0 {
+      let index = existingEntry(of: slot, in: node)
+      guard index >= 0, entries.base[Int(index)].references == 1 else { break }
+      blocks += Int(nodes.base[Int(node)].length)
+      node = nodes.base[Int(node)].parent
+    }
+    return blocks
   }
 
   /// Takes back the predictions stamped `stamp` for blocks after the first `keep`, because the request that

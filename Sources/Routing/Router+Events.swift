@@ -25,8 +25,9 @@ extension Router {
     worker.pointee.sourceReason = reason
   }
 
-  /// The work of one slice, in words of the tables that are touched, about 10 ns each: with what its last operation may
-  /// add to that, which is the splitting of one segment (``EventTable/segmentWords``), less than 50 µs.
+  /// The work of one slice, in words of the tables that are touched, about 10 ns each. The last operation may come on top
+  /// (``EventTable``): the splitting of one segment with the directory's growth, twice 1,024 words, after which a segment
+  /// whose keys are all on one side grows by 1,024 more. Together less than 50 µs.
   static let workPerSlice = 1_024
   /// What an operation costs where no segment grows: it looks a block up in a place that is in no cache.
   static let workPerOperation = 4
@@ -146,7 +147,7 @@ extension Router {
   }
 
   /// Puts what events tell in the place of predictions, for the workers that have events as their source.
-  mutating func matchEvents(_ chain: UnsafeBufferPointer<UInt64>, now: Nanoseconds) {
+  mutating func matchEvents(_ request: RoutingRequest, now: Nanoseconds) {
     let tiers = events.hasTiers
     for slot in 0..<index.workers.used {
       scratch.told[slot] = 0
@@ -156,7 +157,10 @@ extension Router {
       }
     }
     if let life = options.predictedTTL {
-      index.matchRecent(chain, now: now, life: life, recent: scratch.told)
+      index.matchRecent(request.chain, now: now, life: life, recent: scratch.told)
+      for other in request.otherChains {
+        index.matchRecent(other.chain, now: now, life: life, recent: scratch.told)
+      }
     }
     for slot in 0..<index.workers.used {
       guard case .events = index.workers.base[slot].source else { continue }
@@ -164,6 +168,12 @@ extension Router {
       let predicted = index.workers.base[slot].sourceReason == .feedGap ? scratch.cached[slot] : 0
       scratch.cached[slot] = max(predicted, scratch.told[slot])
     }
+    matchTold(request.chain, tiers)
+    for other in request.otherChains { matchTold(other.chain, tiers) }
+  }
+
+  /// Raises what workers cache to what their events tell of one chain.
+  private mutating func matchTold(_ chain: UnsafeBufferPointer<UInt64>, _ tiers: Bool) {
     let (workers, cached, host, disk) = (index.workers.base, scratch.cached, scratch.host, scratch.disk)
     events.match(chain) { slot, onDevice, onHost, onDisk in
       guard case .events = workers[slot].source else { return }

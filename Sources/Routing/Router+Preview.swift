@@ -149,10 +149,11 @@ extension Router {
     let worker = index.workers.base[slot]
     let hasTiers = workersWithEvents > 0 && events.hasTiers
     return RoutingCandidate(
-      worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
-      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      worker: worker.id, overlapBlocks: worker.inModelBlocks(Int(scratch.cached[slot])),
+      activeBlocks: worker.inModelBlocks(worker.blocksInUse), prefillTokens: worker.prefillTokens,
       cost: isEligible ? scratch.cost[slot] : -1, refusal: isEligible ? .none : scratch.reason[slot],
-      hostBlocks: hasTiers ? Int(scratch.host[slot]) : 0, diskBlocks: hasTiers ? Int(scratch.disk[slot]) : 0,
+      hostBlocks: hasTiers ? worker.inModelBlocks(Int(scratch.host[slot])) : 0,
+      diskBlocks: hasTiers ? worker.inModelBlocks(Int(scratch.disk[slot])) : 0,
       spread: isEligible ? scratch.spread[slot] : 0, cacheSource: worker.source)
   }
 

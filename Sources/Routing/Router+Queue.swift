@@ -111,20 +111,19 @@ extension Router {
       queue.statistics.refusedTotal += 1
       return .queueFull
     }
-    let best = bestOverlap(request, now: now)
-    let uncached = max(0, request.tokens - best * options.blockSize)
+    let uncached = max(0, request.tokens - longestOverlap(request, now: now))
     return .queued(queue.add(request, uncached: uncached, policy: limits.policy, now: now))
   }
 
-  /// The longest overlap on any worker that may be chosen.
-  private mutating func bestOverlap(_ request: RoutingRequest, now: Nanoseconds) -> Int {
+  /// Tokens of the longest overlap on any worker that may be chosen.
+  private mutating func longestOverlap(_ request: RoutingRequest, now: Nanoseconds) -> Int {
     _ = look(request, now: now)
-    var best: Int32 = 0
+    var longest = 0
     for slot in 0..<index.workers.used where index.workers.base[slot].isLive {
       guard case .none = refusal(index.workers.base + slot, request, now) else { continue }
-      best = max(best, scratch.cached[slot])
+      longest = max(longest, Int(scratch.cached[slot]) * index.workers.base[slot].blockSize)
     }
-    return Int(best)
+    return longest
   }
 
   /// True when the worker has more prefill before it, booked or reserved, than the queue's threshold.

@@ -30,7 +30,9 @@ extension Router {
     let slot = choose(eligible, &random)
     fill(decision, slot: slot, eligible: eligible)
     if request.explains {
-      if case .kv = options.mode { decision.evictedBlocks = evictedBlocks(request, slot) }
+      if case .kv = options.mode {
+        decision.evictedBlocks = index.workers.base[slot].inModelBlocks(evictedBlocks(request, slot))
+      }
       explain(chosen: slot, eligible: eligible, refused: refused, decision)
     }
     decision.booking = book(request, slot: slot, known: known, now: now)
@@ -38,14 +40,19 @@ extension Router {
     return .chosen
   }
 
-  /// Fills in what each worker caches and has in use of the prompt; returns how many blocks the prefix index knows.
+  /// Fills in what each worker caches and has in use of the prompt, in its own blocks; returns how many blocks of the
+  /// model's size the prefix index knows.
   mutating func look(_ request: RoutingRequest, now: Nanoseconds) -> Int {
     for slot in 0..<index.workers.used {
       scratch.cached[slot] = 0
       scratch.active[slot] = 0
     }
     let known = index.match(request.chain, now: now, cached: scratch.cached, active: scratch.active)
-    if workersWithEvents > 0 { matchEvents(request.chain, now: now) }
+    // Chains of another size are found with workers of that size only.
+    for other in request.otherChains {
+      _ = index.match(other.chain, now: now, cached: scratch.cached, active: scratch.active)
+    }
+    if workersWithEvents > 0 { matchEvents(request, now: now) }
     return known
   }
 
@@ -117,8 +124,9 @@ extension Router {
     _ worker: UnsafeMutablePointer<WorkerState>, blocksShare: Double?, prefillTokens: Int?
   ) -> RefusalReason {
     if let blocksShare, worker.pointee.blocksMax < Int.max {
-      let inUse = worker.pointee.activeBlocks + worker.pointee.untrackedBlocks
-      if Double(inUse) >= blocksShare * Double(worker.pointee.blocksMax) { return .busyBlocks }
+      if Double(worker.pointee.blocksInUse) >= blocksShare * Double(worker.pointee.blocksMax) {
+        return .busyBlocks
+      }
     }
     if let prefillTokens, worker.pointee.prefillTokens >= prefillTokens { return .busyPrefill }
     return .none
@@ -150,30 +158,32 @@ extension Router {
     for place in 0..<eligible {
       let slot = Int(scratch.eligible[place])
       let worker = index.workers.base + slot
+      // The cost is in blocks of the model's size, 1 being the ratio of nearly all workers.
+      let ratio = worker.pointee.blockRatio
       if hasTiers {
-        inputs.hostBlocks = Double(scratch.host[slot])
-        inputs.diskBlocks = Double(scratch.disk[slot])
+        inputs.hostBlocks = Double(scratch.host[slot]) * ratio
+        inputs.diskBlocks = Double(scratch.disk[slot]) * ratio
       }
-      inputs.overlapBlocks = Double(scratch.cached[slot])
+      inputs.overlapBlocks = Double(scratch.cached[slot]) * ratio
       inputs.activePrefillTokens = Double(worker.pointee.prefillTokens)
       inputs.excessPrefillBlocks = Double(worker.pointee.prefillTokens - leastPrefill) / inputs.blockSize
       inputs.activeRequests = Double(worker.pointee.activeRequests)
       inputs.potentialDecodeBlocks = 0
       if options.tracksActiveBlocks {
-        let fresh = request.chain.count &- (options.assumesReuse ? Int(scratch.active[slot]) : 0)
-        let inUse = worker.pointee.activeBlocks &+ worker.pointee.untrackedBlocks
-        inputs.potentialDecodeBlocks = Double(inUse &+ fresh)
+        let blocks = request.chain(worker.pointee.blockSize, model: options.blockSize).count
+        let fresh = blocks &- (options.assumesReuse ? Int(scratch.active[slot]) : 0)
+        inputs.potentialDecodeBlocks = Double(worker.pointee.blocksInUse &+ fresh) * ratio
       }
       inputs.activeRequestsElsewhere =
         eligible > 1 ? Double(requests &- worker.pointee.activeRequests) / Double(eligible &- 1) : nil
-      inputs.evictedBlocks = Double(evictedBlocks(request, slot))
+      inputs.evictedBlocks = Double(evictedBlocks(request, slot)) * ratio
       let spread = options.cost.spread(inputs)
       scratch.spread[slot] = spread
       scratch.cost[slot] = options.cost.cost(inputs) + spread + options.cost.eviction(inputs)
     }
   }
 
-  /// Blocks that the worker would have to evict for the request, as far as its cache is known.
+  /// Blocks of its own that the worker would have to evict for the request, as far as its cache is known.
   private func evictedBlocks(_ request: RoutingRequest, _ slot: Int) -> Int {
     let worker = index.workers.base + slot
     guard worker.pointee.blocksMax < Int.max else { return 0 }
@@ -181,7 +191,8 @@ extension Router {
     if case .events = worker.pointee.source {
       held = worker.pointee.lane >= 0 ? events.lanes[Int(worker.pointee.lane)].device : 0
     }
-    let needed = request.chain.count &- Int(scratch.cached[slot])
+    let blocks = request.chain(worker.pointee.blockSize, model: options.blockSize).count
+    let needed = blocks &- Int(scratch.cached[slot])
     return max(0, min(needed, needed &+ held &- worker.pointee.blocksMax))
   }
 
@@ -258,24 +269,25 @@ extension Router {
   // MARK: Why
 
   private mutating func fill(_ decision: RoutingDecision, slot: Int, eligible: Int) {
-    decision.worker = index.workers.base[slot].id
-    decision.overlapBlocks = Int(scratch.cached[slot])
-    decision.cacheSource = index.workers.base[slot].source
+    let worker = index.workers.base + slot
+    decision.worker = worker.pointee.id
+    decision.overlapBlocks = worker.pointee.inModelBlocks(Int(scratch.cached[slot]))
+    decision.cacheSource = worker.pointee.source
     if workersWithEvents > 0, events.hasTiers {
-      decision.hostBlocks = Int(scratch.host[slot])
-      decision.diskBlocks = Int(scratch.disk[slot])
+      decision.hostBlocks = worker.pointee.inModelBlocks(Int(scratch.host[slot]))
+      decision.diskBlocks = worker.pointee.inModelBlocks(Int(scratch.disk[slot]))
     }
     let cost = scratch.cost[slot]
     decision.cost = cost
     decision.spreadShare = cost > 0 ? scratch.spread[slot] / cost : 0
-    var best: Int32 = 0
+    var best = 0
     var runnerUp = Double.infinity
     for place in 0..<eligible {
       let other = Int(scratch.eligible[place])
-      best = max(best, scratch.cached[other])
+      best = max(best, index.workers.base[other].inModelBlocks(Int(scratch.cached[other])))
       if other != slot { runnerUp = min(runnerUp, scratch.cost[other]) }
     }
-    decision.bestOverlapBlocks = Int(best)
+    decision.bestOverlapBlocks = best
     decision.margin = eligible > 1 ? runnerUp - cost : nil
   }
 
@@ -309,8 +321,8 @@ extension Router {
     let worker = index.workers.base[slot]
     decision.candidates.append(
       RoutingCandidate(
-        worker: worker.id, overlapBlocks: Int(scratch.cached[slot]),
-        activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+        worker: worker.id, overlapBlocks: worker.inModelBlocks(Int(scratch.cached[slot])),
+        activeBlocks: worker.inModelBlocks(worker.blocksInUse), prefillTokens: worker.prefillTokens,
         cost: cost, refusal: reason, cacheSource: worker.source))
     if case .none = reason {} else { decision.listsRefusal = true }
   }

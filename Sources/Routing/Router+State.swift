@@ -59,7 +59,7 @@ extension Router {
   private func load(_ worker: WorkerState) -> WorkerLoad {
     WorkerLoad(
       worker: worker.id, activeRequests: worker.activeRequests,
-      activeBlocks: worker.activeBlocks + worker.untrackedBlocks, prefillTokens: worker.prefillTokens,
+      activeBlocks: worker.blocksInUse, prefillTokens: worker.prefillTokens,
       cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, cacheReason: worker.sourceReason,
       latest: worker.latest)
   }
@@ -70,6 +70,8 @@ extension Router {
 /// All that the router knows of one worker.
 package struct RouterWorkerState: Sendable, Equatable {
   package let load: WorkerLoad
+  /// Tokens in each of its blocks, as it is known here.
+  package let blockSize: Int
   /// Blocks that the router predicts, whatever the source.
   package let predictedBlocks: Int
   package let events: EventState
@@ -95,7 +97,7 @@ extension Router {
       guard worker.isLive || worker.activeRequests > 0 else { return nil }
       let isRefused = worker.refusal != .none && worker.refusedUntil > now
       return RouterWorkerState(
-        load: load(worker), predictedBlocks: worker.cachedBlocks,
+        load: load(worker), blockSize: worker.blockSize, predictedBlocks: worker.cachedBlocks,
         events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
         batchedTokensMax: worker.batchedTokensMax, reservedTokens: worker.reservedTokens,
         refusal: isRefused

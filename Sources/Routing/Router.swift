@@ -40,24 +40,41 @@ package struct Router: ~Copyable {
 
   // MARK: Workers
 
-  /// Makes a worker known, or changes the size of its cache when it is known.
+  /// Makes a worker known, or changes what is known of its cache.
   ///
   /// - Parameters:
   ///   - blocksMax: blocks of its cache; nil when unknown, which bounds nothing.
   ///   - batchedTokensMax: prompt tokens that it computes at once; nil when unknown, then 8192 for a new one.
-  package mutating func add(worker id: UInt64, blocksMax: Int? = nil, batchedTokensMax: Int? = nil) {
+  ///   - blockSize: tokens in its blocks, by ``BlockSizes/known(_:)``; nil for the model's. Another one than before means
+  ///     another engine: what was known of the old one's cache is forgotten.
+  package mutating func add(
+    worker id: UInt64, blocksMax: Int? = nil, batchedTokensMax: Int? = nil, blockSize: Int? = nil
+  ) {
     let blocks = blocksMax ?? Int.max
+    let size = blockSize ?? options.blockSize
+    precondition(size > 0, "a block holds at least one token")
     if let slot = slot(of: id) {
       if let batchedTokensMax { index.workers.base[slot].batchedTokensMax = batchedTokensMax }
       index.workers.base[slot].blocksMax = blocks
+      if index.workers.base[slot].blockSize != size {
+        index.forget(Int32(slot), until: index.workers.base[slot].lastStamp)
+        clearEvents(worker: id)
+        setBlockSize(size, slot)
+      }
       index.trim(Int32(slot))
       return
     }
     let slot = index.workers.allocate()
-    index.workers.base[Int(slot)] = WorkerState(id: id, blocksMax: blocks)
+    index.workers.base[Int(slot)] = WorkerState(id: id, blocksMax: blocks, blockSize: size)
+    setBlockSize(size, Int(slot))
     if let batchedTokensMax { index.workers.base[Int(slot)].batchedTokensMax = batchedTokensMax }
     slots[id] = slot
     scratch.reserve(index.workers.used)
+  }
+
+  private func setBlockSize(_ size: Int, _ slot: Int) {
+    index.workers.base[slot].blockSize = size
+    index.workers.base[slot].blockRatio = Double(size) / Double(options.blockSize)
   }
 
   /// Forgets a worker: it is not chosen any more, its predictions are void at once, and requests that still run there
@@ -96,43 +113,59 @@ package struct Router: ~Copyable {
   // MARK: Bookings
 
   /// Books a request on a worker whatever the policies say, as for one that another frontend or a retry placed.
+  /// `known` are the leading blocks of the request's chain in the model's size that the index has.
   mutating func book(_ request: RoutingRequest, slot: Int, known: Int, now: Nanoseconds) -> Booking {
     let overlap = scratch.cached[slot]
+    let blockSize = index.workers.base[slot].blockSize
+    let chain = request.chain(blockSize, model: options.blockSize)
+    let known = blockSize == options.blockSize ? known : index.known(of: chain)
     // Blocks that a request in flight shares may not be computed yet, so a report about them would prove nothing.
     let overlapStamp =
       overlap > 0 && scratch.active[slot] == 0
-      ? index.lastUse(request.chain, slot: Int32(slot), overlap: Int(overlap)) : 0
-    let predicts = options.mode == .kv && !request.chain.isEmpty
-    let references = options.tracksActiveBlocks && options.assumesReuse && !request.chain.isEmpty
+      ? index.lastUse(chain, slot: Int32(slot), overlap: Int(overlap)) : 0
+    let predicts = options.mode == .kv && !chain.isEmpty
+    let references = options.tracksActiveBlocks && options.assumesReuse && !chain.isEmpty
     let stamp = predicts ? index.nextStamp(Int32(slot), now: now) : 0
     let leaf = index.add(
-      request.chain, known: known, slot: Int32(slot), stamp: predicts ? stamp : nil, references: references)
+      chain, known: known, slot: Int32(slot), stamp: predicts ? stamp : nil, references: references)
     let isTracked = references && leaf >= 0
-    let prefill = options.tracksPrefillTokens ? max(0, request.tokens - Int(overlap) * options.blockSize) : 0
-    let untracked = options.tracksActiveBlocks && !isTracked ? Int32(request.chain.count) : 0
+    let prefill = options.tracksPrefillTokens ? max(0, request.tokens - Int(overlap) * blockSize) : 0
+    let untracked = options.tracksActiveBlocks && !isTracked ? Int32(chain.count) : 0
     let worker = index.workers.base + slot
     worker.pointee.activeRequests += 1
     worker.pointee.prefillTokens += prefill
     worker.pointee.untrackedBlocks += Int(untracked)
     return load.add(
       ActiveLoad.Record(
-        generation: 0, slot: Int32(slot), leaf: isTracked ? leaf : -1, blocks: Int32(request.chain.count),
+        generation: 0, slot: Int32(slot), leaf: isTracked ? leaf : -1, blocks: Int32(chain.count),
         overlap: overlap, untracked: untracked, prefillTokens: prefill, tokens: request.tokens, bookedAt: now,
-        stamp: stamp, overlapStamp: overlapStamp, sharesActive: scratch.active[slot] > 0))
+        stamp: stamp, overlapStamp: overlapStamp, sharesActive: scratch.active[slot] > 0,
+        expectedTokens: request.expectedTokens))
   }
 
   /// The request has generated `tokens` tokens so far; their blocks count as in use where the options say so.
+  ///
+  /// Of a request whose length is expected, all blocks that no other request of the worker shares then count with the
+  /// share of the answer that is still to come (Dynamo 1.6): what will soon be free is less of a load.
   package mutating func outputGrew(_ booking: Booking, tokens: Int) {
     guard options.tracksOutputBlocks, options.tracksActiveBlocks, let record = load.find(booking) else {
       return
     }
-    let tail = max(0, record.pointee.tokens - Int(record.pointee.blocks) * options.blockSize)
-    let blocks = Int32(clamping: (tail + max(0, tokens)) / options.blockSize)
+    let worker = index.workers.record(record.pointee.slot)
+    let blockSize = worker.pointee.blockSize
+    let tail = max(0, record.pointee.tokens - Int(record.pointee.blocks) * blockSize)
+    let blocks = Int32(clamping: (tail + max(0, tokens)) / blockSize)
     let more = blocks - record.pointee.outputBlocks
     guard more > 0 else { return }
     record.pointee.outputBlocks = blocks
     record.pointee.untracked += more
-    index.workers.record(record.pointee.slot).pointee.untrackedBlocks += Int(more)
+    worker.pointee.untrackedBlocks += Int(more)
+    guard record.pointee.expectedTokens > 0 else { return }
+    let own =
+      Int(record.pointee.untracked) + index.unsharedBlocks(record.pointee.leaf, slot: record.pointee.slot)
+    let discount = Double(own) * min(1, Double(tokens) / Double(record.pointee.expectedTokens))
+    worker.pointee.discountedBlocks += discount - record.pointee.discount
+    record.pointee.discount = discount
   }
 
   /// The worker has given the request's first token: its prompt no longer waits.
@@ -169,6 +202,9 @@ package struct Router: ~Copyable {
     worker.pointee.activeRequests -= 1
     worker.pointee.prefillTokens -= record.prefillTokens
     worker.pointee.untrackedBlocks -= Int(record.untracked)
+    // Sums of fractions drift; without requests there is nothing to discount.
+    worker.pointee.discountedBlocks =
+      worker.pointee.activeRequests == 0 ? 0 : worker.pointee.discountedBlocks - record.discount
     guard record.leaf >= 0 else { return }
     if !keepsPredictions, record.stamp > 0 {
       index.retract(
@@ -186,7 +222,7 @@ package struct Router: ~Copyable {
     // The engine counts real tokens, the router perhaps quarters of bytes.
     var cached = Double(cachedTokens)
     if let promptTokens, promptTokens > 0 { cached *= Double(record.tokens) / Double(promptTokens) }
-    let blocks = cached / Double(options.blockSize)
+    let blocks = cached / Double(worker.pointee.blockSize)
     let overlap = Double(record.overlap)
     guard blocks * 2 < overlap, overlap - blocks >= 4 else { return }
     index.forget(record.slot, until: record.overlapStamp)
@@ -198,9 +234,10 @@ package struct Router: ~Copyable {
     guard options.mode == .kv, !record.sharesActive else { return }
     let prompt = Double(promptTokens ?? record.tokens)
     let scale = record.tokens > 0 ? prompt / Double(record.tokens) : 1
-    let predicted = Double(record.overlap) * Double(options.blockSize) * scale
+    let blockSize = index.workers.record(record.slot).pointee.blockSize
+    let predicted = Double(record.overlap) * Double(blockSize) * scale
     _ = index.workers.record(record.slot).pointee.truth.observe(
-      predicted: predicted, reported: Double(cachedTokens), prompt: prompt, blockSize: options.blockSize)
+      predicted: predicted, reported: Double(cachedTokens), prompt: prompt, blockSize: blockSize)
   }
 
   /// Weighs candidates by `weights` from the next decision on.
@@ -248,7 +285,7 @@ package struct Router: ~Copyable {
     let before = (index.entries.count, index.nodes.count, expiredBookings)
     tidy(now: now, budget: budget)
     sessions.expire(now: now, budget: budget)
-    let hasSwept = events.sweep(segments: 4)
+    let hasSwept = events.sweep(segments: 2)
     fitMemory()
     return hasSwept || (index.entries.count, index.nodes.count, expiredBookings) != before
   }

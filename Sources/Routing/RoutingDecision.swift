@@ -4,12 +4,16 @@ import Base
 
 /// A request as routing sees it.
 package struct RoutingRequest {
-  /// The prompt's chained block hashes; empty outside KV mode.
+  /// The prompt's chained block hashes in the model's block size; empty outside KV mode.
   package var chain: UnsafeBufferPointer<UInt64>
+  /// Its chains in the further sizes of the model's workers; at most one for each of ``BlockSizes/others``.
+  package var otherChains: [SizedChain] = []
   /// Prompt tokens, or a quarter of the canonical bytes.
   package var tokens: Int
   /// Workers that must not be chosen, and why.
   package var excluded: [(worker: UInt64, reason: RefusalReason)] = []
+  /// Tokens that its answer is expected to have (Dynamo's `agent_hints.osl`); 0 when unknown.
+  package var expectedTokens = 0
   /// The only worker that may be chosen.
   package var named: UInt64?
   /// The workers that may be chosen; nil for all.
@@ -55,7 +59,7 @@ package enum RoutingOutcome: Sendable {
   case allBusy
 }
 
-/// One worker as a decision saw it.
+/// One worker as a decision saw it. Blocks are the model's, whatever the worker's size.
 package struct RoutingCandidate: Sendable, Equatable {
   package let worker: UInt64
   /// Leading blocks that it is predicted to cache.
@@ -73,7 +77,7 @@ package struct RoutingCandidate: Sendable, Equatable {
   package var cacheSource = CacheSource.predicted
 }
 
-/// A decision and its explanation. One object a loop, filled anew by each selection, so that deciding allocates nothing.
+/// A decision and its explanation, in blocks of the model's size. One object a loop, filled anew by each selection, so that deciding allocates nothing.
 package final class RoutingDecision {
   /// The most candidates that are listed.
   package static let candidatesMax = 8

@@ -13,6 +13,11 @@ struct WorkerState: BitwiseCopyable {
   /// The refusal holds until this time; `UInt64.max` until it is lifted.
   var refusedUntil: Nanoseconds = 0
 
+  /// Tokens in a block of this worker; all its blocks are counted in these.
+  var blockSize: Int
+  /// Blocks of the model's size in one of its own.
+  var blockRatio = 1.0
+
   // Load
   /// Blocks that the worker's cache can hold; `Int.max` when unknown.
   var blocksMax: Int
@@ -23,6 +28,14 @@ struct WorkerState: BitwiseCopyable {
   var activeBlocks = 0
   /// Blocks of requests in flight that the index had no room for, or that are not shared by choice.
   var untrackedBlocks = 0
+  /// Of these, blocks that requests near their expected end no longer count with.
+  var discountedBlocks = 0.0
+
+  /// Distinct blocks of requests in flight, as they count in costs.
+  var blocksInUse: Int {
+    let blocks = activeBlocks &+ untrackedBlocks
+    return discountedBlocks == 0 ? blocks : max(0, blocks - Int(discountedBlocks.rounded()))
+  }
 
   /// Prompt tokens that the worker computes at once, by which the queue judges it.
   var batchedTokensMax = WorkerState.batchedTokensDefault
@@ -56,9 +69,15 @@ struct WorkerState: BitwiseCopyable {
   /// Dynamo's default of `max_num_batched_tokens`.
   static let batchedTokensDefault = 8192
 
-  init(id: UInt64, blocksMax: Int) {
+  init(id: UInt64, blocksMax: Int, blockSize: Int) {
     self.id = id
     self.blocksMax = blocksMax
+    self.blockSize = blockSize
+  }
+
+  /// The worker's blocks in the model's, whole ones.
+  func inModelBlocks(_ blocks: Int) -> Int {
+    blockRatio == 1 ? blocks : Int(Double(blocks) * blockRatio)
   }
 }
 
@@ -114,7 +133,7 @@ package struct ServedRequest: Sendable, Equatable, BitwiseCopyable {
   }
 }
 
-/// One worker's load as metrics show it.
+/// One worker's load as metrics show it, in its own blocks.
 package struct WorkerLoad: Sendable, Equatable {
   package let worker: UInt64
   package let activeRequests: Int

@@ -88,6 +88,10 @@ extension MetricDescription {
   package static let modelKVCacheBlockSize = MetricDescription(
     "dynamo_frontend_model_kv_cache_block_size", "Tokens in one cache block of the model's workers.")
   /// model
+  package static let blockSizesLeftOut = MetricDescription(
+    "dynamo_frontend_block_sizes_left_out",
+    "Workers whose blocks have a size in which the model's prompts are not hashed, because it has too many.")
+  /// model
   package static let modelTotalKVBlocks = MetricDescription(
     "dynamo_frontend_model_total_kv_blocks", "Cache blocks of the model's workers.")
   /// model

@@ -109,7 +109,7 @@ final class CacheFeeds {
       }
       wanted.insert(worker.id)
       if let feed = feeds[worker.id] {
-        let isSame = feed.sources == worker.eventSources && feed.serves(served.map(\.routing))
+        let isSame = feed.sources == worker.eventSources && feed.serves(served, worker)
         if isSame, !feed.hasFailed || !retriesFailed { continue }
         end(worker.id)
         begin(worker, served, isQuiet: isSame)

@@ -105,10 +105,12 @@ package final class ModelRouting: @unchecked Sendable {
   package func workersChanged(_ workers: [Worker]) {
     lockedThenWaking(now: Machine.monotonicNanoseconds) {
       let known = router.loads.map(\.worker)
+      let sizes = BlockSizes(model: options.blockSize, workers: workers.map(\.blockSize))
       for id in known where !workers.contains(where: { $0.id == id }) { router.remove(worker: id) }
       for worker in workers {
         router.add(
-          worker: worker.id, blocksMax: worker.totalBlocks, batchedTokensMax: worker.batchedTokensMax)
+          worker: worker.id, blocksMax: worker.totalBlocks, batchedTokensMax: worker.batchedTokensMax,
+          blockSize: sizes.known(worker.blockSize))
         if !known.contains(worker.id) { router.allow(worker: worker.id) }
       }
     }

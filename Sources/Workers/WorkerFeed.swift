@@ -54,10 +54,16 @@ final class WorkerFeed {
     /// Ranks of which salted blocks were left out since their last clear.
     private var full: Set<Int> = []
 
-    init(blockSize: Int) { mirror = CacheMirror(blockSize: blockSize) }
+    /// Tokens in the blocks that it takes.
+    let blockSize: Int
 
-    /// True when salted blocks were left out.
-    var isFull: Bool { !full.isEmpty }
+    init(blockSize: Int) {
+      self.blockSize = blockSize
+      mirror = CacheMirror(blockSize: blockSize)
+    }
+
+    /// True when blocks were left out, for want of memory or of room for salts.
+    var isIncomplete: Bool { mirror.isIncomplete || !full.isEmpty }
 
     /// The seed of blocks behind `parent` that name no salt themselves; nil when it is not a salted one.
     func seed(behind parent: UInt64?, rank: Int) -> UInt64? { parent.flatMap { salted[rank]?[$0] } }
@@ -95,14 +101,19 @@ final class WorkerFeed {
     self.isQuiet = isQuiet
     self.worker = worker.id
     sources = worker.eventSources
-    self.models = models.map { ($0.name, $0.routing, MirrorBox(blockSize: $0.routing.options.blockSize)) }
+    self.models = models.map {
+      ($0.name, $0.routing, MirrorBox(blockSize: $0.blockSizes.known(worker.blockSize)))
+    }
     self.loop = loop
     self.logger = logger
   }
 
-  /// True when it feeds these routing states and no others.
-  func serves(_ routings: [ModelRouting]) -> Bool {
-    models.count == routings.count && zip(models, routings).allSatisfy { $0.routing === $1 }
+  /// True when it feeds the routing states of these models and no others, with the worker's blocks as they are now.
+  func serves(_ served: [ServedModel], _ worker: Worker) -> Bool {
+    models.count == served.count
+      && zip(models, served).allSatisfy {
+        $0.routing === $1.routing && $0.mirror.blockSize == $1.blockSizes.known(worker.blockSize)
+      }
   }
 
   // MARK: Life
@@ -260,17 +271,15 @@ final class WorkerFeed {
     if mirrors.contains(where: { $0.wrongBlockSizes > 0 && $0.stored == 0 }) {
       if !saidBlockSize {
         warn(
-          "the engine's blocks are of another size than the model's: its cache is predicted",
-          "the model has blocks of \(models.first?.routing.options.blockSize ?? 0) tokens here")
+          "the engine's blocks are of another size than its worker's: its cache is predicted",
+          "the worker has blocks of \(models.first?.mirror.blockSize ?? 0) tokens here")
       }
       saidBlockSize = true
       show(.predicted, .blockSize)
       return
     }
     if !hasOverflowed,
-      models.contains(where: {
-        $0.mirror.mirror.isIncomplete || $0.mirror.isFull || $0.routing.lacksEvents(worker: worker)
-      })
+      models.contains(where: { $0.mirror.isIncomplete || $0.routing.lacksEvents(worker: worker) })
     {
       // Part of a cache is of no use; its memory is, to the predictions and to other workers.
       hasOverflowed = true
@@ -290,11 +299,12 @@ final class WorkerFeed {
 
   /// Nothing of a rank's cache is known any more; what follows builds it up.
   private func beginAnew(_ rank: Int, withHoles: Bool) {
-    // After an overflow the index holds no rank's blocks, so none is known but by what comes from now on.
-    for other in subscribers.indices where other == rank || hasOverflowed {
-      for model in models { model.mirror.cleared(rank: other) }
-      if other == rank && !withHoles { ranksWithHoles.remove(other) } else { ranksWithHoles.insert(other) }
-    }
+    for model in models { model.mirror.cleared(rank: rank) }
+    if withHoles { ranksWithHoles.insert(rank) } else { ranksWithHoles.remove(rank) }
+    // After an overflow the index holds no rank's blocks. Where the other ranks' are all known they are told again; if
+    // there is no room for them still, they overflow again.
+    guard hasOverflowed, !models.contains(where: { $0.mirror.isIncomplete }) else { return }
+    for model in models { model.mirror.mirror.tellAgain() }
     hasOverflowed = false
   }
 

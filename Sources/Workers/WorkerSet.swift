@@ -1,6 +1,7 @@
 // The set of workers at one moment: what every loop reads without a lock.
 
 internal import Base
+package import Routing
 
 /// A model with the workers that serve it now, and the routing state that outlives snapshots.
 package final class ServedModel: Sendable {
@@ -11,6 +12,8 @@ package final class ServedModel: Sendable {
   /// Seconds since the Unix epoch at which the model was first seen.
   package let created: Int
   package let routing: ModelRouting
+  /// In which block sizes its prompts are hashed.
+  package let blockSizes: BlockSizes
   /// The engine of its workers: of those that say what they are, the first.
   package let engine: EngineKind
   /// It is a LoRA adapter, so that its prompts share no blocks with the base model's.
@@ -24,6 +27,7 @@ package final class ServedModel: Sendable {
     isAdapter = workers.contains { $0.adapters.contains(name) }
     self.created = created
     self.routing = routing
+    blockSizes = BlockSizes(model: routing.options.blockSize, workers: workers.map(\.blockSize))
   }
 
   /// True when `bytes` spell the model's name.

@@ -72,6 +72,28 @@ struct PreprocessorTests {
     #expect(preprocessor.estimate.bytes < 100)
   }
 
+  @Test func promptsAreHashedInEverySizeOfTheModelsWorkers() throws {
+    let rules = PromptRules(RoutingOptions(), blockSizes: BlockSizes(model: 16, workers: [32, 64]))
+    let preprocessor = Preprocessor()
+    let bytes = Array(FrontendRig.chat(bytes: 5_000).utf8)
+    try bytes.withUnsafeBytes { bytes in
+      let request = try Preprocessor.decode(bytes, .chatCompletions)
+      preprocessor.prepare(request, in: bytes, by: rules)
+      #expect(preprocessor.otherChains.map(\.blockSize) == [32, 64])
+      for other in preprocessor.otherChains {
+        var options = RoutingOptions()
+        options.blockSize = other.blockSize
+        let single = Preprocessor()
+        single.prepare(request, in: bytes, by: PromptRules(options))
+        #expect(Array(single.chain) == Array(other.chain) && !other.chain.isEmpty)
+      }
+      // A model of one size that follows has no chains of the one before.
+      #expect(rules != PromptRules(RoutingOptions()))
+      preprocessor.prepare(request, in: bytes, by: PromptRules(RoutingOptions()))
+      #expect(preprocessor.otherChains.isEmpty)
+    }
+  }
+
   @Test func modesThatLookAtNoPromptHashNothing() throws {
     var options = RoutingOptions()
     options.mode = .roundRobin

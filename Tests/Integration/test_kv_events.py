@@ -176,3 +176,71 @@ def test_without_the_library_caches_are_predicted_and_one_line_says_why(stack, t
     ask(frontend, "some words " * 50)
     assert sources(frontend) == ["predicted", "predicted"]
     assert sum("libzmq" in line for line in frontend.text().splitlines()) == 1
+
+
+def state(frontend) -> dict[int, dict]:
+    """What the router knows of each worker."""
+    models = json.loads(frontend.get("/v1/router/state")[2])["models"]
+    return {worker["worker_id"]: worker for model in models for worker in model["workers"]}
+
+
+def explain(frontend, prompt: str) -> dict:
+    return json.loads(frontend.post("/v1/router/explain", chat(prompt, max_completion_tokens=4))[2])
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_workers_of_several_block_sizes_are_each_found_by_their_own_blocks(stack, events):
+    """One inside the frontend with blocks of 16, two beside it with 32 and 64, under one model."""
+    for size in (32, 64):
+        stack.worker("--speedup-ratio", "0", "--block-size", str(size))
+    frontend = stack.frontend(
+        "--simulate", "1", "--model-name", MODEL, *([] if events else ["--no-router-kv-events"])
+    )
+    eventually("all are known", lambda: frontend.metrics().sum("dynamo_frontend_model_workers") == 3)
+    if events:
+        heard = "listening to the engine's cache events"
+        eventually("all are listened to", lambda: frontend.text().count(heard) == 3)
+    workers = {worker["block_size"]: identity for identity, worker in state(frontend).items()}
+    assert sorted(workers) == [16, 32, 64]
+    prompts = {size: f"the prompt of {size} " * 100 for size in workers}
+    for size, prompt in prompts.items():
+        named = {"x-dynamo-worker-instance-id": str(workers[size])}
+        assert frontend.post(PATH, chat(prompt, max_completion_tokens=4), named)[0] == 200
+    for size, prompt in prompts.items():
+
+        def candidates() -> dict[int, dict]:
+            return {candidate["worker_id"]: candidate for candidate in explain(frontend, prompt)["candidates"]}
+
+        eventually("its blocks are known", lambda: candidates()[workers[size]]["overlap_blocks"] > 0)
+        found = candidates()
+        answer = explain(frontend, prompt)
+        assert answer["decision"]["worker_id"] == workers[size]
+        assert [w for w, candidate in found.items() if candidate["overlap_blocks"] > 0] == [workers[size]]
+        assert found[workers[size]]["cache_source"] == ("events" if events else "predicted")
+        status, fields, body = frontend.post(PATH, chat(prompt, max_completion_tokens=4))
+        assert status == 200 and int(fields["x-dynamo-worker-id"]) == workers[size]
+        # Costs and decisions are told in the model's blocks, whatever the worker's.
+        cached = json.loads(body)["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert cached % size == 0 and cached >= 320
+        assert found[workers[size]]["overlap_blocks"] == cached // answer["prompt"]["block_size"]
+    assert frontend.metrics().sum("dynamo_frontend_block_sizes_left_out") == 0
+    assert frontend.metrics().sum("dynamo_frontend_kv_event_faults_total") == 0
+
+
+def test_a_fifth_block_size_is_said_and_its_worker_predicted(stack):
+    for size in (8, 32, 64, 128, 256):
+        stack.worker("--speedup-ratio", "0", "--block-size", str(size))
+    frontend = stack.frontend()
+    eventually("all are known", lambda: frontend.metrics().sum("dynamo_frontend_model_workers") == 5)
+    eventually("it is counted", lambda: frontend.metrics().sum("dynamo_frontend_block_sizes_left_out") == 1)
+    assert sum("too many block sizes" in line for line in frontend.text().splitlines()) == 1
+    health = {w["instance_id"]: w["block_size"] for w in json.loads(frontend.get("/health")[2])["instances"]}
+    left = [w for w, known in state(frontend).items() if known["block_size"] != health[w]]
+    assert len(left) == 1
+    prompt = "to whom nobody listens " * 200
+    named = {"x-dynamo-worker-instance-id": str(left[0])}
+    assert frontend.post(PATH, chat(prompt, max_completion_tokens=4), named)[0] == 200
+    eventually("its events are refused", lambda: state(frontend)[left[0]]["cache"]["reason"] == "block_size")
+    assert explain(frontend, prompt)["decision"]["worker_id"] == left[0]
+    status, fields, _ = frontend.post(PATH, chat(prompt, max_completion_tokens=4))
+    assert status == 200 and int(fields["x-dynamo-worker-id"]) == left[0]

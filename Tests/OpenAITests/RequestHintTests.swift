@@ -24,7 +24,7 @@ struct RequestHintTests {
       """)
     let hints = try #require(request.extensions?.hints)
     #expect(hints.worker == 9_007_199_254_740_993)
-    #expect(hints.priority == -5 && hints.strictPriority == 2)
+    #expect(hints.priority == -5 && hints.strictPriority == 2 && hints.expectedTokens == 10)
     #expect(hints.overlapCredit == 0.5 && hints.prefillScale == 2)
     #expect(hints.temperature == 0.1 && hints.assumesReuse == false)
     #expect(hints.annotations == .requestID && hints.fields == .timing)

@@ -256,6 +256,45 @@ private func dropped(_ hashes: [UInt64], tier: CacheTier = .device) -> [CacheOpe
     #expect(rig.count == 0 && rig.bytes == 0)
   }
 
+  @Test func whatIsHeldCanBeToldAgain() {
+    let rig = MirrorRig()
+    rig.store([11, 12, 13], [1, 2, 3])
+    rig.store([11], [1], rank: 1)
+    rig.store([12], after: 11, [2], tier: .host, rank: 1)
+    rig.remove([13])
+    _ = rig.takeOperations()
+    rig.store([14], after: 12, [4])
+    rig.mirror.tellAgain()
+    let told = rig.takeOperations()
+    #expect(told.first == CacheOperation(.cleared))
+    let four = chainOfTokens([1, 2, 4])[2]
+    #expect(
+      Set(told.dropFirst().map(\.described)) == [
+        CacheOperation(.stored, hash: chain[0]).described, CacheOperation(.stored, hash: chain[1]).described,
+        CacheOperation(.stored, hash: chain[1], tier: .host).described,
+        CacheOperation(.stored, hash: four).described,
+      ])
+    #expect(told.count == 5)
+    // Later changes follow on it.
+    rig.remove([12], tier: .host, rank: 1)
+    #expect(rig.takeOperations() == [CacheOperation(.removed, hash: chain[1], tier: .host)])
+    rig.cleared()
+    rig.mirror.tellAgain()
+    #expect(rig.takeOperations() == [CacheOperation(.cleared)])
+  }
+
+  @Test func aRankThatHoldsNothingForWantOfRoomStaysIncomplete() {
+    let rig = MirrorRig(blocksMax: 2)
+    rig.store([1, 2], [1, 2])
+    rig.store([3], [3], rank: 1)
+    #expect(rig.isIncomplete)
+    // All that is held is rank 0's; what rank 1 lacks is still lacking.
+    rig.cleared(rank: 0)
+    #expect(rig.count == 0 && rig.isIncomplete)
+    rig.cleared(rank: 1)
+    #expect(!rig.isIncomplete)
+  }
+
   @Test func theBoundIsOfAllRanksTogether() {
     let rig = MirrorRig(blocksMax: 3)
     rig.store([1, 2], [1, 2])

@@ -114,6 +114,50 @@ import Testing
     plain.router.outputGrew(plain.decision.booking, tokens: 600)
     #expect(plain.load(of: 1)?.activeBlocks == 2)
   }
+
+  @Test func blocksOfAnAnswerThatIsExpectedToEndCountLess() {
+    let bench = Bench(workers: 1) { $0.tracksOutputBlocks = true }
+    func begin(_ blocks: [UInt64], expected: Int) -> Booking {
+      bench.selectChain(chain(blocks)) { $0.expectedTokens = expected }
+      return bench.decision.booking
+    }
+    let first = begin([1, 2, 3, 4], expected: 64)
+    #expect(bench.load(of: 1)?.activeBlocks == 4)
+    bench.router.outputGrew(first, tokens: 16)
+    // Four blocks of prompt and one of output, three quarters of the answer still to come: 3.75.
+    #expect(bench.load(of: 1)?.activeBlocks == 4)
+    bench.router.outputGrew(first, tokens: 48)
+    #expect(bench.load(of: 1)?.activeBlocks == 2)
+    // Shared blocks count in full: two of them, then a quarter of two and of four.
+    let second = begin([1, 2, 9], expected: 0)
+    bench.router.outputGrew(first, tokens: 64)
+    #expect(bench.load(of: 1)?.activeBlocks == 3)
+    // Beyond what was expected it counts as nothing, and never as less.
+    bench.router.outputGrew(first, tokens: 6_400)
+    #expect(bench.load(of: 1)?.activeBlocks == 3)
+    bench.router.free(first, served: true, now: bench.now)
+    #expect(bench.load(of: 1)?.activeBlocks == 3)
+    // Without an expectation output counts in full.
+    bench.router.outputGrew(second, tokens: 32)
+    #expect(bench.load(of: 1)?.activeBlocks == 5)
+    bench.router.free(second, served: true, now: bench.now)
+    #expect(bench.load(of: 1)?.activeBlocks == 0)
+    #expect(bench.router.index.workers.base[0].discountedBlocks == 0)
+  }
+
+  @Test func whatIsSoonFreeAttractsTheNextRequest() {
+    let bench = Bench(workers: 2) { $0.tracksOutputBlocks = true }
+    for (worker, expected) in [(UInt64(1), 100), (2, 0)] {
+      bench.selectChain(chain([worker, 20, 30, 40])) {
+        $0.named = worker
+        $0.expectedTokens = expected
+      }
+      bench.router.firstToken(bench.decision.booking)
+      bench.router.outputGrew(bench.decision.booking, tokens: 96)
+    }
+    bench.select([7, 8])
+    #expect(bench.decision.worker == 1)
+  }
 }
 
 @Suite struct DryRuns {

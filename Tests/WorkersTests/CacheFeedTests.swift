@@ -255,6 +255,39 @@ struct CacheFeedTests {
     }
   }
 
+  @Test func afterAnOverflowTheRankThatIsClearedTakesOnlyItsOwnBlocks() throws {
+    let publisher = try CacheEventPublisher(
+      CacheEventPublication(endpoint: "tcp://*:*"), context: try ZeroMQContext())
+    var encoder = CacheEventEncoder()
+    func publish(_ write: (inout CacheEventEncoder) -> Void) {
+      write(&encoder)
+      publisher.publish(&encoder, timestamp: 1)
+      _ = publisher.readable()
+    }
+    let endpoint = Engine.wildcard(publisher.boundAddress)
+    let engine = try Engine(ranks: #","1":{"endpoint":"\#(endpoint)","replay_endpoint":null}"#)
+    engine.publish { $0.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4) }
+    try followed(engine, indexBytesMax: 64 << 10) { _, adopter, _ in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "both ranks are heard") {
+        publish { $0.stored(hashes: [8], parent: nil, tokens: Array(101...104), blockSize: 4) }
+        return overlap(model, Self.prompt) == 2 && overlap(model, Array(101...104)) == 1
+      }
+      for group in 0..<40 as Range<UInt64> {
+        let hashes = (0..<250).map { 1_000 + group * 250 + $0 as UInt64 }
+        let tokens = (0..<1_000).map { 1_000 + UInt32($0) + UInt32(group) * 1_000 }
+        publish { $0.stored(hashes: hashes, parent: nil, tokens: tokens, blockSize: 4) }
+      }
+      try wait(engine, "it is full") { model.routing.loads[0].cacheReason == .overflow }
+      #expect(model.routing.statistics.eventBlocks == 0)
+      publish { $0.cleared() }
+      // The first rank says nothing of them again.
+      try wait(engine, "the first rank's blocks are known still") { overlap(model, Self.prompt) == 2 }
+      #expect(model.routing.loads[0].cacheSource == .events)
+      #expect(overlap(model, Array(101...104)) == 0)
+    }
+  }
+
   @Test func aRankThatIsClearedOrRestartsTakesOnlyItsOwnBlocks() throws {
     let context = try ZeroMQContext()
     var publisher: CacheEventPublisher? = try CacheEventPublisher(

@@ -199,6 +199,25 @@ struct ModelCatalogTests {
     #expect(catalog.models[0].created == 1)
   }
 
+  @Test func workersOfOtherBlockSizesAreKnownByTheirOwn() {
+    var catalog = catalog()
+    let workers = [(1, 16), (2, 32), (3, 64), (4, 128), (5, 256), (6, 32)].map {
+      worker(UInt64($0), ["m"], blockSize: $1)
+    }
+    catalog.update(workers, now: second, wallSeconds: 1)
+    let model = catalog.models[0]
+    #expect(model.blockSizes.model == 16 && model.blockSizes.others == [32, 64, 128])
+    #expect(model.blockSizes.leftOut == 1)
+    let known = model.routing.report(now: second).workers.map { ($0.load.worker, $0.blockSize) }
+    #expect(known.map(\.0) == [1, 2, 3, 4, 5, 6])
+    #expect(known.map(\.1) == [16, 32, 64, 128, 16, 32])
+    // When one leaves, there is room for the size that was left out.
+    catalog.update(workers.filter { $0.id != 3 }, now: second, wallSeconds: 1)
+    #expect(catalog.models[0].blockSizes.leftOut == 0)
+    #expect(catalog.models[0].routing === model.routing)
+    #expect(model.routing.report(now: second).workers.map(\.blockSize) == [16, 32, 128, 256, 32])
+  }
+
   @Test func modelsPastTheBoundAreCounted() {
     var catalog = catalog()
     catalog.update([worker(1, ["a", "b", "c", "d", "e"])], now: second, wallSeconds: 1)
