@@ -87,9 +87,15 @@ import Testing
   }
 
   @Test func peersAreReadFromTheirNames() throws {
-    #expect(try Peer.parse("frontend").kind == .frontend(mode: "kv", traced: true))
+    #expect(try Peer.parse("frontend").kind == .frontend(mode: "kv", traced: true, tokens: false))
     #expect(
-      try Peer.parse("frontend:round-robin:untraced").kind == .frontend(mode: "round-robin", traced: false))
+      try Peer.parse("frontend:kv:tokens:untraced").kind == .frontend(mode: "kv", traced: false, tokens: true)
+    )
+    #expect(try Peer.parse("frontend:tokens").kind == .frontend(mode: "kv", traced: true, tokens: true))
+    #expect(throws: CompareError.self) { try Peer.parse("nginx:tokens") }
+    #expect(
+      try Peer.parse("frontend:round-robin:untraced").kind
+        == .frontend(mode: "round-robin", traced: false, tokens: false))
     #expect(try Peer.parse("sglang:cache_aware:traced").isTraced)
     #expect(throws: CompareError.self) { try Peer.parse("nginx:fast") }
     #expect(throws: CompareError.self) { try Peer.parse("envoy") }

@@ -150,6 +150,7 @@ enum CompareError: Error, CustomStringConvertible {
   case notReady(String, String)
   case control(String)
   case badPeer(String)
+  case noTokenizer(String)
   case files(String)
   case system(SystemError)
   case load(LoadError)
@@ -160,6 +161,7 @@ enum CompareError: Error, CustomStringConvertible {
     case .notReady(let name, let log): "\(name) did not become ready; its log ends:\n\(log)"
     case .control(let what): "no answer from \(what)"
     case .badPeer(let text): "unknown peer \(text); see dynamo-bench compare --help"
+    case .noTokenizer(let peer): "\(peer) routes by tokens, which needs --model-path"
     case .files(let path): "cannot write \(path)"
     case .system(let error): error.description
     case .load(let error): error.description

@@ -11,8 +11,8 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Paired, alternating runs of several servers in front of four fake workers.",
     discussion: """
-      Peers: direct (the workers alone), nginx, haproxy, frontend[:MODE][:untraced] (MODE kv by default, spans into a \
-      sink of its own unless untraced), sglang[:POLICY][:traced], vllm[:POLICY] (cache_aware by default; from the \
+      Peers: direct (the workers alone), nginx, haproxy, frontend[:MODE][:tokens][:untraced] (MODE kv by default, by \
+      the tokens of --model-path with tokens, spans into a sink of its own unless untraced), sglang[:POLICY][:traced], vllm[:POLICY] (cache_aware by default; from the \
       Python environment in --venv). Every ratio is to nginx in the same round. Exit status 1 when any answer was \
       wrong.
       """)
@@ -22,6 +22,7 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "Rounds over all peers.") var rounds = 5
   @Option(help: "Seconds of each run.") var duration = 4.0
   @Option(help: "Path of dynamo-frontend.") var frontend: String?
+  @Option(help: "Folder with a tokenizer, for frontend:kv:tokens.") var modelPath: String?
   @Option(help: "Python environment with sglang-router and vllm-router.") var venv = ".venv/routers"
   @Option(help: "Seed of the prompts.") var seed: UInt64 = 1
   @Option(help: "Streams to hold open for the memory row; 0 leaves it out.") var openStreams = 1_000
@@ -36,26 +37,24 @@ struct CompareCommand: ParsableCommand {
     for letter in presets where Preset(rawValue: String(letter)) == nil {
       throw ValidationError("no workload \(letter)")
     }
-    for text in peer { _ = try Peer.parse(text) }
+    _ = try Peer.parse(peer, modelPath: modelPath)
   }
 
   func run() throws {
     let signals = try ChildRegistry.endOnSignals()
     defer { withExtendedLifetime(signals) {} }
     Machine.raiseDescriptorLimit()
-    let directory = try makeDirectory()
+    let directory = try makeTemporaryFolder()
     if !keep { ChildRegistry.remove(folder: directory) }
     let options = CompareOptions(
-      peers: try peer.map { text in try Peer.parse(text) },
+      peers: try Peer.parse(peer, modelPath: modelPath),
       presets: presets.compactMap { Preset(rawValue: String($0)) }, rounds: rounds,
       duration: UInt64(duration * 1e9), seed: seed, openStreams: openStreams, latencyRate: latencyRate,
       jsonPath: json)
-    let own = ownPath
-    let folder = own.lastIndex(of: "/").map { own[...$0] } ?? ""
-    let setting = PeerSetting(
-      directory: directory, frontend: frontend ?? "\(folder)dynamo-frontend", pythonEnvironment: venv,
-      workers: [],
-      workerProcess: 0, model: "bench")
+    var setting = PeerSetting(
+      directory: directory, frontend: frontend ?? besideOwnPath("dynamo-frontend"), pythonEnvironment: venv,
+      workers: [], workerProcess: 0, model: "bench")
+    setting.modelPath = modelPath
     let loop = try EventLoop(index: 0, seed: seed)
     var keeps = true
     defer {
@@ -65,15 +64,5 @@ struct CompareCommand: ParsableCommand {
     say(try runner.run())
     keeps = keep || runner.failures > 0
     if runner.failures > 0 { throw ExitCode.failure }
-  }
-
-  private func makeDirectory() throws -> String {
-    let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array("\(base)/dynamo-bench.XXXXXX".utf8CString)
-    let made = template.withUnsafeMutableBufferPointer { bytes in
-      bytes.baseAddress.map { mkdtemp($0) != nil } ?? false
-    }
-    guard made else { throw CompareError.files(base) }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 }

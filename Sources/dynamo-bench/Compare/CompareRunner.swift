@@ -60,6 +60,7 @@ final class CompareRunner {
     }
     for round in 1...options.rounds { try runRound(round, running) }
     try finishTracing(running)
+    for peer in running where peer.peer.isTokenizing { failures += Self.untokenizedFailures(peer) }
     for peer in running { results.memory[peer.peer.name]?.highest = Self.mebibytes(peer).highest }
     for peer in running { peer.stop() }
     running = []
@@ -190,6 +191,19 @@ final class CompareRunner {
         failures += 1
       }
     }
+  }
+
+  /// A fault when the figures of a peer that is called tokenizing are not those of tokens.
+  static func untokenizedFailures(_ peer: RunningPeer) -> Int {
+    guard let prompts = peer.untokenizedPrompts else {
+      complain("\(peer.peer.name): no answer from its /metrics")
+      return 1
+    }
+    if prompts > 0 {
+      complain(
+        "\(peer.peer.name) routed \(grouped(prompts)) prompts by bytes: the tokenizer or its template failed")
+    }
+    return prompts > 0 ? 1 : 0
   }
 
   private static func mebibytes(_ peer: RunningPeer) -> (current: Double, highest: Double) {

@@ -7,7 +7,8 @@ struct Peer: Equatable {
   enum Kind: Equatable {
     /// The workers themselves, without anything in front.
     case direct
-    case frontend(mode: String, traced: Bool)
+    /// `tokens`: prompts are routed by the tokens of ``PeerSetting/modelPath``, else by their bytes.
+    case frontend(mode: String, traced: Bool, tokens: Bool)
     case nginx
     case haproxy
     /// A router from PyPI: `sglang` or `vllm`.
@@ -20,13 +21,27 @@ struct Peer: Equatable {
   /// True when its spans go to a sink.
   var isTraced: Bool {
     switch kind {
-    case .frontend(_, let traced), .router(_, _, let traced): traced
+    case .frontend(_, let traced, _), .router(_, _, let traced): traced
     case .direct, .nginx, .haproxy: false
     }
   }
 
-  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:untraced]`, `sglang[:POLICY][:traced]`,
-  /// `vllm[:POLICY]`.
+  /// True when it needs a tokenizer.
+  var isTokenizing: Bool {
+    if case .frontend(_, _, let tokens) = kind { return tokens }
+    return false
+  }
+
+  /// Reads peers' names. Those that route by tokens need a tokenizer's folder.
+  static func parse(_ names: [String], modelPath: String?) throws(CompareError) -> [Peer] {
+    var peers: [Peer] = []
+    for name in names { peers.append(try parse(name)) }
+    if modelPath == nil, let peer = peers.first(where: \.isTokenizing) { throw .noTokenizer(peer.name) }
+    return peers
+  }
+
+  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:tokens][:untraced]`,
+  /// `sglang[:POLICY][:traced]`, `vllm[:POLICY]`.
   static func parse(_ text: String) throws(CompareError) -> Peer {
     var parts = text.split(separator: ":").map(String.init)
     guard let head = parts.first else { throw .badPeer(text) }
@@ -34,13 +49,15 @@ struct Peer: Equatable {
     let untraced = parts.last == "untraced"
     let traced = parts.last == "traced"
     if untraced || traced { parts.removeLast() }
+    let tokens = head == "frontend" && parts.last == "tokens"
+    if tokens { parts.removeLast() }
     guard parts.count <= 1 else { throw .badPeer(text) }
     let kind: Kind
     switch head {
     case "direct" where parts.isEmpty && !traced && !untraced: kind = .direct
     case "nginx" where parts.isEmpty && !traced && !untraced: kind = .nginx
     case "haproxy" where parts.isEmpty && !traced && !untraced: kind = .haproxy
-    case "frontend": kind = .frontend(mode: parts.first ?? "kv", traced: !untraced)
+    case "frontend": kind = .frontend(mode: parts.first ?? "kv", traced: !untraced, tokens: tokens)
     case "sglang": kind = .router(package: "sglang", policy: parts.first ?? "cache_aware", traced: traced)
     case "vllm" where !traced:
       kind = .router(package: "vllm", policy: parts.first ?? "cache_aware", traced: false)
@@ -59,6 +76,8 @@ struct PeerSetting {
   var workers: [UInt16]
   var workerProcess: Int32
   var model: String
+  /// Folder of the tokenizer for peers that route by tokens.
+  var modelPath: String?
 }
 
 /// A started peer.
@@ -113,6 +132,13 @@ final class RunningPeer {
     let chosen: [UInt16]
     if case .c = preset, let promptPort { chosen = [promptPort] } else { chosen = ports }
     return chosen.map { Target(host: "127.0.0.1", port: $0) }
+  }
+
+  /// Prompts that were to be routed by tokens and were not; nil when its metrics cannot be read.
+  var untokenizedPrompts: Int? {
+    guard let port = ports.first, let text = ControlClient.get(port: port, "/metrics") else { return nil }
+    return text.split(separator: "\n").filter { $0.hasPrefix("dynamo_frontend_untokenized_prompts_total") }
+      .reduce(0) { $0 + (Int($1.split(separator: " ").last ?? "") ?? 0) }
   }
 
   func stop() {

@@ -28,11 +28,12 @@ struct PeerCommand {
       let text = PeerConfigurations.haproxy(port: port, promptPort: otherPort, workers: setting.workers)
       guard writeFile(path, text) else { throw .files(path) }
       arguments = ["haproxy", "-db", "-f", path]
-    case .frontend(let mode, _):
+    case .frontend(let mode, _, let tokens):
       arguments = [
         setting.frontend, "--http-host", "127.0.0.1", "--http-port", String(port), "--router-mode", mode,
       ]
       for url in urls { arguments += ["--worker", url] }
+      if tokens, let path = setting.modelPath { arguments += ["--model-path", path] }
       environment["DYN_FILE_KV"] = "\(setting.directory)/discovery-\(port)"
       if let sinkPort { trace(to: sinkPort) }
     case .router(let package, let policy, _):
@@ -81,6 +82,23 @@ var ownPath: String {
     let count = readlink("/proc/self/exe", start, buffer.count)
     return String(decoding: UnsafeRawBufferPointer(start: start, count: max(count, 0)), as: UTF8.self)
   }
+}
+
+/// The path of another of this package's executables, which are installed side by side.
+func besideOwnPath(_ name: String) -> String {
+  let own = ownPath
+  return (own.lastIndex(of: "/").map { String(own[...$0]) } ?? "") + name
+}
+
+/// A new folder for logs and configurations.
+func makeTemporaryFolder() throws(CompareError) -> String {
+  let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+  var template = Array("\(base)/dynamo-bench.XXXXXX".utf8CString)
+  let made = template.withUnsafeMutableBufferPointer { bytes in
+    bytes.baseAddress.map { mkdtemp($0) != nil } ?? false
+  }
+  guard made else { throw .files(base) }
+  return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
 /// Time outside of loops.
