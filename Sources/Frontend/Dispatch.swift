@@ -106,14 +106,17 @@ extension InferenceExchange {
       return
     }
     switch failure {
-    case .connect, .connectTimeout: excludeWorker(attempt.worker)
+    case .connect(let cause):
+      // Without descriptors or ports of our own no worker can be reached.
+      if !cause.isOurs { excludeWorker(attempt.worker) }
+    case .connectTimeout: service.reports.connectTimedOut(attempt.worker.id)
     case .stale, .broken, .malformed, .silent: break
     }
     if verdict.mayRetry, retryElsewhere() { return }
     answer(verdict.error, outcome: verdict.outcome)
   }
 
-  /// A worker could not be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
+  /// A worker refused to be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
   private func excludeWorker(_ worker: ReadyWorker) {
     service.shared.metrics.exclusions.add()
     service.pool.forget(worker.id)

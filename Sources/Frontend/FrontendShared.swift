@@ -14,6 +14,8 @@ package protocol WorkerReports: AnyObject, Sendable {
   var current: WorkerSet { get }
   /// A connect to this worker failed: it should not be chosen for a while.
   func connectFailed(_ worker: UInt64)
+  /// A connect to this worker was not made in time, which may be the fault of anybody between.
+  func connectTimedOut(_ worker: UInt64)
 }
 
 /// State that is shared by the loops of one frontend.

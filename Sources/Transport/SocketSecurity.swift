@@ -2,6 +2,7 @@
 
 package import Base
 package import EventLoop
+internal import Glibc
 internal import Synchronization
 package import TLS
 
@@ -9,6 +10,12 @@ package import TLS
 package enum SocketFailure: Error, Sendable, CustomStringConvertible {
   case system(SystemError)
   case tls(TLSError)
+
+  /// True when this machine could not even try: no descriptors, memory or ports left.
+  package var isOurs: Bool {
+    guard case .system(let error) = self else { return false }
+    return [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, EAGAIN].contains(error.code)
+  }
 
   package var description: String {
     switch self {

@@ -41,6 +41,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private var isClosed = false
   private var saidFull = false
   private var saidModelsFull = false
+  private var saidBlockSizes = false
   let scanner: DiscoveryScanner?
   var records = DirectoryRecords()
 
@@ -256,6 +257,11 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     members[id]?.connectFailed()
   }
 
+  /// A loop could not connect to this worker in time.
+  func requestTimedOut(_ id: UInt64) {
+    members[id]?.connectTimedOut()
+  }
+
   // MARK: What members tell
 
   func changed(_ member: WorkerMember, from old: Worker) {
@@ -336,6 +342,12 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
         "too many models; further ones are ignored", metadata: ["limit": "\(configuration.modelsMax)"])
     }
     let models = catalog.models
+    if !saidBlockSizes, let model = models.first(where: { $0.blockSizes.leftOut > 0 }) {
+      saidBlockSizes = true
+      logger.warning(
+        "a model's workers have too many block sizes; the caches of some are known by its own size, without events",
+        metadata: ["model": "\(model.name)", "limit": "\(BlockSizes.countMax)"])
+    }
     feeds.follow(workers, models)
     let isSame =
       current.workers.hasSameFacts(as: workers) && current.models.count == models.count

@@ -125,6 +125,12 @@ package final class WorkerDirectory: Sendable {
     }
   }
 
+  /// A connect to this worker was not made in time. That is its caller's deadline: the worker is asked, and not chosen
+  /// any more when that is not answered either, or another connect takes as long. May be called from any thread.
+  package func connectTimedOut(_ worker: UInt64) {
+    onControl { $0.requestTimedOut(worker) }
+  }
+
   /// Runs `work` on the control thread, which may read small files; dropped when it does not run.
   package func perform(_ work: @escaping @Sendable () -> Void) { onControl { _ in work() } }
 
@@ -168,6 +174,7 @@ package final class WorkerDirectory: Sendable {
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelKVCacheBlockSize) { $0.workers.first?.facts.blockSize }
+    perModel(.blockSizesLeftOut) { $0.blockSizes.leftOut }
     perModel(.modelTotalKVBlocks) { model in
       model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.facts.totalBlocks }
     }

@@ -31,6 +31,8 @@ final class WorkerMember: TimerHandler {
   private static let silencesMax = 3
 
   private static let excludedReason = "a connect for a request failed"
+  /// Connects that time out this long after the first one are another sign; those of one moment are one.
+  private static let doubtAfter = second
 
   let url: WorkerURL
   /// The record it came from; nil for static workers.
@@ -56,6 +58,8 @@ final class WorkerMember: TimerHandler {
   private var cacheIsKnown = false
   private var eventsAreKnown = false
   private var silences = 0
+  /// When a connect for a request was first not made in time, and the worker has not answered since.
+  private var doubtedSince: Nanoseconds?
   private var isClosed = false
 
   init(
@@ -118,6 +122,7 @@ final class WorkerMember: TimerHandler {
   private func answered(_ answer: ProbeAnswer) {
     isRefused = false
     silences = 0
+    doubtedSince = nil
     var next = worker
     if finding == nil {
       next.models = answer.models
@@ -177,9 +182,11 @@ final class WorkerMember: TimerHandler {
     self.isRefused = isRefused
     if case .silent = failure, case .ready = health {
       silences += 1
-      guard silences >= Self.silencesMax else { return }
+      // A connect that timed out and a probe that is not answered are two signs of one thing.
+      guard silences >= Self.silencesMax || doubtedSince != nil else { return }
     }
     silences = 0
+    doubtedSince = nil
     // What comes back may have another cache.
     if finding == nil { cacheIsKnown = false }
     eventsAreKnown = false
@@ -194,11 +201,24 @@ final class WorkerMember: TimerHandler {
   func connectFailed() {
     guard !isClosed, exclusion.failed(at: loop.now) else { return }
     loop.arm(exclusionTimer, at: exclusion.until, self)
+    doubtedSince = nil
     // A probe must answer before it is chosen again, even when that takes longer than the exclusion.
     health = .unreachable(Self.excludedReason)
     show(worker)
     owner.connectFailed(self)
     probeNow()
+  }
+
+  /// A connect for a request was not made in time. Alone that says little: the deadline is one caller's, and a SYN may be
+  /// lost. It is believed when a probe is not answered either, or it happens again before one is.
+  func connectTimedOut() {
+    guard !isClosed, case .ready = health, !exclusion.isActive(at: loop.now) else { return }
+    if let doubtedSince {
+      if loop.now >= doubtedSince + Self.doubtAfter { connectFailed() }
+      return
+    }
+    doubtedSince = loop.now
+    if probe == nil { probeNow() }
   }
 
   func timerFired(_ timer: Timer) {

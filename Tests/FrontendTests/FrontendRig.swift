@@ -28,7 +28,12 @@ final class QuietReports: WorkerReports {
     set { newest.withLock { $0 = newValue } }
   }
 
-  func connectFailed(_ worker: UInt64) {}
+  private let heard = Mutex<(failed: [UInt64], timedOut: [UInt64])>(([], []))
+  var failed: [UInt64] { heard.withLock { $0.failed } }
+  var timedOut: [UInt64] { heard.withLock { $0.timedOut } }
+
+  func connectFailed(_ worker: UInt64) { heard.withLock { $0.failed.append(worker) } }
+  func connectTimedOut(_ worker: UInt64) { heard.withLock { $0.timedOut.append(worker) } }
 }
 
 /// Descriptors for connects to workers, counted up from 100.

@@ -126,6 +126,62 @@ struct StaticWorkerTests {
     #expect(rig.state() == "ready")
   }
 
+  @Test func oneConnectThatTimedOutOnlyHasTheWorkerAsked() throws {
+    let rig = try rig()
+    rig.answer("m")
+    let id = rig.latest.workers[0].id
+    rig.control.requestTimedOut(id)
+    rig.turn()
+    #expect(rig.state() == "ready")
+    // Others of the same moment are no further sign.
+    for _ in 0..<50 { rig.control.requestTimedOut(id) }
+    rig.advance(900 * millisecond)
+    rig.control.requestTimedOut(id)
+    rig.turn()
+    #expect(rig.state() == "ready")
+    rig.answer("m")
+    #expect(rig.state() == "ready")
+    // The answer ends the doubt: the next one is a first one again.
+    rig.advance(5 * second)
+    rig.control.requestTimedOut(id)
+    rig.turn()
+    #expect(rig.state() == "ready")
+  }
+
+  @Test func aConnectThatTimedOutIsBelievedWhenAProbeIsNotAnsweredEither() throws {
+    let rig = try rig()
+    rig.answer("m")
+    rig.control.requestTimedOut(rig.latest.workers[0].id)
+    rig.turn()
+    #expect(rig.state() == "ready")
+    rig.end(.failure(.silent))
+    #expect(rig.state() == "no answer in time")
+    rig.advance(2_010 * millisecond)
+    rig.answer("m")
+    #expect(rig.state() == "ready")
+  }
+
+  @Test func connectsThatTimeOutAgainExcludeTheWorker() throws {
+    let rig = try rig()
+    rig.answer("m")
+    let id = rig.latest.workers[0].id
+    rig.control.requestTimedOut(id)
+    rig.advance(1_100 * millisecond)
+    #expect(rig.state() == "ready")
+    rig.control.requestTimedOut(id)
+    rig.turn()
+    #expect(rig.state() == "a connect for a request failed")
+    rig.answer("m")
+    rig.advance(1_010 * millisecond)
+    #expect(rig.state() == "ready")
+    // Of a worker that is out already, and of one that is not known, there is nothing to learn.
+    rig.control.requestFailed(id)
+    rig.control.requestTimedOut(id)
+    rig.control.requestTimedOut(42)
+    rig.turn()
+    #expect(rig.state() == "a connect for a request failed")
+  }
+
   @Test func anExcludedWorkerStaysAwayUntilItAnswers() throws {
     let rig = try rig()
     rig.answer("m")
