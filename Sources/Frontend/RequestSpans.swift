@@ -61,6 +61,8 @@ extension InferenceExchange {
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes)
+    spans.attribute(AttributeName.urlScheme, service.urlScheme)
+    spans.attribute(AttributeName.networkProtocolVersion, protocolVersion.number)
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)
@@ -83,6 +85,7 @@ extension InferenceExchange {
   private func writeRequestFields(_ spans: inout SpanWriter, _ end: UInt64) {
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
     spans.attributes(endpoint.requestAttributes)
+    spans.attribute(AttributeName.version, protocolVersion.text)
     writeCounts(&spans)
     if let outcome { spans.attribute(AttributeName.requestOutcome, outcome.text) }
     if times.firstToken > 0 {
@@ -122,7 +125,7 @@ extension InferenceExchange {
       spans.attribute(AttributeName.averageITLMilliseconds, Double(average) / 1e6)
       spans.attribute(AttributeName.maximumITLMilliseconds, Double(longestGap) / 1e6)
     }
-    if let reason = finishReason.name { spans.attribute(AttributeName.finishReason, reason) }
+    if let reason = finishReason.attributes { spans.attributes(reason) }
     if let attempt, attempt.status > 0 { spans.attributes(attempt.worker.servedAttributes) }
   }
 
@@ -158,6 +161,7 @@ extension InferenceExchange {
       kind: .client, start: times.wallTime(attempt.began), traceState: state)
     spans.attributes(repeating: ids.own)
     spans.attributes(attempt.worker.attemptAttributes)
+    service.withURL(of: attempt.worker, endpoint) { spans.attribute(AttributeName.urlFull, $0) }
     spans.attribute(AttributeName.requestAttempt, attempt.number)
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
@@ -211,8 +215,6 @@ extension Endpoint {
       span.attribute(AttributeName.httpRequestMethod, "POST")
       span.attribute(AttributeName.httpRoute, endpoint.path)
       span.attribute(AttributeName.urlPath, endpoint.path)
-      span.attribute(AttributeName.urlScheme, "http")
-      span.attribute(AttributeName.networkProtocolVersion, "1.1")
     }
   }
 
@@ -220,8 +222,36 @@ extension Endpoint {
     EncodedAttributes { span in
       span.attribute(AttributeName.method, "POST")
       span.attribute(AttributeName.uri, endpoint.path)
-      span.attribute(AttributeName.version, "HTTP/1.1")
       span.attribute(AttributeName.genAIOperationName, operation)
+      span.attribute(AttributeName.genAIProviderName, "dynamo")
     }
   }
+}
+
+extension CompletionFinish {
+  /// The reason by Dynamo's name and by OpenTelemetry's, which is a list; nil when there is none.
+  var attributes: EncodedAttributes? {
+    let index = Int(rawValue)
+    return index < Self.encoded.count ? Self.encoded[index] : nil
+  }
+
+  private static let encoded: [EncodedAttributes?] = (0...UInt8.max).map { CompletionFinish(rawValue: $0) }
+    .prefix { $0 != nil }.map { reason in
+      guard let name = reason?.name else { return nil }
+      return EncodedAttributes { span in
+        span.attribute(AttributeName.finishReason, name)
+        span.attribute(AttributeName.genAIFinishReasons, ["\(name)"])
+      }
+    }
+}
+
+/// The version of HTTP that a request came by.
+struct ProtocolVersion {
+  let minor: UInt8
+
+  /// As OpenTelemetry writes it.
+  var number: StaticString { minor == 0 ? "1.0" : "1.1" }
+
+  /// As Dynamo does.
+  var text: StaticString { minor == 0 ? "HTTP/1.0" : "HTTP/1.1" }
 }
