@@ -127,10 +127,8 @@ let package = Package(
     executable(
       "dynamo-bench",
       [
-        "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "GRPC", "Protobuf", "JSON",
-        "Base",
-        "CSystem",
-        argumentParser,
+        "Exporter", "Telemetry", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "GRPC",
+        "Protobuf", "JSON", "Base", "CSystem", argumentParser, logging,
       ]),
 
     // Tests
@@ -169,6 +167,8 @@ let package = Package(
       ]),
     tests("TraceStore", ["Transport", "EventLoop", "HTTP", "Telemetry", "Protobuf", "JSON", "Base"]),
     .testTarget(
-      name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
+      name: "BenchTests",
+      dependencies: ["dynamo-bench", "TestSupport", "Exporter", "Telemetry", "Base", "Protobuf"],
+      swiftSettings: strict),
   ] + mutexAnnotations
 )

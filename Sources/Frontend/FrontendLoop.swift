@@ -232,8 +232,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     body(text.readable)
   }
 
-  /// The scheme of this server's URLs.
-  var urlScheme: StaticString { configuration.security == nil ? "http" : "https" }
+  /// True where callers come by TLS.
+  var isSecure: Bool { configuration.security != nil }
 
   /// Writes the line of a finished request.
   func log(_ record: AccessRecord, model: String, at wall: UInt64) {

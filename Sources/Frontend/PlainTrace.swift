@@ -106,7 +106,7 @@ struct PlainTrace {
     }
     if route.utf8CodeUnitCount > 0 { spans.attribute(AttributeName.httpRoute, route) }
     path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
-    spans.attribute(AttributeName.urlScheme, service.urlScheme)
+    spans.attribute(AttributeName.urlScheme, service.isSecure ? "https" : "http")
     spans.attribute(AttributeName.networkProtocolVersion, protocolVersion.number)
   }
 

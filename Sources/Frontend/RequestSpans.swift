@@ -60,9 +60,7 @@ extension InferenceExchange {
     if model != nil { spans.attributes(metrics.nameAttribute) }
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
-    spans.attributes(endpoint.rootAttributes)
-    spans.attribute(AttributeName.urlScheme, service.urlScheme)
-    spans.attribute(AttributeName.networkProtocolVersion, protocolVersion.number)
+    spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)
@@ -84,8 +82,7 @@ extension InferenceExchange {
   /// What `http-request` says beside the ids.
   private func writeRequestFields(_ spans: inout SpanWriter, _ end: UInt64) {
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
-    spans.attributes(endpoint.requestAttributes)
-    spans.attribute(AttributeName.version, protocolVersion.text)
+    spans.attributes(endpoint.requestAttributes(protocolVersion))
     writeCounts(&spans)
     if let outcome { spans.attribute(AttributeName.requestOutcome, outcome.text) }
     if times.firstToken > 0 {
@@ -190,40 +187,47 @@ extension Endpoint {
   }
 
   /// What the root span of every request to this endpoint says.
-  var rootAttributes: EncodedAttributes {
-    switch self {
-    case .chatCompletions: Self.chatRoot
-    case .completions: Self.completionsRoot
-    }
+  func rootAttributes(_ version: ProtocolVersion, isSecure: Bool) -> EncodedAttributes {
+    Self.roots[Int(rawValue) * 4 + (isSecure ? 2 : 0) + (version.minor == 0 ? 0 : 1)]
   }
 
   /// What `http-request` says of every request to this endpoint.
-  var requestAttributes: EncodedAttributes {
+  func requestAttributes(_ version: ProtocolVersion) -> EncodedAttributes {
+    Self.requests[Int(rawValue) * 2 + (version.minor == 0 ? 0 : 1)]
+  }
+
+  private static let all: [Endpoint] = [.chatCompletions, .completions]
+
+  private static let roots = all.flatMap { endpoint in
+    (0..<4).map { index in
+      EncodedAttributes { span in
+        span.attribute(AttributeName.httpRequestMethod, "POST")
+        span.attribute(AttributeName.httpRoute, endpoint.path)
+        span.attribute(AttributeName.urlPath, endpoint.path)
+        span.attribute(AttributeName.urlScheme, index < 2 ? "http" : "https")
+        span.attribute(
+          AttributeName.networkProtocolVersion, ProtocolVersion(minor: UInt8(index % 2)).number)
+      }
+    }
+  }
+
+  private static let requests = all.flatMap { endpoint in
+    (0..<2).map { minor in
+      EncodedAttributes { span in
+        span.attribute(AttributeName.method, "POST")
+        span.attribute(AttributeName.uri, endpoint.path)
+        span.attribute(AttributeName.version, ProtocolVersion(minor: UInt8(minor)).text)
+        span.attribute(AttributeName.genAIOperationName, endpoint.operation)
+        span.attribute(AttributeName.genAIProviderName, "dynamo")
+      }
+    }
+  }
+
+  /// OpenTelemetry's word for what is asked.
+  private var operation: StaticString {
     switch self {
-    case .chatCompletions: Self.chatRequest
-    case .completions: Self.completionsRequest
-    }
-  }
-
-  private static let chatRoot = encodedRoot(.chatCompletions)
-  private static let completionsRoot = encodedRoot(.completions)
-  private static let chatRequest = encodedRequest(.chatCompletions, operation: "chat")
-  private static let completionsRequest = encodedRequest(.completions, operation: "text_completion")
-
-  private static func encodedRoot(_ endpoint: Endpoint) -> EncodedAttributes {
-    EncodedAttributes { span in
-      span.attribute(AttributeName.httpRequestMethod, "POST")
-      span.attribute(AttributeName.httpRoute, endpoint.path)
-      span.attribute(AttributeName.urlPath, endpoint.path)
-    }
-  }
-
-  private static func encodedRequest(_ endpoint: Endpoint, operation: StaticString) -> EncodedAttributes {
-    EncodedAttributes { span in
-      span.attribute(AttributeName.method, "POST")
-      span.attribute(AttributeName.uri, endpoint.path)
-      span.attribute(AttributeName.genAIOperationName, operation)
-      span.attribute(AttributeName.genAIProviderName, "dynamo")
+    case .chatCompletions: "chat"
+    case .completions: "text_completion"
     }
   }
 }
