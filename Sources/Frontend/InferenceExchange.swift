@@ -129,7 +129,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.service = service
     self.exchange = exchange
     self.endpoint = endpoint
-    protocolVersion = ProtocolVersion(minor: head.minorVersion)
+    protocolVersion = ProtocolVersion(head)
     spans = SpanWriter(limits: service.spanLimits)
     readsTrailers = head.fields.first(.te).map(Self.namesTrailers) ?? false
     passBodyVerbatim = service.configuration.passBodyVerbatim

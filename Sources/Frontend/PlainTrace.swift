@@ -36,7 +36,7 @@ struct PlainTrace {
     wall = service.loop.system.wallNanoseconds()
     method = head.method
     if case .other = head.method { methodText = Array(head.methodText.prefix(64)) } else { methodText = [] }
-    protocolVersion = ProtocolVersion(minor: head.minorVersion)
+    protocolVersion = ProtocolVersion(head)
     path = Array(head.path.prefix(256))
   }
 

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import EventLoop
+internal import HTTP
 internal import OpenAI
 internal import Telemetry
 internal import Workers
@@ -188,35 +189,36 @@ extension Endpoint {
 
   /// What the root span of every request to this endpoint says.
   func rootAttributes(_ version: ProtocolVersion, isSecure: Bool) -> EncodedAttributes {
-    Self.roots[Int(rawValue) * 4 + (isSecure ? 2 : 0) + (version.minor == 0 ? 0 : 1)]
+    Self.roots[(Int(rawValue) * 2 + (isSecure ? 1 : 0)) * ProtocolVersion.allCases.count + version.rawValue]
   }
 
   /// What `http-request` says of every request to this endpoint.
   func requestAttributes(_ version: ProtocolVersion) -> EncodedAttributes {
-    Self.requests[Int(rawValue) * 2 + (version.minor == 0 ? 0 : 1)]
+    Self.requests[Int(rawValue) * ProtocolVersion.allCases.count + version.rawValue]
   }
 
   private static let all: [Endpoint] = [.chatCompletions, .completions]
 
   private static let roots = all.flatMap { endpoint in
-    (0..<4).map { index in
-      EncodedAttributes { span in
-        span.attribute(AttributeName.httpRequestMethod, "POST")
-        span.attribute(AttributeName.httpRoute, endpoint.path)
-        span.attribute(AttributeName.urlPath, endpoint.path)
-        span.attribute(AttributeName.urlScheme, index < 2 ? "http" : "https")
-        span.attribute(
-          AttributeName.networkProtocolVersion, ProtocolVersion(minor: UInt8(index % 2)).number)
+    ["http", "https"].flatMap { scheme in
+      ProtocolVersion.allCases.map { version in
+        EncodedAttributes { span in
+          span.attribute(AttributeName.httpRequestMethod, "POST")
+          span.attribute(AttributeName.httpRoute, endpoint.path)
+          span.attribute(AttributeName.urlPath, endpoint.path)
+          span.attribute(AttributeName.urlScheme, String(scheme))
+          span.attribute(AttributeName.networkProtocolVersion, version.number)
+        }
       }
     }
   }
 
   private static let requests = all.flatMap { endpoint in
-    (0..<2).map { minor in
+    ProtocolVersion.allCases.map { version in
       EncodedAttributes { span in
         span.attribute(AttributeName.method, "POST")
         span.attribute(AttributeName.uri, endpoint.path)
-        span.attribute(AttributeName.version, ProtocolVersion(minor: UInt8(minor)).text)
+        span.attribute(AttributeName.version, version.text)
         span.attribute(AttributeName.genAIOperationName, endpoint.operation)
         span.attribute(AttributeName.genAIProviderName, "dynamo")
       }
@@ -250,12 +252,24 @@ extension CompletionFinish {
 }
 
 /// The version of HTTP that a request came by.
-struct ProtocolVersion {
-  let minor: UInt8
+enum ProtocolVersion: Int, CaseIterable {
+  case http10, http11
+
+  init(_ head: RequestHead) { self = head.minorVersion == 0 ? .http10 : .http11 }
 
   /// As OpenTelemetry writes it.
-  var number: StaticString { minor == 0 ? "1.0" : "1.1" }
+  var number: StaticString {
+    switch self {
+    case .http10: "1.0"
+    case .http11: "1.1"
+    }
+  }
 
   /// As Dynamo does.
-  var text: StaticString { minor == 0 ? "HTTP/1.0" : "HTTP/1.1" }
+  var text: StaticString {
+    switch self {
+    case .http10: "HTTP/1.0"
+    case .http11: "HTTP/1.1"
+    }
+  }
 }
