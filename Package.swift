@@ -22,7 +22,7 @@ let annotatesMutex = Context.environment["DYNAMO_THREAD_SANITIZER"] == "1"
 let mutexAnnotations: [Target] =
   annotatesMutex ? [.target(name: "MutexAnnotations", path: "Tests/MutexAnnotations")] : []
 let supportOfTests: [Target.Dependency] =
-  ["EventLoop", "Base", "COpenSSL"] + (annotatesMutex ? ["MutexAnnotations"] : [])
+  ["EventLoop", "Protobuf", "Base", "COpenSSL"] + (annotatesMutex ? ["MutexAnnotations"] : [])
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -65,7 +65,10 @@ let package = Package(
     room("EventLoop", ["Base", "CSystem"]),
     room("TLS", ["Base", "COpenSSL"]),
     room("HTTP", ["Base", "CBytes", "CNghttp2", "CZlib"]),
-    room("Telemetry", ["Base", "JSON", "Protobuf", logging]),
+    // The schema of spans is for tests and for the documentation.
+    .target(
+      name: "Telemetry", dependencies: ["Base", "JSON", "Protobuf", logging], exclude: ["SpanSchema.json"],
+      swiftSettings: strict),
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),
     room("Tokenizer", ["Base", "JSON", "CBytes"]),
@@ -124,10 +127,8 @@ let package = Package(
     executable(
       "dynamo-bench",
       [
-        "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "GRPC", "Protobuf", "JSON",
-        "Base",
-        "CSystem",
-        argumentParser,
+        "Exporter", "Telemetry", "Transport", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "GRPC",
+        "Protobuf", "JSON", "Base", "CSystem", argumentParser, logging,
       ]),
 
     // Tests
@@ -166,6 +167,8 @@ let package = Package(
       ]),
     tests("TraceStore", ["Transport", "EventLoop", "HTTP", "Telemetry", "Protobuf", "JSON", "Base"]),
     .testTarget(
-      name: "BenchTests", dependencies: ["dynamo-bench", "Base", "Protobuf"], swiftSettings: strict),
+      name: "BenchTests",
+      dependencies: ["dynamo-bench", "TestSupport", "Exporter", "Telemetry", "Base", "Protobuf"],
+      swiftSettings: strict),
   ] + mutexAnnotations
 )

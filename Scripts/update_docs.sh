@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Writes the settings tables of docs/configuration.md anew from what the executables print with --dump.
+# Writes what documents take from elsewhere anew: the settings tables of docs/configuration.md from what the executables
+# print with --dump, and the tables of docs/tracing.md from the schema of spans.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+python3 Scripts/span_schema.py
 find_binaries
 python3 - docs/configuration.md <(dynamo-frontend --dump) <(dynamo-worker --dump) <(dynamo-tempo --dump) <<'PYTHON'
 import sys

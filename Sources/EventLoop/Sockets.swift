@@ -44,6 +44,15 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
+  /// The address in network order, 4 or 16 bytes; 4 for an IPv4 address that an IPv6 socket shows mapped.
+  var ipBytes: ArraySlice<UInt8> {
+    // sockaddr_in has it behind family and port, sockaddr_in6 behind the flow label too.
+    guard family == AF_INET6 else { return storage[4..<8] }
+    let bytes = storage[8..<24]
+    let isMapped = bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[18] == 0xff && bytes[19] == 0xff
+    return isMapped ? bytes.suffix(4) : bytes
+  }
+
   /// All addresses of `host` by getaddrinfo, which may block; empty when there is none.
   package static func resolve(host: String, port: UInt16, passive: Bool = false) -> [SocketAddress] {
     var hints = addrinfo()

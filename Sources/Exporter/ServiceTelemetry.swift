@@ -10,6 +10,8 @@ package final class ServiceTelemetry: Sendable {
   package let outputs: TelemetryOutputs
   /// True while trace ids are made: when JSONL logs, the export of spans or an archive are on.
   package let hasTraceContext: Bool
+  /// Formats of the headers that carry traces.
+  package let propagators: Propagators
   /// What is kept although a sampler said no.
   package let keep: TraceKeep
   /// True while spans are recorded.
@@ -40,6 +42,7 @@ package final class ServiceTelemetry: Sendable {
     registry.register(ledger, hasSpool: settings.configuration?.spool != nil)
     let logger = log.logger("\(LogTarget.exporter)")
     var warnings = configuration.warnings + settings.warnings
+    propagators = Propagators(parsing: environment[EnvironmentName.propagators] ?? "", warnings: &warnings)
     keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
     var publisherLimits = SpanPublisher.Limits()
     if settings.configuration != nil || archive != nil {

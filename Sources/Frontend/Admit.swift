@@ -6,6 +6,7 @@ internal import HTTP
 internal import OpenAI
 internal import Telemetry
 internal import Transport
+internal import Workers
 
 extension InferenceExchange {
   /// Room for a body that is made at once; a promise of more than that alone takes no memory.
@@ -53,17 +54,23 @@ extension InferenceExchange {
   /// Copies the end-to-end fields that a worker gets (RFC 9110 section 7.6.1). Those that the frontend makes itself,
   /// and codings that would hide the answer from it, stay behind.
   private func keepFields(_ fields: HeaderFields) {
+    let propagators = service.configuration.tracing.propagators
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
       case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
         .xDynamoWorkerInstanceID:
         continue
-      case .traceparent, .tracestate:
-        if trace != nil { continue }
+      case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
+        .xB3Flags:
+        if trace != nil, propagators.replaces(fields[index].known) { continue }
         forwardedFields.header(line: fields.line(index))
       default:
         forwardedFields.header(line: fields.line(index))
       }
+    }
+    if trace != nil, propagators.usesBaggage, fields.contains(.baggage) {
+      let dropped = fields.passBaggage(to: &forwardedFields)
+      if dropped > 0 { service.shared.metrics.baggageMembersDropped.add(dropped) }
     }
   }
 

@@ -55,14 +55,8 @@ extension InferenceExchange {
     output.append(identity.requestID)
     output.append("\r\n" as StaticString)
     if let span = attempt.span {
-      output.append("traceparent: " as StaticString)
-      output.append(traceparent: span)
-      output.append("\r\n" as StaticString)
-      if !traceState.isEmpty {
-        output.append("tracestate: " as StaticString)
-        traceState.withUnsafeBytes { output.append($0) }
-        output.append("\r\n" as StaticString)
-      }
+      service.configuration.tracing.propagators.inject(
+        span, isDebug: trace?.isDebug ?? false, traceState: traceState, into: &output)
     }
     let edit = passBodyVerbatim ? nil : request?.usageEdit
     output.header("content-length", body.count + (edit?.growth ?? 0))

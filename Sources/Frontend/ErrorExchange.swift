@@ -21,7 +21,7 @@ final class ErrorExchange: ServerExchangeHandler {
     self.service = service
     self.exchange = exchange
     self.error = error
-    trace = PlainTrace(head, began: began, on: service)
+    trace = PlainTrace(head, from: exchange, began: began, on: service)
     answer()
   }
 

@@ -62,6 +62,34 @@ extension InferenceExchange {
     appendTiming("route", from: times.preprocessed, to: times.selected, first: false, &fields)
     appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)
     fields.append("\r\n" as StaticString)
+    if tellsTimesLater { fields.append("trailer: server-timing\r\n" as StaticString) }
+  }
+
+  /// A stream's first token comes behind its head: its times follow the stream for callers that read trailers.
+  private var tellsTimesLater: Bool { isEventStream && readsTrailers && trace != nil }
+
+  /// Whether a `te` field names trailers.
+  static func namesTrailers(_ value: UnsafeRawBufferPointer) -> Bool {
+    var list = ListReader(value)
+    while let option = list.next() {
+      if option.equalsIgnoringCase("trailers") { return true }
+    }
+    return false
+  }
+
+  /// Ends the response with the worker's trailers, and with the times of a stream where the caller reads them.
+  func finishResponse(trailers: UnsafeRawBufferPointer) {
+    guard tellsTimesLater else { return exchange.finish(trailers: trailers) }
+    var lines = ByteBuffer(capacity: 128)
+    // The worker's own times are replaced here as they are in the head.
+    for line in trailers.text.split(separator: "\r\n") where !line.lowercased().hasPrefix("server-timing:") {
+      lines.append("\(line)\r\n")
+    }
+    lines.append("server-timing: " as StaticString)
+    appendTiming("total", from: times.began, to: loop.now, first: true, &lines)
+    appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &lines)
+    lines.append("\r\n" as StaticString)
+    exchange.finish(trailers: lines.readable)
   }
 
   /// One metric of `server-timing` (W3C Server Timing), in milliseconds; nothing when it has not happened.

@@ -1,11 +1,12 @@
 // The frontend's configuration read from its settings, and what of them has no effect yet.
 
 internal import Base
+internal import EventLoop
 internal import HTTP
 internal import OpenAI
 package import Routing
 package import Settings
-internal import Telemetry
+package import Telemetry
 internal import Transport
 
 extension FrontendConfiguration {
@@ -35,8 +36,8 @@ extension FrontendConfiguration {
     let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
     queueWait = queueTime > 0 ? queueTime : nil
     tracing.sampler = Sampler(settings)
-    // There is no list of trusted peers yet, so nobody is one.
-    tracing.trustsCallers = settings.string("DYN_TRACE_TRUST") == "always"
+    var faults: [String] = []
+    tracing.trust = CallerTrust(settings, faults: &faults)
     tracing.mergesRoot = settings.string("DYN_TRACE_SHAPE") == "dynamo"
     tracing.tracesSystemRoutes = settings.bool("DYN_TRACE_SYSTEM_ROUTES")
     readServerLimits(settings)
@@ -69,15 +70,35 @@ extension FrontendConfiguration {
 
   /// Complete sentences about settings that were given and have no effect.
   package static func warnings(_ settings: SettingsValues) -> [String] {
-    withoutEffect.filter { settings.isGiven($0) }.map { name in
+    var warnings = withoutEffect.filter { settings.isGiven($0) }.map { name in
       "\(name) (\(settings.origin(name))) has no effect in this version"
+    }
+    let trust = CallerTrust(settings, faults: &warnings)
+    if case .peers(let ranges) = trust, ranges.isEmpty {
+      warnings.append(
+        "DYN_TRACE_TRUST=trusted-peers trusts nobody: DYN_TRACE_TRUSTED_PEERS names no address or network")
+    }
+    return warnings
+  }
+}
+
+extension CallerTrust {
+  /// - Parameter faults: gets a sentence for each trusted peer that cannot be read; it is not trusted.
+  init(_ settings: SettingsValues, faults: inout [String]) {
+    switch settings.string("DYN_TRACE_TRUST") {
+    case "trusted-peers":
+      var found: [String] = []
+      self = .peers(AddressRanges(settings.list("DYN_TRACE_TRUSTED_PEERS"), faults: &found))
+      faults += found.map { "DYN_TRACE_TRUSTED_PEERS (\(settings.origin("DYN_TRACE_TRUSTED_PEERS"))): \($0)" }
+    case "never": self = .never
+    default: self = .always
     }
   }
 }
 
 extension Sampler {
   /// The sampler that the settings ask for.
-  init(_ settings: SettingsValues) {
+  package init(_ settings: SettingsValues) {
     self.init(
       named: settings.optionalString("OTEL_TRACES_SAMPLER"),
       argument: settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG"),

@@ -1,6 +1,7 @@
 // What the frontend is told at start, as immutable values.
 
 package import Base
+package import EventLoop
 package import OpenAI
 package import Prompts
 package import Telemetry
@@ -68,8 +69,10 @@ package struct TracingConfiguration: Sendable {
   /// Spans are recorded and published.
   package var recordsSpans = false
   package var sampler = Sampler.parentBasedAlwaysOn
-  /// Whether a caller's span becomes the parent of ours; else each request begins a trace and links to it.
-  package var trustsCallers = true
+  /// Formats of the headers that carry traces.
+  package var propagators = Propagators()
+  /// Whose span becomes the parent of ours; with other callers a request begins a trace and links to theirs.
+  package var trust = CallerTrust.always
   /// What is kept although the sampler said no.
   package var keep = TraceKeep.none
   /// The server span and `http-request` are one span of the latter's name (`DYN_TRACE_SHAPE=dynamo`).
@@ -78,4 +81,21 @@ package struct TracingConfiguration: Sendable {
   package var tracesSystemRoutes = false
 
   package init() {}
+}
+
+/// Whose trace context is believed (`DYN_TRACE_TRUST`).
+package enum CallerTrust: Sendable, Equatable {
+  case always
+  case never
+  /// Callers whose address is one of these.
+  case peers(AddressRanges)
+
+  /// True when this caller is believed.
+  func admits(_ exchange: any ServerExchange) -> Bool {
+    switch self {
+    case .always: true
+    case .never: false
+    case .peers(let ranges): exchange.peerAddress.map { ranges.contains($0) } ?? false
+    }
+  }
 }

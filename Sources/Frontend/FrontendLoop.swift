@@ -131,7 +131,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       pooled.job = RouterStateJob(service: self)
       return pooled
     case .system(let route):
-      let trace = configuration.tracing.tracesSystemRoutes ? PlainTrace(head, began: began, on: self) : nil
+      let trace =
+        configuration.tracing.tracesSystemRoutes
+        ? PlainTrace(head, from: exchange, began: began, on: self) : nil
       return SystemExchange(service: self, exchange: exchange, route: route, trace: trace)
     case .wrongMethod(let allow):
       return ErrorExchange(
@@ -221,6 +223,17 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     text.append(uuid)
     body(text.readable)
   }
+
+  /// Lends the URL that a worker is asked by.
+  func withURL(of worker: ReadyWorker, _ endpoint: Endpoint, _ body: (UnsafeRawBufferPointer) -> Void) {
+    text.removeAll()
+    text.append(worker.facts.url)
+    text.append(endpoint.path)
+    body(text.readable)
+  }
+
+  /// True where callers come by TLS.
+  var isSecure: Bool { configuration.security != nil }
 
   /// Writes the line of a finished request.
   func log(_ record: AccessRecord, model: String, at wall: UInt64) {

@@ -8,6 +8,7 @@ internal import Telemetry
 package final class FrontendMetrics: Sendable {
   let registry: MetricRegistry
   let requestIDsReplaced: Counter
+  let baggageMembersDropped: Counter
   let retries: Counter
   let disconnected: Gauge
   let exclusions: Counter
@@ -17,6 +18,7 @@ package final class FrontendMetrics: Sendable {
   init(_ registry: MetricRegistry) {
     self.registry = registry
     requestIDsReplaced = registry.counter(.requestIDsReplaced)
+    baggageMembersDropped = registry.counter(.baggageMembersDropped)
     retries = registry.counter(.requestRetries)
     disconnected = registry.gauge(.disconnectedClients)
     exclusions = registry.counter(.workerExclusions)

@@ -47,11 +47,14 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let service: FrontendLoop
   let exchange: any ServerExchange
   let endpoint: Endpoint
+  let protocolVersion: ProtocolVersion
   let identity: RequestIdentity
   let trace: RequestTrace?
   /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
   let passBodyVerbatim: Bool
-  /// The caller's `tracestate`, validated; empty when there is none.
+  /// The caller reads trailers (RFC 9110 section 10.1.4), so that a stream's times can follow it.
+  let readsTrailers: Bool
+  /// The `tracestate` that is recorded and passed on, the caller's for the most part; often empty.
   let traceState: [UInt8]
   var times: RequestTimes
   var phase = Phase.reading {
@@ -126,14 +129,19 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.service = service
     self.exchange = exchange
     self.endpoint = endpoint
+    protocolVersion = ProtocolVersion(head)
     spans = SpanWriter(limits: service.spanLimits)
+    readsTrailers = head.fields.first(.te).map(Self.namesTrailers) ?? false
     passBodyVerbatim = service.configuration.passBodyVerbatim
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing
+    var state: [UInt8] = []
     trace =
       tracing.hasContext
-      ? RequestTrace(head.fields, configuration: tracing, random: &service.loop.random) : nil
-    traceState = trace?.remoteParent ?? 0 == 0 ? [] : RequestTrace.state(head.fields)
+      ? RequestTrace(
+        head.fields, from: exchange, configuration: tracing, random: &service.loop.random, state: &state)
+      : nil
+    traceState = state
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics
   }

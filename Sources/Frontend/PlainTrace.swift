@@ -5,6 +5,7 @@ internal import EventLoop
 internal import HTTP
 internal import OpenAI
 internal import Telemetry
+internal import Transport
 
 /// Ids, times and spans of one request that the frontend answers from its head alone.
 struct PlainTrace {
@@ -15,19 +16,27 @@ struct PlainTrace {
   private let parsed: Nanoseconds
   private let wall: UInt64
   private let method: HTTP.Method
+  /// The method's own name where it is none that is known; bounded.
+  private let methodText: [UInt8]
+  private let protocolVersion: ProtocolVersion
   private let path: [UInt8]
 
-  init(_ head: RequestHead, began: Nanoseconds, on service: FrontendLoop) {
+  init(_ head: RequestHead, from exchange: any ServerExchange, began: Nanoseconds, on service: FrontendLoop) {
     self.began = began
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing
+    var state: [UInt8] = []
     context =
       tracing.hasContext
-      ? RequestTrace(head.fields, configuration: tracing, random: &service.loop.random) : nil
-    traceState = context?.remoteParent ?? 0 == 0 ? [] : RequestTrace.state(head.fields)
+      ? RequestTrace(
+        head.fields, from: exchange, configuration: tracing, random: &service.loop.random, state: &state)
+      : nil
+    traceState = state
     parsed = service.loop.now
     wall = service.loop.system.wallNanoseconds()
     method = head.method
+    if case .other = head.method { methodText = Array(head.methodText.prefix(64)) } else { methodText = [] }
+    protocolVersion = ProtocolVersion(head)
     path = Array(head.path.prefix(256))
   }
 
@@ -42,17 +51,7 @@ struct PlainTrace {
     guard let context, tracing.recordsSpans, context.root.isSampled else { return }
     let end = wall &+ service.loop.now &- parsed
     let outcome = status < 400 ? RequestOutcome.success : status < 500 ? .rejected : .unavailable
-    // Named by the method alone where there is no route: the path is a stranger's and would make names without end.
-    var name = ByteBuffer(capacity: 64)
-    if tracing.mergesRoot {
-      name.append(SpanName.httpRequest)
-    } else {
-      name.append(method.name)
-      if route.utf8CodeUnitCount > 0 {
-        name.append(UInt8(ascii: " "))
-        name.append(route)
-      }
-    }
+    let name = spanName(route, merges: tracing.mergesRoot)
     service.publishSpans { spans in
       traceState.withUnsafeBytes { state in
         spans.begin(
@@ -61,24 +60,61 @@ struct PlainTrace {
           traceState: state)
         if let linked = context.linked { spans.link(to: linked, isRemote: true) }
         writeIdentity(&spans, status, service)
-        spans.attribute(AttributeName.httpRequestMethod, method.name)
-        if route.utf8CodeUnitCount > 0 { spans.attribute(AttributeName.httpRoute, route) }
-        path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
-        spans.attribute(AttributeName.urlScheme, "http")
+        writeHead(&spans, route, service)
         if !tracing.mergesRoot {
-          spans.end(at: end)
+          writeEnd(&spans, status, end)
           spans.begin(
             name: SpanName.httpRequest, context: context.request, parent: context.root.spanID,
             kind: .internal, start: wall, traceState: state)
           writeIdentity(&spans, status, service)
         }
-        spans.attribute(AttributeName.method, method.name)
+        if methodText.isEmpty {
+          spans.attribute(AttributeName.method, method.name)
+        } else {
+          methodText.withUnsafeBytes { spans.attribute(AttributeName.method, $0) }
+        }
         path.withUnsafeBytes { spans.attribute(AttributeName.uri, $0) }
-        spans.attribute(AttributeName.version, "HTTP/1.1")
+        spans.attribute(AttributeName.version, protocolVersion.text)
         spans.attribute(AttributeName.requestOutcome, outcome.text)
-        spans.end(at: end)
+        writeEnd(&spans, status, end)
       }
     }
+  }
+
+  /// Method and route; the method alone where there is no route: the path is a stranger's and would make names without
+  /// end, and so would a method's name that nobody knows (OpenTelemetry HTTP spans, "Name").
+  private func spanName(_ route: StaticString, merges: Bool) -> ByteBuffer {
+    var name = ByteBuffer(capacity: 64)
+    if merges {
+      name.append(SpanName.httpRequest)
+      return name
+    }
+    name.append(methodText.isEmpty ? method.name : "HTTP")
+    if route.utf8CodeUnitCount > 0 {
+      name.append(UInt8(ascii: " "))
+      name.append(route)
+    }
+    return name
+  }
+
+  private func writeHead(_ spans: inout SpanWriter, _ route: StaticString, _ service: FrontendLoop) {
+    if methodText.isEmpty {
+      spans.attribute(AttributeName.httpRequestMethod, method.name)
+    } else {
+      spans.attribute(AttributeName.httpRequestMethod, "_OTHER")
+      methodText.withUnsafeBytes { spans.attribute(AttributeName.httpRequestMethodOriginal, $0) }
+    }
+    if route.utf8CodeUnitCount > 0 { spans.attribute(AttributeName.httpRoute, route) }
+    path.withUnsafeBytes { spans.attribute(AttributeName.urlPath, $0) }
+    spans.attribute(AttributeName.urlScheme, service.isSecure ? "https" : "http")
+    spans.attribute(AttributeName.networkProtocolVersion, protocolVersion.number)
+  }
+
+  /// A status from 500 on is our fault, and the error's type (OpenTelemetry HTTP spans, "Status").
+  private func writeEnd(_ spans: inout SpanWriter, _ status: Int, _ end: UInt64) {
+    guard status >= 500 else { return spans.end(at: end) }
+    spans.attribute(AttributeName.errorType, String(status))
+    spans.end(at: end, status: .error)
   }
 
   private func writeIdentity(_ spans: inout SpanWriter, _ status: Int, _ service: FrontendLoop) {

@@ -103,6 +103,8 @@ extension InferenceExchange {
       return
     case .dispatched:
       if hints != nil, holdAnswer(bytes) { return }
+      // The head that is written now tells of it.
+      if !isEventStream { noteFirstBytes() }
       commit()
       // What was held of an answer that has become too long.
       if !answer.isEmpty {
@@ -208,7 +210,7 @@ extension InferenceExchange {
       return
     }
     phase = .answered
-    exchange.finish(trailers: trailers)
+    finishResponse(trailers: trailers)
   }
 
   /// The attempt's answer is complete: how it ended follows from its status and from what the stream said.
@@ -241,7 +243,7 @@ extension InferenceExchange {
     var events = ByteBuffer(capacity: 256)
     error.writeEvents(into: &events)
     exchange.send(events.readable)
-    exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
+    finishResponse(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
   }
 
   // MARK: Time

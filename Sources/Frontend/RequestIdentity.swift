@@ -3,6 +3,8 @@
 internal import Base
 internal import HTTP
 internal import Telemetry
+internal import Transport
+internal import Workers
 
 /// The ids of one request. `x-request-id` is the caller's, `request_id` ours.
 struct RequestIdentity {
@@ -55,34 +57,27 @@ struct RequestTrace {
   /// The caller's span where it is not trusted to be the parent: linked instead.
   let linked: SpanContext?
 
-  init(_ fields: HeaderFields, configuration: TracingConfiguration, random: inout Xoshiro256) {
-    let sampler = configuration.sampler
-    var parent: SpanContext?
-    if let value = fields.first(.traceparent) {
-      parent = TraceParent.parse(value, fieldCount: fields.count(of: .traceparent))
-    }
-    linked = configuration.trustsCallers ? nil : parent
-    if let parent, configuration.trustsCallers {
-      let sampled = sampler.samples(parent.traceID, parent: parent.isSampled)
-      root = parent.child(using: &random).sampled(sampled)
-      remoteParent = parent.spanID
-    } else {
-      let own = SpanContext(rootUsing: &random)
-      root = own.sampled(sampler.samples(own.traceID, parent: nil))
-      remoteParent = 0
-    }
-    request = configuration.mergesRoot ? root : root.child(using: &random)
-  }
+  /// The caller asked by B3 that the trace be kept, which is passed on.
+  let isDebug: Bool
 
-  /// The caller's `tracestate`, validated; empty when there is none. Several fields join in order (W3C Trace Context
-  /// level 2, section 3.3.1). It belongs to a `traceparent` that was taken: kept apart, so that a trace is plain numbers.
-  static func state(_ fields: HeaderFields) -> [UInt8] {
-    guard fields.contains(.tracestate) else { return [] }
-    var state = TraceState()
-    for index in 0..<fields.count {
-      let field = fields[index]
-      if case .tracestate = field.known { state.add(field.value) }
+  /// - Parameter state: on return the `tracestate` to record and to pass on; kept apart, so that a trace is plain
+  ///   numbers.
+  init(
+    _ fields: HeaderFields, from exchange: any ServerExchange, configuration: TracingConfiguration,
+    random: inout Xoshiro256, state: inout [UInt8]
+  ) {
+    var caller = fields.callerContext(configuration.propagators)
+    if caller != CallerContext(), !configuration.trust.admits(exchange) {
+      linked = caller.span
+      caller = CallerContext()
+    } else {
+      linked = nil
     }
-    return state.isEmpty ? [] : Array(state.bytes)
+    if caller.hasTraceState { state = fields.traceState }
+    let own = caller.span?.child(using: &random) ?? SpanContext(rootUsing: &random)
+    root = own.sampled(configuration.sampler.samples(own.traceID, parent: caller.isSampled, state: &state))
+    remoteParent = caller.span?.spanID ?? 0
+    isDebug = caller.isDebug
+    request = configuration.mergesRoot ? root : root.child(using: &random)
   }
 }

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import EventLoop
+internal import HTTP
 internal import OpenAI
 internal import Telemetry
 internal import Workers
@@ -60,7 +61,7 @@ extension InferenceExchange {
     if model != nil { spans.attributes(metrics.nameAttribute) }
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
-    spans.attributes(endpoint.rootAttributes)
+    spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)
@@ -82,7 +83,7 @@ extension InferenceExchange {
   /// What `http-request` says beside the ids.
   private func writeRequestFields(_ spans: inout SpanWriter, _ end: UInt64) {
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
-    spans.attributes(endpoint.requestAttributes)
+    spans.attributes(endpoint.requestAttributes(protocolVersion))
     writeCounts(&spans)
     if let outcome { spans.attribute(AttributeName.requestOutcome, outcome.text) }
     if times.firstToken > 0 {
@@ -122,7 +123,7 @@ extension InferenceExchange {
       spans.attribute(AttributeName.averageITLMilliseconds, Double(average) / 1e6)
       spans.attribute(AttributeName.maximumITLMilliseconds, Double(longestGap) / 1e6)
     }
-    if let reason = finishReason.name { spans.attribute(AttributeName.finishReason, reason) }
+    if let reason = finishReason.attributes { spans.attributes(reason) }
     if let attempt, attempt.status > 0 { spans.attributes(attempt.worker.servedAttributes) }
   }
 
@@ -158,6 +159,7 @@ extension InferenceExchange {
       kind: .client, start: times.wallTime(attempt.began), traceState: state)
     spans.attributes(repeating: ids.own)
     spans.attributes(attempt.worker.attemptAttributes)
+    service.withURL(of: attempt.worker, endpoint) { spans.attribute(AttributeName.urlFull, $0) }
     spans.attribute(AttributeName.requestAttempt, attempt.number)
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
@@ -186,42 +188,88 @@ extension Endpoint {
   }
 
   /// What the root span of every request to this endpoint says.
-  var rootAttributes: EncodedAttributes {
-    switch self {
-    case .chatCompletions: Self.chatRoot
-    case .completions: Self.completionsRoot
-    }
+  func rootAttributes(_ version: ProtocolVersion, isSecure: Bool) -> EncodedAttributes {
+    Self.roots[(Int(rawValue) * 2 + (isSecure ? 1 : 0)) * ProtocolVersion.allCases.count + version.rawValue]
   }
 
   /// What `http-request` says of every request to this endpoint.
-  var requestAttributes: EncodedAttributes {
+  func requestAttributes(_ version: ProtocolVersion) -> EncodedAttributes {
+    Self.requests[Int(rawValue) * ProtocolVersion.allCases.count + version.rawValue]
+  }
+
+  private static let all: [Endpoint] = [.chatCompletions, .completions]
+
+  private static let roots = all.flatMap { endpoint in
+    ["http", "https"].flatMap { scheme in
+      ProtocolVersion.allCases.map { version in
+        EncodedAttributes { span in
+          span.attribute(AttributeName.httpRequestMethod, "POST")
+          span.attribute(AttributeName.httpRoute, endpoint.path)
+          span.attribute(AttributeName.urlPath, endpoint.path)
+          span.attribute(AttributeName.urlScheme, String(scheme))
+          span.attribute(AttributeName.networkProtocolVersion, version.number)
+        }
+      }
+    }
+  }
+
+  private static let requests = all.flatMap { endpoint in
+    ProtocolVersion.allCases.map { version in
+      EncodedAttributes { span in
+        span.attribute(AttributeName.method, "POST")
+        span.attribute(AttributeName.uri, endpoint.path)
+        span.attribute(AttributeName.version, version.text)
+        span.attribute(AttributeName.genAIOperationName, endpoint.operation)
+        span.attribute(AttributeName.genAIProviderName, "dynamo")
+      }
+    }
+  }
+
+  /// OpenTelemetry's word for what is asked.
+  private var operation: StaticString {
     switch self {
-    case .chatCompletions: Self.chatRequest
-    case .completions: Self.completionsRequest
+    case .chatCompletions: "chat"
+    case .completions: "text_completion"
+    }
+  }
+}
+
+extension CompletionFinish {
+  /// The reason by Dynamo's name and by OpenTelemetry's, which is a list; nil when there is none.
+  var attributes: EncodedAttributes? {
+    let index = Int(rawValue)
+    return index < Self.encoded.count ? Self.encoded[index] : nil
+  }
+
+  private static let encoded: [EncodedAttributes?] = (0...UInt8.max).map { CompletionFinish(rawValue: $0) }
+    .prefix { $0 != nil }.map { reason in
+      guard let name = reason?.name else { return nil }
+      return EncodedAttributes { span in
+        span.attribute(AttributeName.finishReason, name)
+        span.attribute(AttributeName.genAIFinishReasons, ["\(name)"])
+      }
+    }
+}
+
+/// The version of HTTP that a request came by.
+enum ProtocolVersion: Int, CaseIterable {
+  case http10, http11
+
+  init(_ head: RequestHead) { self = head.minorVersion == 0 ? .http10 : .http11 }
+
+  /// As OpenTelemetry writes it.
+  var number: StaticString {
+    switch self {
+    case .http10: "1.0"
+    case .http11: "1.1"
     }
   }
 
-  private static let chatRoot = encodedRoot(.chatCompletions)
-  private static let completionsRoot = encodedRoot(.completions)
-  private static let chatRequest = encodedRequest(.chatCompletions, operation: "chat")
-  private static let completionsRequest = encodedRequest(.completions, operation: "text_completion")
-
-  private static func encodedRoot(_ endpoint: Endpoint) -> EncodedAttributes {
-    EncodedAttributes { span in
-      span.attribute(AttributeName.httpRequestMethod, "POST")
-      span.attribute(AttributeName.httpRoute, endpoint.path)
-      span.attribute(AttributeName.urlPath, endpoint.path)
-      span.attribute(AttributeName.urlScheme, "http")
-      span.attribute(AttributeName.networkProtocolVersion, "1.1")
-    }
-  }
-
-  private static func encodedRequest(_ endpoint: Endpoint, operation: StaticString) -> EncodedAttributes {
-    EncodedAttributes { span in
-      span.attribute(AttributeName.method, "POST")
-      span.attribute(AttributeName.uri, endpoint.path)
-      span.attribute(AttributeName.version, "HTTP/1.1")
-      span.attribute(AttributeName.genAIOperationName, operation)
+  /// As Dynamo does.
+  var text: StaticString {
+    switch self {
+    case .http10: "HTTP/1.0"
+    case .http11: "HTTP/1.1"
     }
   }
 }

@@ -12,7 +12,8 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     retryAfter, cacheControl, traceresponse, serverTiming, xAccelBuffering, forwarded, xForwardedFor,
     xForwardedProto, xForwardedHost, xDynamoWorkerID, via, origin, cookie, setCookie, xAPIKey, location,
     allow, vary, range, contentRange, maxForwards, pragma, wwwAuthenticate, http2Settings,
-    xDynamoSessionID, xDynamoRequestPriority, xDynamoWorkerInstanceID
+    xDynamoSessionID, xDynamoRequestPriority, xDynamoWorkerInstanceID,
+    b3, xB3TraceID, xB3SpanID, xB3ParentSpanID, xB3Sampled, xB3Flags
 
   /// Recognises a field name. `name` must be a token (RFC 9110 section 5.6.2).
   package init(_ name: UnsafeRawBufferPointer) {
@@ -79,6 +80,12 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     case .xDynamoSessionID: "x-dynamo-session-id"
     case .xDynamoRequestPriority: "x-dynamo-request-priority"
     case .xDynamoWorkerInstanceID: "x-dynamo-worker-instance-id"
+    case .b3: "b3"
+    case .xB3TraceID: "x-b3-traceid"
+    case .xB3SpanID: "x-b3-spanid"
+    case .xB3ParentSpanID: "x-b3-parentspanid"
+    case .xB3Sampled: "x-b3-sampled"
+    case .xB3Flags: "x-b3-flags"
     }
   }
 
@@ -91,6 +98,7 @@ extension KnownHeader {
     switch name.count {
     case 2:
       if name.spellsToken("te") { return .te }
+      if name.spellsToken("b3") { return .b3 }
     case 3:
       if name.spellsToken("via") { return .via }
     case 4:
@@ -130,13 +138,17 @@ extension KnownHeader {
       if name.spellsToken("keep-alive") { return .keepAlive }
       if name.spellsToken("user-agent") { return .userAgent }
       if name.spellsToken("set-cookie") { return .setCookie }
+      if name.spellsToken("x-b3-flags") { return .xB3Flags }
     case 11:
       if name.spellsToken("traceparent") { return .traceparent }
       if name.spellsToken("retry-after") { return .retryAfter }
+      if name.spellsToken("x-b3-spanid") { return .xB3SpanID }
     case 12:
       if name.spellsToken("content-type") { return .contentType }
       if name.spellsToken("x-request-id") { return .xRequestID }
       if name.spellsToken("max-forwards") { return .maxForwards }
+      if name.spellsToken("x-b3-traceid") { return .xB3TraceID }
+      if name.spellsToken("x-b3-sampled") { return .xB3Sampled }
     default: break
     }
     return .other
@@ -165,6 +177,7 @@ extension KnownHeader {
       if name.spellsToken("transfer-encoding") { return .transferEncoding }
       if name.spellsToken("x-accel-buffering") { return .xAccelBuffering }
       if name.spellsToken("x-forwarded-proto") { return .xForwardedProto }
+      if name.spellsToken("x-b3-parentspanid") { return .xB3ParentSpanID }
     case 18:
       if name.spellsToken("proxy-authenticate") { return .proxyAuthenticate }
       if name.spellsToken("x-dynamo-worker-id") { return .xDynamoWorkerID }

@@ -82,8 +82,9 @@ struct TrailerReader: ~Copyable {
       .expect, .te, .trailer, .upgrade, .keepAlive, .proxyConnection, .proxyAuthenticate, .proxyAuthorization,
       .http2Settings, .authorization, .wwwAuthenticate, .cookie, .setCookie, .xAPIKey, .cacheControl, .pragma,
       .range, .maxForwards, .date, .location, .retryAfter, .vary, .allow, .xRequestID, .requestID,
-      .traceparent,
-      .tracestate, .baggage, .forwarded, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xDynamoWorkerID:
+      .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
+      .xB3Flags,
+      .forwarded, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xDynamoWorkerID:
       true
     default:
       false

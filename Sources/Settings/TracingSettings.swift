@@ -101,6 +101,10 @@ extension SettingsTable {
       nil, "OTEL_SPAN_LINK_COUNT_LIMIT", limit, fallback: "128", group: "Tracing", lenient: true,
       "Most links of a span."),
     SettingDefinition(
+      nil, "OTEL_PROPAGATORS", .string, fallback: "tracecontext,baggage", placeholder: "NAME,NAME",
+      group: "Tracing",
+      lenient: true, "Formats of trace headers: tracecontext, baggage, b3, b3multi; or none."),
+    SettingDefinition(
       nil, "OTEL_TRACES_SAMPLER",
       .choice([
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
@@ -125,9 +129,10 @@ extension SettingsTable {
     SettingDefinition(
       nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
       group: "Tracing",
-      live: true,
-      "Whose traceparent becomes the parent; from others it becomes a link. No peer can be named as trusted in this version."
-    ),
+      live: true, "Whose trace context becomes the parent; from others it becomes a link."),
+    SettingDefinition(
+      nil, "DYN_TRACE_TRUSTED_PEERS", .list, unset: "none", placeholder: "CIDR,CIDR", group: "Tracing",
+      live: true, "Addresses and networks that DYN_TRACE_TRUST=trusted-peers trusts."),
     SettingDefinition(
       nil, "DYN_TRACE_SYSTEM_ROUTES", .boolean, fallback: "false", group: "Tracing",
       "Trace health, metrics and model requests too."),

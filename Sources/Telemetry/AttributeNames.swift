@@ -1,4 +1,5 @@
-// Every name that a span can carry: spans, events, attributes and resource attributes. Names are API.
+// Every name that a span can carry: spans, events, attributes and resource attributes. Names are API. SpanSchema.json
+// says which span carries which attribute, of what type and when; Scripts/check.sh holds the two against each other.
 
 /// Names of spans (DESIGN section 5; Dynamo's where it has them).
 @usableFromInline
@@ -21,7 +22,6 @@ package enum SpanEventName {
   @inlinable package static var firstToken: StaticString { "first_token" }
   @inlinable package static var retry: StaticString { "retry" }
   @inlinable package static var cancelled: StaticString { "cancelled" }
-  @inlinable package static var exception: StaticString { "exception" }
 }
 
 /// Names of resource attributes (OpenTelemetry resource conventions).
@@ -59,7 +59,6 @@ package enum AttributeName {
   @inlinable package static var cancellationSignal: StaticString { "cancellation.signal" }
   @inlinable package static var samplingPartial: StaticString { "sampling.partial" }
   @inlinable package static var samplingKept: StaticString { "sampling.kept" }
-  @inlinable package static var callerTraceID: StaticString { "caller.trace_id" }
 
   // Dynamo: routing, and the decision explained.
   @inlinable package static var workerID: StaticString { "worker_id" }
@@ -75,11 +74,9 @@ package enum AttributeName {
   @inlinable package static var decisionCost: StaticString { "router.cost" }
   @inlinable package static var decisionMargin: StaticString { "router.margin" }
   @inlinable package static var queuedMilliseconds: StaticString { "router.queued_ms" }
-  @inlinable package static var lockWaitMicroseconds: StaticString { "router.lock_wait_us" }
   @inlinable package static var hotPrefixShare: StaticString { "router.hot_prefix_cost" }
   @inlinable package static var evictedBlocks: StaticString { "router.evicted_blocks" }
   @inlinable package static var cacheSource: StaticString { "router.cache_source" }
-  @inlinable package static var candidateCount: StaticString { "router.candidate_count" }
   @inlinable package static var candidateWorkers: StaticString { "router.candidates.worker_id" }
   @inlinable package static var candidateOverlapBlocks: StaticString { "router.candidates.overlap_blocks" }
   @inlinable package static var candidateDecodeBlocks: StaticString {
@@ -109,23 +106,13 @@ package enum AttributeName {
   @inlinable package static var httpRequestMethodOriginal: StaticString { "http.request.method_original" }
   @inlinable package static var httpRoute: StaticString { "http.route" }
   @inlinable package static var httpResponseStatusCode: StaticString { "http.response.status_code" }
-  @inlinable package static var httpRequestBodySize: StaticString { "http.request.body.size" }
-  @inlinable package static var httpResponseBodySize: StaticString { "http.response.body.size" }
   @inlinable package static var urlPath: StaticString { "url.path" }
   @inlinable package static var urlScheme: StaticString { "url.scheme" }
   @inlinable package static var urlFull: StaticString { "url.full" }
   @inlinable package static var serverAddress: StaticString { "server.address" }
   @inlinable package static var serverPort: StaticString { "server.port" }
-  @inlinable package static var clientAddress: StaticString { "client.address" }
-  @inlinable package static var clientPort: StaticString { "client.port" }
-  @inlinable package static var networkProtocolName: StaticString { "network.protocol.name" }
   @inlinable package static var networkProtocolVersion: StaticString { "network.protocol.version" }
-  @inlinable package static var networkPeerAddress: StaticString { "network.peer.address" }
-  @inlinable package static var networkPeerPort: StaticString { "network.peer.port" }
-  @inlinable package static var userAgent: StaticString { "user_agent.original" }
   @inlinable package static var errorType: StaticString { "error.type" }
-  @inlinable package static var exceptionType: StaticString { "exception.type" }
-  @inlinable package static var exceptionMessage: StaticString { "exception.message" }
 
   // OpenTelemetry: generative AI (in development).
   @inlinable package static var genAIOperationName: StaticString { "gen_ai.operation.name" }
@@ -133,9 +120,6 @@ package enum AttributeName {
   @inlinable package static var genAIRequestModel: StaticString { "gen_ai.request.model" }
   @inlinable package static var genAIRequestStream: StaticString { "gen_ai.request.stream" }
   @inlinable package static var genAIRequestMaxTokens: StaticString { "gen_ai.request.max_tokens" }
-  @inlinable package static var genAIRequestChoiceCount: StaticString { "gen_ai.request.choice.count" }
-  @inlinable package static var genAIResponseModel: StaticString { "gen_ai.response.model" }
-  @inlinable package static var genAIResponseID: StaticString { "gen_ai.response.id" }
   @inlinable package static var genAIFinishReasons: StaticString { "gen_ai.response.finish_reasons" }
   @inlinable package static var genAITimeToFirstChunk: StaticString {
     "gen_ai.response.time_to_first_chunk"

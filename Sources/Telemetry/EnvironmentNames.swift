@@ -5,6 +5,7 @@ package enum EnvironmentName {
   // Tracing switches.
   package static let otelExportEnabled = "OTEL_EXPORT_ENABLED"
   package static let otelSDKDisabled = "OTEL_SDK_DISABLED"
+  package static let propagators = "OTEL_PROPAGATORS"
   package static let otelServiceName = "OTEL_SERVICE_NAME"
   package static let otelResourceAttributes = "OTEL_RESOURCE_ATTRIBUTES"
   package static let otlpTracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

@@ -3,15 +3,42 @@
 package import Base
 
 /// Which traces are recorded, decided at the head (OpenTelemetry SDK specification, "Sampler").
-package enum Sampler: Sendable {
-  case alwaysOn
-  case alwaysOff
-  case parentBasedAlwaysOn
-  case parentBasedAlwaysOff
+package struct Sampler: Sendable {
+  private enum Rule {
+    case on
+    case off
+    /// This share of traces, and the tracestate of one that begins here and is kept.
+    case share(SamplingThreshold, state: [UInt8])
+  }
+
+  /// What is done with a trace that nobody decided on, or with every trace.
+  private let rule: Rule
+  /// A caller's decision is followed where there is one.
+  private let followsParent: Bool
+
+  package static let alwaysOn = Sampler(.on, followsParent: false)
+  package static let alwaysOff = Sampler(.off, followsParent: false)
+  package static let parentBasedAlwaysOn = Sampler(.on, followsParent: true)
+  package static let parentBasedAlwaysOff = Sampler(.off, followsParent: true)
+
   /// This share of traces, whatever the parent says.
-  case ratio(Double)
+  package static func ratio(_ share: Double) -> Sampler { Sampler(rule(share), followsParent: false) }
+
   /// As the parent says; of the roots this share.
-  case parentBasedRatio(Double)
+  package static func parentBasedRatio(_ share: Double) -> Sampler {
+    Sampler(rule(share), followsParent: true)
+  }
+
+  private init(_ rule: Rule, followsParent: Bool) {
+    self.rule = rule
+    self.followsParent = followsParent
+  }
+
+  private static func rule(_ share: Double) -> Rule {
+    // A share that is no number keeps all: too many spans are noticed sooner than none.
+    let threshold = SamplingThreshold(keeping: share.isNaN ? 1 : share)
+    return .share(threshold, state: OpenTelemetryState([]).list(threshold))
+  }
 
   /// `OTEL_TRACES_SAMPLE_RATIO` is short for a parent-based ratio; else `OTEL_TRACES_SAMPLER` with its argument.
   package init(named name: String?, argument: Double?, ratio: Double?) {
@@ -30,23 +57,46 @@ package enum Sampler: Sendable {
     }
   }
 
-  /// The decision for a trace; `parent` says whether the remote parent is sampled, nil for a root.
-  package func samples(_ trace: TraceID, parent: Bool?) -> Bool {
-    switch self {
-    case .alwaysOn: true
-    case .alwaysOff: false
-    case .parentBasedAlwaysOn: parent ?? true
-    case .parentBasedAlwaysOff: parent ?? false
-    case .ratio(let share): Self.keeps(trace, share)
-    case .parentBasedRatio(let share): parent ?? Self.keeps(trace, share)
+  /// Decides on a trace, and brings the threshold in its tracestate up to date.
+  ///
+  /// - Parameters:
+  ///   - parent: whether the remote parent is sampled; nil when nobody decided.
+  ///   - state: the caller's tracestate, valid; on return what is recorded and passed on. `rv` in it stands for the
+  ///     trace id's random bits, and stays. `th` is set by a share that keeps the trace, left alone where the caller is
+  ///     followed and the two agree, and erased where it would no longer be true.
+  package func samples(_ trace: TraceID, parent: Bool?, state: inout [UInt8]) -> Bool {
+    if followsParent, let parent {
+      guard !state.isEmpty else { return parent }
+      let told = OpenTelemetryState(state)
+      if let threshold = told.threshold, threshold.keeps(told.randomness ?? trace.randomness) != parent {
+        state = told.list(nil)
+      }
+      return parent
+    }
+    switch rule {
+    case .on:
+      if !state.isEmpty { replaceThreshold(in: &state, with: .zero) }
+      return true
+    case .off:
+      if !state.isEmpty { replaceThreshold(in: &state, with: nil) }
+      return false
+    case .share(let threshold, let alone):
+      guard !state.isEmpty else {
+        guard threshold.keeps(trace.randomness) else { return false }
+        state = alone
+        return true
+      }
+      let told = OpenTelemetryState(state)
+      let isKept = threshold.keeps(told.randomness ?? trace.randomness)
+      if isKept || told.threshold != nil { state = told.list(isKept ? threshold : nil) }
+      return isKept
     }
   }
 
-  /// A lower share keeps a subset of what a higher one keeps: the trace's 56 random bits against a rejection threshold
-  /// (OpenTelemetry specification, probability sampling).
-  private static func keeps(_ trace: TraceID, _ share: Double) -> Bool {
-    let rejected = UInt64((1 - min(max(share, 0), 1)) * 0x1p56)
-    return trace.randomness >= rejected
+  /// Changes the threshold of a list that has one.
+  private func replaceThreshold(in state: inout [UInt8], with threshold: SamplingThreshold?) {
+    let told = OpenTelemetryState(state)
+    if told.threshold != nil { state = told.list(threshold) }
   }
 }
 

@@ -32,8 +32,13 @@ package protocol ServerExchange: AnyObject {
   func resumeBody()
   /// Asks for no further request on this connection after this response.
   func closeAfterResponse()
-  /// The caller's address; for cold paths.
-  var peerDescription: String { get }
+  /// The caller's address, by a system call; nil when it is gone already.
+  var peerAddress: SocketAddress? { get }
+}
+
+extension ServerExchange {
+  /// The caller's address as text; for cold paths.
+  package var peerDescription: String { peerAddress?.description ?? "unknown" }
 }
 
 /// The application's side of one request. Calls come on the loop's thread.

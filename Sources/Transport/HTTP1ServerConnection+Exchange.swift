@@ -1,13 +1,13 @@
 // The application's handle on a server connection's exchange: what is answered goes through the response writer.
 
 internal import Base
-internal import EventLoop
+package import EventLoop
 package import HTTP
 
 extension HTTP1ServerConnection: ServerExchange {
   package var outputIsFull: Bool { socket.checkFull() }
 
-  package var peerDescription: String { socket.peerDescription }
+  package var peerAddress: SocketAddress? { socket.peerAddress }
 
   package func closeAfterResponse() { keepAlive = false }
 

@@ -142,7 +142,7 @@ package final class StreamSocket: EventHandler, TickHandler {
   }
 
   /// The address at the other end, in text; for cold paths.
-  package var peerDescription: String { Sockets.peerAddress(descriptor)?.description ?? "unknown" }
+  package var peerAddress: SocketAddress? { Sockets.peerAddress(descriptor) }
 
   /// Closes at once; unsent output is lost. Idempotent, reports nothing.
   package func close(_ how: SocketClose = .done) {

@@ -58,6 +58,9 @@ final class InferenceExchange: ServerExchangeHandler {
     identity = RequestIdentity(head.fields, telemetry: worker.shared.telemetry, random: &loop.random)
     worker.shared.metrics.requests.add()
     worker.shared.metrics.inflight.add(1)
+    if identity.baggageMembersDropped > 0 {
+      worker.shared.metrics.baggageMembersDropped.add(identity.baggageMembersDropped)
+    }
     worker.log(.info, target: LogTarget.worker) { line in
       line.begin(.info, target: LogTarget.worker, message: "request received", at: wall(worker.loop.now))
       line.field(LogKey.endpoint, endpoint.label)

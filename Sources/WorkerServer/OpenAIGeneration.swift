@@ -63,11 +63,9 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
     header("authorization", backend.authorization, to: &out)
     let identity = exchange.identity
     if let context = identity.generate {
-      out.append("traceparent: " as StaticString)
-      out.append(traceparent: context)
-      out.append("\r\n" as StaticString)
-      header("tracestate", identity.traceState, to: &out)
-      header("baggage", identity.baggage, to: &out)
+      exchange.worker.shared.telemetry.propagators.inject(
+        context, isDebug: identity.isDebug, traceState: identity.traceState, into: &out)
+      out.append(identity.baggage)
     }
     out.endHead()
     out.append(exchange.body.readable)

@@ -3,6 +3,7 @@
 internal import Base
 internal import HTTP
 internal import Telemetry
+internal import Workers
 
 /// The ids of one request, and the contexts of its two spans.
 struct RequestIdentity {
@@ -17,10 +18,12 @@ struct RequestIdentity {
   let generate: SpanContext?
   /// Other vendors' list, passed on and recorded; empty without a parent.
   let traceState: [UInt8]
+  /// The caller's baggage as a header line; empty for none.
   let baggage: [UInt8]
-
-  /// Longest `baggage` that is passed on (W3C Baggage section 3.3.2).
-  private static let baggageBytesMax = 8_192
+  /// Members of it that were left out.
+  let baggageMembersDropped: Int
+  /// The caller asked by B3 that the trace be kept, which is passed on.
+  let isDebug: Bool
 
   init(_ fields: HeaderFields, telemetry: WorkerTelemetry, random: inout Xoshiro256) {
     let requestID = fields.first(.requestID).flatMap { UUID($0) } ?? UUID(using: &random)
@@ -38,29 +41,22 @@ struct RequestIdentity {
       generate = nil
       traceState = []
       baggage = []
+      baggageMembersDropped = 0
+      isDebug = false
       return
     }
-    let parent = fields.first(.traceparent).flatMap {
-      TraceParent.parse($0, fieldCount: fields.count(of: .traceparent))
-    }
-    self.parent = parent
-    let own = parent?.child(using: &random) ?? SpanContext(rootUsing: &random)
-    let context = own.sampled(telemetry.sampler.samples(own.traceID, parent: parent?.isSampled))
+    let caller = fields.callerContext(telemetry.propagators)
+    parent = caller.span
+    isDebug = caller.isDebug
+    var state = caller.hasTraceState ? fields.traceState : []
+    let own = caller.span?.child(using: &random) ?? SpanContext(rootUsing: &random)
+    let context = own.sampled(
+      telemetry.sampler.samples(own.traceID, parent: caller.isSampled, state: &state))
+    traceState = state
     handlePayload = context
     generate = context.child(using: &random)
-    var state = TraceState()
-    if parent != nil, fields.contains(.tracestate) {
-      for index in 0..<fields.count {
-        if case .tracestate = fields[index].known { state.add(fields[index].value) }
-      }
-    }
-    traceState = Array(state.bytes)
-    if let given = fields.first(.baggage), fields.count(of: .baggage) == 1,
-      given.count <= Self.baggageBytesMax
-    {
-      baggage = Array(given)
-    } else {
-      baggage = []
-    }
+    var lines = ByteBuffer()
+    baggageMembersDropped = telemetry.propagators.usesBaggage ? fields.passBaggage(to: &lines) : 0
+    baggage = lines.isEmpty ? [] : lines.bytes
   }
 }

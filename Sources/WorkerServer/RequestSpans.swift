@@ -39,8 +39,7 @@ struct RequestSpans {
     if !exchange.model.isEmpty { spans.attribute(AttributeName.model, exchange.model) }
     writeTokens(to: &spans)
     if exchange.status != 0 { spans.attribute(AttributeName.httpResponseStatusCode, exchange.status) }
-    spans.attribute(AttributeName.httpRequestMethod, "POST" as StaticString)
-    spans.attribute(AttributeName.httpRoute, exchange.endpoint.path)
+    spans.attributes(exchange.endpoint.serverAttributes)
     spans.attribute(AttributeName.requestOutcome, outcome.text)
     if let code = exchange.error?.code { spans.attribute(AttributeName.errorType, code) }
     if let kept {
@@ -62,8 +61,13 @@ struct RequestSpans {
         start: wall(report.began), traceState: state)
     }
     spans.attribute(AttributeName.model, exchange.model)
+    spans.attribute(AttributeName.genAIRequestModel, exchange.model)
     spans.attribute(AttributeName.disaggregationRole, role)
+    spans.attribute(AttributeName.genAIOperationName, exchange.endpoint.operation)
     writeTokens(to: &spans)
+    if let tokens = report.inputTokens { spans.attribute(AttributeName.genAIInputTokens, tokens) }
+    if let tokens = report.outputTokens { spans.attribute(AttributeName.genAIOutputTokens, tokens) }
+    if let tokens = report.cachedTokens { spans.attribute(AttributeName.genAICacheReadTokens, tokens) }
     milliseconds(AttributeName.queueMilliseconds, report.queueTime, to: &spans)
     milliseconds(AttributeName.prefillMilliseconds, report.prefillTime, to: &spans)
     milliseconds(AttributeName.decodeMilliseconds, report.decodeTime, to: &spans)
@@ -121,6 +125,36 @@ struct RequestSpans {
       spans.end(at: time, status: .error, message: "the engine answered with an error")
     } else {
       spans.end(at: time, status: .error, message: "the response broke")
+    }
+  }
+}
+
+extension Endpoint {
+  /// What the server's span of every request to this endpoint says.
+  var serverAttributes: EncodedAttributes {
+    switch self {
+    case .chatCompletions: Self.chat
+    case .completions: Self.completions
+    }
+  }
+
+  /// OpenTelemetry's word for what is asked.
+  var operation: StaticString {
+    switch self {
+    case .chatCompletions: "chat"
+    case .completions: "text_completion"
+    }
+  }
+
+  private static let chat = encoded(.chatCompletions)
+  private static let completions = encoded(.completions)
+
+  private static func encoded(_ endpoint: Endpoint) -> EncodedAttributes {
+    EncodedAttributes { span in
+      span.attribute(AttributeName.httpRequestMethod, "POST")
+      span.attribute(AttributeName.httpRoute, endpoint.path)
+      span.attribute(AttributeName.urlPath, endpoint.path)
+      span.attribute(AttributeName.urlScheme, "http")
     }
   }
 }

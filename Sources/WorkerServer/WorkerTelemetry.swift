@@ -13,6 +13,8 @@ package struct WorkerTelemetry: Sendable {
   package let logs: LogOutput
   /// Trace context is taken from requests and passed on, even where no span is made.
   package let tracesContext: Bool
+  /// Formats of the headers that carry traces.
+  package let propagators: Propagators
   /// Which requests are recorded.
   package let sampler: Sampler
   /// What is kept although the sampler said no.
@@ -22,7 +24,7 @@ package struct WorkerTelemetry: Sendable {
 
   package init(
     spanSink: (any SpanSink)?, ledger: SpanLedger, registry: MetricRegistry, logs: LogOutput,
-    tracesContext: Bool,
+    tracesContext: Bool, propagators: Propagators = Propagators(),
     sampler: Sampler = .parentBasedAlwaysOn, keep: TraceKeep = .none,
     publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
   ) {
@@ -31,6 +33,7 @@ package struct WorkerTelemetry: Sendable {
     self.registry = registry
     self.logs = logs
     self.tracesContext = tracesContext
+    self.propagators = propagators
     self.sampler = sampler
     self.keep = keep
     self.publisherLimits = publisherLimits
@@ -48,6 +51,7 @@ final class WorkerMetrics: Sendable {
   let requestBytes: Counter
   let responseBytes: Counter
   let cancellations: Counter
+  let baggageMembersDropped: Counter
   let duration: Histogram
   let inflight: Gauge
   let cacheUsage: Gauge
@@ -72,6 +76,7 @@ final class WorkerMetrics: Sendable {
     requests = registry.counter(.componentRequests, labels: labels)
     requestBytes = registry.counter(.componentRequestBytes, labels: labels)
     responseBytes = registry.counter(.componentResponseBytes, labels: labels)
+    baggageMembersDropped = registry.counter(.baggageMembersDropped)
     cancellations = registry.counter(.componentCancellations, labels: labels)
     duration = registry.histogram(.componentRequestDuration, buckets: buckets, labels: labels)
     inflight = registry.gauge(.componentInflightRequests, labels: labels)

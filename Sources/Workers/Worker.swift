@@ -94,7 +94,11 @@ package final class ReadyWorker: Sendable {
       span.attribute(AttributeName.workerID, id: facts.id)
       span.attribute(AttributeName.dpRank, 0)
       span.attribute(AttributeName.phase, "Aggregated")
-      span.attribute(AttributeName.serverAddress, facts.url)
+      span.attribute(AttributeName.httpRequestMethod, "POST")
+      if let url = try? WorkerURL.parse(facts.url).get() {
+        span.attribute(AttributeName.serverAddress, url.host)
+        span.attribute(AttributeName.serverPort, Int(url.port))
+      }
     }
     servedAttributes = EncodedAttributes { span in
       span.attribute(AttributeName.prefillWorkerID, id: facts.id)

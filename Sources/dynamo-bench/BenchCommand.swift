@@ -9,6 +9,6 @@ struct BenchCommand: ParsableCommand {
     abstract: "Loads an OpenAI-compatible server, checks every answer, and measures what the server spends.",
     subcommands: [
       WorkerCommand.self, SinkCommand.self, LoadCommand.self, CompareCommand.self, TokenizeCommand.self,
-      RenderCommand.self, IndexCommand.self, InterferenceCommand.self,
+      RenderCommand.self, IndexCommand.self, InterferenceCommand.self, SpansCommand.self,
     ])
 }

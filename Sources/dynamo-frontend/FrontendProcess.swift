@@ -78,6 +78,7 @@ enum FrontendProcess {
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
         configuration.tracing.keep = telemetry.keep
+        configuration.tracing.propagators = telemetry.propagators
         configuration.tokenizer = tokenizer
         do throws(TLSError) {
           try configuration.readCertificates(settings, counters: handshakes)

@@ -3,6 +3,7 @@
 import Base
 import EventLoop
 import Exporter
+import Frontend
 import Logging
 import Prompts
 import Settings
@@ -49,7 +50,7 @@ final class SimulatedWorkers {
     let outputs = WorkerTelemetry(
       spanSink: telemetry.outputs.spanSink, ledger: telemetry.outputs.ledger, registry: registry,
       logs: telemetry.outputs.log, tracesContext: telemetry.hasTraceContext,
-      keep: telemetry.keep,
+      propagators: telemetry.propagators, sampler: Sampler(settings), keep: telemetry.keep,
       publisherLimits: telemetry.outputs.publisherLimits)
     if follows, let problem = WorkerConfiguration.cacheEventsProblem {
       telemetry.outputs.log.logger("\(LogTarget.worker)").warning(

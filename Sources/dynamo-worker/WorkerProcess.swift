@@ -69,6 +69,7 @@ enum WorkerProcess {
       telemetry: WorkerTelemetry(
         spanSink: service.outputs.spanSink, ledger: service.outputs.ledger, registry: registry,
         logs: service.outputs.log, tracesContext: service.hasTraceContext,
+        propagators: service.propagators,
         sampler: Sampler(
           named: settings.optionalString("OTEL_TRACES_SAMPLER"),
           argument: settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG"),

@@ -20,6 +20,25 @@ final class LineCollector: LogSink {
   var lines: [String] { text.withLock { $0 }.split(separator: "\n").map(String.init) }
 }
 
+/// Takes the spans that a loop publishes.
+final class SpanCollector: SpanSink {
+  private let batches = Mutex<[SpanBatch]>([])
+
+  func publish(_ batch: SpanBatch) { batches.withLock { $0.append(batch) } }
+
+  /// What of them is not as the schema of spans says; and how many there are.
+  func check(_ schema: SpanSchema) throws -> (faults: [String], spanCount: Int) {
+    var faults: [String] = []
+    var count = 0
+    for batch in batches.withLock({ $0 }) {
+      let found = try batch.bytes.withUnsafeBytes { try schema.check($0) }
+      faults += found.faults
+      count += found.spanCount
+    }
+    return (faults, count)
+  }
+}
+
 /// Hears of failed connects, and has the newest snapshot.
 final class QuietReports: WorkerReports {
   private let newest = Mutex(WorkerSet.empty)
@@ -56,16 +75,21 @@ final class FrontendRig {
   let service: FrontendLoop
   let server: HTTPServer
   let lines = LineCollector()
+  let spans = SpanCollector()
   let dialer = Dialer()
   let reports = QuietReports()
   private var callers: Int32 = 9
 
   private let options: RoutingOptions
 
-  init(routing: RoutingOptions = RoutingOptions(), edit: (inout FrontendConfiguration) -> Void = { _ in })
-    throws
-  {
+  /// - Parameter traces: spans are made and go to ``spans``.
+  init(
+    routing: RoutingOptions = RoutingOptions(), traces: Bool = false,
+    edit: (inout FrontendConfiguration) -> Void = { _ in }
+  ) throws {
     var configuration = FrontendConfiguration()
+    configuration.tracing.hasContext = traces
+    configuration.tracing.recordsSpans = traces
     edit(&configuration)
     options = routing
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
@@ -75,7 +99,7 @@ final class FrontendRig {
     service = FrontendLoop(
       loop: loop, configuration: configuration, shared: shared, reports: reports,
       outputs: TelemetryOutputs(
-        spanSink: nil, ledger: SpanLedger(),
+        spanSink: traces ? spans : nil, ledger: SpanLedger(),
         log: LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }),
       routeSpanName: SpanName.kvRouteRequest, buckets: MetricBuckets(),
       dial: { address throws(SystemError) in try dialer.dial(address) })

@@ -1,4 +1,4 @@
-// Ids of callers, samplers, verdicts on failures.
+// Ids of callers, verdicts on failures.
 
 import Base
 import EventLoop
@@ -24,34 +24,6 @@ struct RequestIdentityTests {
   @Test(arguments: ["", "a b", "a\tb", "é", "a\u{7f}", String(repeating: "a", count: 129)])
   func anythingElseIsReplaced(text: String) {
     #expect(!isFit(text))
-  }
-}
-
-struct SamplerTests {
-  private func share(_ sampler: Sampler, parent: Bool?) -> Double {
-    var random = Xoshiro256(seed: 11)
-    let kept = (0..<20_000).count { _ in sampler.samples(TraceID(using: &random), parent: parent) }
-    return Double(kept) / 20_000
-  }
-
-  @Test func ratiosKeepTheirShareAndParentsDecideWhereAsked() {
-    #expect(abs(share(.ratio(0.25), parent: true) - 0.25) < 0.02)
-    #expect(abs(share(.parentBasedRatio(0.25), parent: nil) - 0.25) < 0.02)
-    #expect(share(.parentBasedRatio(0.25), parent: true) == 1)
-    #expect(share(.parentBasedRatio(0.25), parent: false) == 0)
-    #expect(share(.alwaysOff, parent: true) == 0)
-    #expect(share(.parentBasedAlwaysOn, parent: nil) == 1)
-    #expect(share(.parentBasedAlwaysOff, parent: nil) == 0)
-  }
-
-  @Test func aLowerRatioKeepsASubset() {
-    var random = Xoshiro256(seed: 5)
-    for _ in 0..<5_000 {
-      let trace = TraceID(using: &random)
-      if Sampler.ratio(0.1).samples(trace, parent: nil) {
-        #expect(Sampler.ratio(0.4).samples(trace, parent: nil))
-      }
-    }
   }
 }
 

@@ -25,7 +25,7 @@ private final class SinkExchange: ServerExchange {
   func pauseBody() {}
   func resumeBody() {}
   func closeAfterResponse() {}
-  var peerDescription: String { "test" }
+  var peerAddress: SocketAddress? { nil }
 }
 
 private func chunk(_ text: String) -> String {

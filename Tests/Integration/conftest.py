@@ -87,8 +87,9 @@ class Stack:
         return receiver
 
     def close(self) -> None:
-        """Ends everything, the latest first; a process that had crashed makes the test fail."""
-        crashed = []
+        """Ends everything, the latest first. A process that had crashed, and a span that is not as the schema says, make
+        the test fail."""
+        crashed, faults = [], []
         for thing in reversed(self.started):
             if isinstance(thing, Server):
                 if thing.child.poll() not in (None, 0, -9, -15, 130, 143):
@@ -96,7 +97,10 @@ class Stack:
                 thing.kill()
             else:
                 thing.stop()
+                if isinstance(thing, Receiver):
+                    faults += thing.faults
         assert not crashed, "\n".join(crashed)
+        assert not faults, "spans are not as SpanSchema.json says:\n" + "\n".join(sorted(set(faults)))
 
 
 @pytest.fixture

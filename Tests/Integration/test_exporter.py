@@ -213,6 +213,7 @@ def test_disabled_sdk_makes_no_spans(stack, receiver, upstream):
 
 
 def test_limits_hold_on_spans(stack, receiver, upstream):
+    receiver.is_limited = True
     env = {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": 8, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": 6, "OTEL_SPAN_EVENT_COUNT_LIMIT": 0}
     frontend = stack.frontend("--worker", upstream.url, receiver=receiver, env=env)
     serve(frontend, 3)

@@ -33,6 +33,18 @@ final class SpanCollector: SpanSink {
     }
   }
 
+  /// What of them is not as the schema of spans says; and how many there are.
+  func check(_ schema: SpanSchema) throws -> (faults: [String], spanCount: Int) {
+    var faults: [String] = []
+    var count = 0
+    for batch in batches.withLock({ $0 }) {
+      let found = try batch.bytes.withUnsafeBytes { try schema.check($0) }
+      faults += found.faults
+      count += found.spanCount
+    }
+    return (faults, count)
+  }
+
   func span(_ name: String) -> DecodedSpan? { spans.first { $0.name == name } }
 }
 
@@ -126,7 +138,7 @@ final class RecordedExchange: ServerExchange {
   private(set) var isFinished = false
   private(set) var wasAborted = false
   var outputIsFull = false
-  var peerDescription: String { "test" }
+  var peerAddress: SocketAddress? { nil }
 
   init(on loop: EventLoop) { self.loop = loop }
 

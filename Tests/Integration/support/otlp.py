@@ -12,6 +12,8 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from . import schema
+
 KINDS = {
     trace_pb2.Span.SPAN_KIND_UNSPECIFIED: "UNSPECIFIED",
     trace_pb2.Span.SPAN_KIND_INTERNAL: "INTERNAL",
@@ -111,6 +113,10 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.endpoint = f"{'https' if credentials else 'http'}://127.0.0.1:{port}"
         self.changed = threading.Condition()
         self.spans: list[Span] = []
+        # What of them is not as the schema says; the fixture that started the receiver fails for it.
+        self.faults: list[str] = []
+        # Whether spans are cut or left out by limits that the test sets, so that the schema says too much.
+        self.is_limited = False
         self.calls = 0
         self.metadata: list[dict[str, str]] = []
         self.peers: set[str] = set()
@@ -166,7 +172,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
                 resource = {item.key: plain(item.value) for item in resource_spans.resource.attributes}
                 for scope_spans in resource_spans.scope_spans:
                     for span in scope_spans.spans:
-                        self.spans.append(self.read(span, resource, scope_spans.scope.name))
+                        read = self.read(span, resource, scope_spans.scope.name)
+                        self.spans.append(read)
+                        if not self.is_limited:
+                            names = [name for name, _ in read.events]
+                            self.faults += schema.faults(read.name, read.kind, read.attributes, names)
             self.changed.notify_all()
         return trace_service_pb2.ExportTraceServiceResponse()
 
