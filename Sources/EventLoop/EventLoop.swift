@@ -250,7 +250,13 @@ package final class EventLoop {
   package func gather(
     _ registration: Registration, from descriptor: Int32, _ group: ReadGroup
   ) -> (count: Int, filledRoom: Bool) {
-    if batch.isFull { deliverBatch() }
+    if batch.isFull {
+      deliverBatch()
+      // What was delivered may have closed this descriptor, and its number may be another's by now.
+      guard handler(slot: registration.slot, generation: registration.generation) != nil else {
+        return (-Int(EAGAIN), false)
+      }
+    }
     let room = batch.room
     guard let memory = room.baseAddress else { return (0, false) }
     let count = system.receive(descriptor, memory, room.count)

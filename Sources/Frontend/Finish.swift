@@ -123,6 +123,7 @@ extension InferenceExchange {
     if let trace, isRecorded { recordSpans(trace) }
     recordLine()
     if service.logsSpanEvents { recordClosing() }
+    if service.recordsTraces { recordRequestTrace() }
     // Attempts point back at the request: the circle ends here.
     attempt = nil
     earlierAttempts = []
@@ -182,6 +183,10 @@ extension InferenceExchange {
       duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
     metrics.staged(times, ended: loop.now, isRetried: !earlierAttempts.isEmpty)
+    if movedAt > 0 {
+      let end = times.firstToken > 0 ? times.firstToken : loop.now
+      metrics.migrated(in: end - min(movedAt, end), outcome: outcome ?? .error)
+    }
     if model != nil { metrics.left() }
   }
 

@@ -37,6 +37,20 @@ package final class FrontendMetrics: Sendable {
   }
 }
 
+/// What the sampling ratio of request-trace records said of one loop's requests.
+struct TraceSampling {
+  let sampled: LocalCounter
+  let leftOut: LocalCounter
+
+  init(_ registry: MetricRegistry) {
+    func counter(_ decision: String) -> LocalCounter {
+      LocalCounter(registry.counter(.requestTraceSampling, labels: [("decision", decision)]))
+    }
+    sampled = counter("sampled")
+    leftOut = counter("not_sampled")
+  }
+}
+
 /// How many of one loop's requests are in each stage.
 struct StageGauges {
   /// Requests whose prompt is with the pool.
@@ -82,6 +96,7 @@ final class ModelMetrics {
   /// The same by OpenTelemetry's name.
   let requestModelAttribute: EncodedAttributes
   private let registry: MetricRegistry
+  private let migrationBuckets: HistogramBuckets
   /// Indexed by endpoint and type; made when first needed, so that /metrics shows what there was.
   private var traffic: [Traffic?] = [nil, nil, nil, nil]
   private let active: LocalGauge
@@ -99,21 +114,28 @@ final class ModelMetrics {
   private let routing: LocalHistogram
   private let dispatching: LocalHistogram
 
-  init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets) {
+  /// - Parameter keepsExemplars: makes room for ``exemplify(_:_:at:)``.
+  init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets, keepsExemplars: Bool) {
     self.registry = registry
     self.model = model
+    migrationBuckets = buckets.timeToFirstToken
     nameAttribute = EncodedAttributes { $0.attribute(AttributeName.model, model) }
     requestModelAttribute = EncodedAttributes { $0.attribute(AttributeName.genAIRequestModel, model) }
     let labels = [("model", model)]
     active = LocalGauge(registry.gauge(.activeRequests, labels: labels))
     inflight = LocalGauge(registry.gauge(.inflightRequests, labels: labels))
     queued = LocalGauge(registry.gauge(.queuedRequests, labels: labels))
-    func histogram(_ metric: MetricDescription, _ buckets: HistogramBuckets) -> LocalHistogram {
-      LocalHistogram(registry.histogram(metric, buckets: buckets, labels: labels))
+    func histogram(
+      _ metric: MetricDescription, _ buckets: HistogramBuckets, keepsExemplars: Bool = false
+    ) -> LocalHistogram {
+      LocalHistogram(
+        registry.histogram(metric, buckets: buckets, labels: labels), keepsExemplars: keepsExemplars)
     }
-    duration = histogram(.requestDuration, buckets.requestDuration)
-    timeToFirstToken = histogram(.timeToFirstToken, buckets.timeToFirstToken)
-    interTokenLatency = histogram(.interTokenLatency, buckets.interTokenLatency)
+    duration = histogram(.requestDuration, buckets.requestDuration, keepsExemplars: keepsExemplars)
+    timeToFirstToken = histogram(
+      .timeToFirstToken, buckets.timeToFirstToken, keepsExemplars: keepsExemplars)
+    interTokenLatency = histogram(
+      .interTokenLatency, buckets.interTokenLatency, keepsExemplars: keepsExemplars)
     inputTokens = histogram(.inputSequenceTokens, buckets.inputTokens)
     outputTokens = histogram(.outputSequenceTokens, buckets.outputTokens)
     cachedTokens = histogram(.cachedTokens, buckets.inputTokens)
@@ -148,6 +170,20 @@ final class ModelMetrics {
   /// `count` tokens came `gap` after the one before.
   func tokens(after gap: Nanoseconds, count: Int) {
     interTokenLatency.observe(Double(gap) / 1e9, count: count)
+  }
+
+  /// Shows a request whose spans are kept in the buckets that it fell into. At its end, so that no token pays for it;
+  /// of its waits between tokens the longest
+  /// is shown, at the time of the last token.
+  func exemplify(_ span: SpanContext, _ times: RequestTimes, longestGap: Nanoseconds, ended: Nanoseconds) {
+    func show(_ histogram: LocalHistogram, _ value: Nanoseconds, at instant: Nanoseconds) {
+      histogram.exemplify(Exemplar(span, value: Double(value) / 1e9, time: times.wallTime(instant)))
+    }
+    show(duration, ended - times.began, at: ended)
+    if times.firstToken > 0 {
+      show(timeToFirstToken, times.firstToken - times.began, at: times.firstToken)
+    }
+    if longestGap > 0 { show(interTokenLatency, longestGap, at: times.lastToken) }
   }
 
   func started(_ endpoint: Endpoint, stream: Bool) { cells(endpoint, stream).started.add() }
@@ -197,6 +233,20 @@ final class ModelMetrics {
     registry.counter(
       .modelMigrations, labels: [("model", model), ("migration_type", "new_request")]
     ).add()
+  }
+
+  /// A request that went to another worker had its first token, or ended, that long after.
+  func migrated(in length: Nanoseconds, outcome: RequestOutcome) {
+    let ending =
+      switch outcome {
+      case .success: "success"
+      case .cancelled: "cancelled"
+      default: "failure"
+      }
+    registry.histogram(
+      .modelMigrationDuration, buckets: migrationBuckets,
+      labels: [("model", model), ("migration_type", "new_request"), ("outcome", ending)]
+    ).observe(Double(length) / 1e9)
   }
 
   /// How long a request that has ended was in each stage that it came to.

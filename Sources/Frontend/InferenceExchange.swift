@@ -81,6 +81,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var promptRules: PromptRules?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
+  /// Its hashes for the request's record, where one is asked for.
+  var hashedPrompt: RequestTraceRecord.Prompt?
   /// The body's way through the pool, while it is away.
   var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.
@@ -99,6 +101,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var attempt: Attempt?
   /// Those before it; empty for almost every request.
   var earlierAttempts: [Attempt] = []
+  /// When it first went to another worker; 0 for almost every request.
+  var movedAt: Nanoseconds = 0
   var relay = StreamRelay()
   /// The response's end-to-end fields until the head is sent.
   var responseFields = ByteBuffer()

@@ -74,12 +74,19 @@ final class Preprocessor {
   /// A loop keeps its encoder; a job of the pool borrows one, so that there are as many as threads.
   private let keepsEncoder: Bool
   private var kept: (model: ModelTokenizer, encoder: PromptEncoder)?
+  /// Whether ``tail`` is made.
+  private let hashesTail: Bool
+  /// The hash of the prompt up to its end, where that lies inside a block.
+  private(set) var tail: UInt64?
   /// Length of the prompt that was prepared last.
   private(set) var estimate = PromptEstimate()
   /// By which rules it was prepared; nil before the first.
   private(set) var rules: PromptRules?
 
-  init(keepsEncoder: Bool = false) { self.keepsEncoder = keepsEncoder }
+  init(keepsEncoder: Bool = false, hashesTail: Bool = false) {
+    self.keepsEncoder = keepsEncoder
+    self.hashesTail = hashesTail
+  }
 
   /// The prompt's blocks in the model's size; valid until the next prompt is prepared.
   var chain: UnsafeBufferPointer<UInt64> { blocks.chain }
@@ -193,6 +200,7 @@ final class Preprocessor {
   /// Cuts tokens or canonical bytes into blocks of every size that is asked for.
   private func hash(blocksOf bytes: UnsafeRawBufferPointer, _ rules: PromptRules, _ seed: UInt64) {
     blocks.hash(bytes: bytes, blockSize: rules.blockSizes.model, seed: seed)
+    if hashesTail { tail = blocks.tail(of: bytes, blockSize: rules.blockSizes.model, seed: seed) }
     for other in otherBlocks { other.blocks.hash(bytes: bytes, blockSize: other.blockSize, seed: seed) }
   }
 }

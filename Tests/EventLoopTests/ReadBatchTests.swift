@@ -107,6 +107,19 @@ struct ReadBatchTests {
     #expect(!first.filledRoom && !second.filledRoom)
   }
 
+  @Test func whoIsClosedByAFullBatchIsNotRead() throws {
+    let loop = try EventLoop(index: 0, system: kernel, seed: 1)
+    defer { loop.close() }
+    let first = try Reader(10, .requests, loop, story)
+    let second = try Reader(11, .requests, loop, story)
+    first.onArrival = { if let registration = second.registration { loop.deregister(registration) } }
+    kernel.input = [10: [[UInt8](repeating: 7, count: ReadBatch.capacity)], 11: [[2]]]
+    kernel.queue([(10, .readable), (11, .readable)])
+    loop.turn(patience: 0)
+    // Its number may be a new connection's by then: nothing of that one is taken.
+    #expect(second.results == [-Int(EAGAIN)] && kernel.input[11] == [[2]])
+  }
+
   @Test func whatFillsTheRoomSaysSo() throws {
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
     defer { loop.close() }
