@@ -64,6 +64,7 @@ extension InferenceExchange {
   /// Chooses the worker of an accepted request, unless it ended meanwhile.
   func route() {
     guard case .reading = phase else { return }
+    if times.preparing == 0 { times.preparing = loop.system.monotonicNanoseconds() }
     selectWorker(excluding: [])
   }
 

@@ -57,7 +57,7 @@ extension InferenceExchange {
     guard trace != nil else { return }
     fields.append("server-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
-    appendTiming("preprocess", from: times.decoded, to: times.preprocessed, first: false, &fields)
+    appendTiming("preprocess", from: times.preparing, to: times.preprocessed, first: false, &fields)
     appendTiming("queue", from: times.queued, to: times.released, first: false, &fields)
     appendTiming("route", from: times.preprocessed, to: times.selected, first: false, &fields)
     appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)

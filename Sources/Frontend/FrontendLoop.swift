@@ -317,6 +317,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   /// Hands over everything that waits; the loop is about to end.
   func flush() {
+    steps.endOfTick()
     publisher?.publish()
     lines.flush(to: log.sink)
     flushTraces()

@@ -230,6 +230,8 @@ struct RequestTimes {
   let wall: UInt64
   var bodyRead: Nanoseconds = 0
   var decoded: Nanoseconds = 0
+  /// Its turn came, among the requests of its wake-up, to have its prompt prepared; or it went to the pool.
+  var preparing: Nanoseconds = 0
   /// The prompt is cut into blocks.
   var preprocessed: Nanoseconds = 0
   var selected: Nanoseconds = 0

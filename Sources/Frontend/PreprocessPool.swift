@@ -92,6 +92,7 @@ extension InferenceExchange {
     swap(&job.body, &body)
     swap(&job.bodyMemory, &bodyMemory)
     if service.shared.pool.submit(job, from: loop.mailbox) {
+      times.preparing = loop.now
       phase = .preprocessing
       self.job = job
       return

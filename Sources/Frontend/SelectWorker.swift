@@ -129,7 +129,7 @@ extension InferenceExchange {
     traceState.withUnsafeBytes { state in
       spans.begin(
         name: SpanName.preprocess, context: context,
-        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.bodyRead),
+        parent: trace.request.spanID, kind: .internal, start: times.wallTime(times.preparing),
         traceState: state)
     }
     spans.attribute(AttributeName.blockCount, prompt.blockCount)
