@@ -59,7 +59,7 @@ for file in Sources/HTTP/*.swift; do
 done
 module HTTP "${http_sources[@]}"
 module OpenAI Sources/OpenAI/*.swift
-module Telemetry Sources/Telemetry/Trace*.swift
+module Telemetry Sources/Telemetry/{Trace*,B3,Baggage,Propagators,SamplingThreshold,Sampler,EnvironmentNames}.swift
 module TraceStore Sources/TraceStore/{Store,Query,Answers}/*.swift
 tokenizer_sources=()
 while IFS= read -r file; do tokenizer_sources+=("$file"); done < <(find Sources/Tokenizer -name '*.swift' | sort)

@@ -27,7 +27,7 @@ def authority(tmp_path):
 class Secure:
     """A frontend that serves HTTPS with a certificate of `authority`."""
 
-    def __init__(self, stack, authority, *flags, env=None):
+    def __init__(self, stack, authority, *flags, env=None, receiver=None):
         self.authority = authority
         pair = authority.issue()
         # In places of their own, so that a test can put others there.
@@ -38,7 +38,7 @@ class Secure:
             "dynamo-frontend", "--http-host=127.0.0.1", f"--http-port={self.port}",
             f"--tls-cert-path={self.certificate}", f"--tls-key-path={self.key}", *flags,
         ]  # fmt: skip
-        self.process = stack.server("frontend", argv, stack.env(env), self.port)
+        self.process = stack.server("frontend", argv, stack.env(env, receiver), self.port)
         eventually("it listens", lambda: "listening" in self.process.text() or not self.process.alive())
         assert self.process.alive(), self.process.text()
 
@@ -101,6 +101,21 @@ def test_answers_come_over_https_streamed_and_not(stack, upstream, authority):
     assert metrics.sum("dynamo_frontend_tls_handshakes_total", peer="client", outcome="ok") >= 5
     end = metrics.sum("dynamo_frontend_tls_certificate_not_after_timestamp_seconds")
     assert 86_400 < end - time.time() < 3 * 86_400
+
+
+def test_spans_tell_the_scheme_and_the_version(stack, upstream, authority):
+    receiver = stack.receiver()
+    server = Secure(stack, authority, "--worker", upstream.url, receiver=receiver)
+    server.ready()
+    for name, version in (("now", "1.1"), ("before", "1.0")):
+        assert server.curl(PATH, "--no-alpn", f"--http{version}", "-H", f"x-request-id: {name}", body=chat())[0] == 0
+        trace = receiver.trace(name, "kv_router.route_request")
+        root = trace.root().attributes
+        assert (root["url.scheme"], root["network.protocol.version"]) == ("https", version)
+        assert trace.one("http-request").attributes["version"] == f"HTTP/{version}"
+        attempt = trace.one("kv_router.route_request").attributes
+        assert attempt["url.full"] == upstream.url + PATH
+        assert (attempt["server.address"], attempt["server.port"]) == ("127.0.0.1", upstream.port)
 
 
 def test_tokens_come_as_they_are_made(stack, upstream, authority):
