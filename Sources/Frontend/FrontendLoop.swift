@@ -62,7 +62,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     steps = RequestSteps(loop: loop)
     pool = UpstreamPool(loop: loop, limits: configuration.client, dial: dial)
     stages = StageGauges(shared.registry)
-    unknownModelMetrics = ModelMetrics(shared.registry, model: ModelMetrics.unknownModel, buckets: buckets)
+    unknownModelMetrics = ModelMetrics(
+      shared.registry, model: ModelMetrics.unknownModel, buckets: buckets,
+      keepsExemplars: outputs.spanSink != nil)
     publisher = outputs.spanSink.map {
       SpanPublisher(sink: $0, ledger: outputs.ledger, limits: outputs.publisherLimits)
     }
@@ -79,7 +81,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     for worker in gone { pool.forget(worker.id) }
     let known = Dictionary(modelMetrics.map { ($0.model, $0) }, uniquingKeysWith: { first, _ in first })
     modelMetrics = set.models.map { model in
-      known[model.name] ?? ModelMetrics(shared.registry, model: model.name, buckets: buckets)
+      known[model.name]
+        ?? ModelMetrics(
+          shared.registry, model: model.name, buckets: buckets, keepsExemplars: publisher != nil)
     }
     promptRules = set.models.map { $0.promptRules(configuration.tokenizer) }
     workers = set
@@ -132,7 +136,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       return pooled
     case .system(let route):
       let trace = configuration.tracing.tracesSystemRoutes ? PlainTrace(head, began: began, on: self) : nil
-      return SystemExchange(service: self, exchange: exchange, route: route, trace: trace)
+      return SystemExchange(service: self, exchange: exchange, route: route, head: head, trace: trace)
     case .wrongMethod(let allow):
       return ErrorExchange(
         service: self, exchange: exchange, head: head, began: began,

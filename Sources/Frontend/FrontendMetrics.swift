@@ -97,7 +97,8 @@ final class ModelMetrics {
   private let routing: LocalHistogram
   private let dispatching: LocalHistogram
 
-  init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets) {
+  /// - Parameter keepsExemplars: makes room for ``exemplify(_:_:at:)``.
+  init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets, keepsExemplars: Bool) {
     self.registry = registry
     self.model = model
     nameAttribute = EncodedAttributes { $0.attribute(AttributeName.model, model) }
@@ -106,12 +107,17 @@ final class ModelMetrics {
     active = LocalGauge(registry.gauge(.activeRequests, labels: labels))
     inflight = LocalGauge(registry.gauge(.inflightRequests, labels: labels))
     queued = LocalGauge(registry.gauge(.queuedRequests, labels: labels))
-    func histogram(_ metric: MetricDescription, _ buckets: HistogramBuckets) -> LocalHistogram {
-      LocalHistogram(registry.histogram(metric, buckets: buckets, labels: labels))
+    func histogram(
+      _ metric: MetricDescription, _ buckets: HistogramBuckets, keepsExemplars: Bool = false
+    ) -> LocalHistogram {
+      LocalHistogram(
+        registry.histogram(metric, buckets: buckets, labels: labels), keepsExemplars: keepsExemplars)
     }
-    duration = histogram(.requestDuration, buckets.requestDuration)
-    timeToFirstToken = histogram(.timeToFirstToken, buckets.timeToFirstToken)
-    interTokenLatency = histogram(.interTokenLatency, buckets.interTokenLatency)
+    duration = histogram(.requestDuration, buckets.requestDuration, keepsExemplars: keepsExemplars)
+    timeToFirstToken = histogram(
+      .timeToFirstToken, buckets.timeToFirstToken, keepsExemplars: keepsExemplars)
+    interTokenLatency = histogram(
+      .interTokenLatency, buckets.interTokenLatency, keepsExemplars: keepsExemplars)
     inputTokens = histogram(.inputSequenceTokens, buckets.inputTokens)
     outputTokens = histogram(.outputSequenceTokens, buckets.outputTokens)
     cachedTokens = histogram(.cachedTokens, buckets.inputTokens)
@@ -146,6 +152,20 @@ final class ModelMetrics {
   /// `count` tokens came `gap` after the one before.
   func tokens(after gap: Nanoseconds, count: Int) {
     interTokenLatency.observe(Double(gap) / 1e9, count: count)
+  }
+
+  /// Shows a request whose spans are kept in the buckets that it fell into. At its end, so that no token pays for it;
+  /// of its waits between tokens the longest
+  /// is shown, at the time of the last token.
+  func exemplify(_ span: SpanContext, _ times: RequestTimes, longestGap: Nanoseconds, ended: Nanoseconds) {
+    func show(_ histogram: LocalHistogram, _ value: Nanoseconds, at instant: Nanoseconds) {
+      histogram.exemplify(Exemplar(span, value: Double(value) / 1e9, time: times.wallTime(instant)))
+    }
+    show(duration, ended - times.began, at: ended)
+    if times.firstToken > 0 {
+      show(timeToFirstToken, times.firstToken - times.began, at: times.firstToken)
+    }
+    if longestGap > 0 { show(interTokenLatency, longestGap, at: times.lastToken) }
   }
 
   func started(_ endpoint: Endpoint, stream: Bool) { cells(endpoint, stream).started.add() }

@@ -15,6 +15,7 @@ extension InferenceExchange {
       spans.release()
       return
     }
+    metrics.exemplify(trace.request, times, longestGap: longestGap, ended: loop.now)
     let end = times.wallTime(loop.now)
     let merges = service.configuration.tracing.mergesRoot
     service.publishSpans { batch in

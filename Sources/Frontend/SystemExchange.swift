@@ -18,15 +18,21 @@ final class SystemExchange: ServerExchangeHandler {
   private let service: FrontendLoop
   private let exchange: any ServerExchange
   private let route: SystemRoute
+  /// How metrics are written, if they are what is asked for.
+  private let metricFormat: MetricFormat
   /// Its trace, where these routes are traced.
   private let trace: PlainTrace?
   private var status = 0
 
-  init(service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, trace: PlainTrace? = nil) {
+  init(
+    service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, head: RequestHead,
+    trace: PlainTrace? = nil
+  ) {
     self.service = service
     self.exchange = exchange
     self.route = route
     self.trace = trace
+    metricFormat = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
   }
 
   func received(body: UnsafeRawBufferPointer) {}
@@ -38,8 +44,8 @@ final class SystemExchange: ServerExchangeHandler {
     case .live: respond(200, live(&body), body)
     case .ready: respond(ready(&body), .json, body)
     case .metrics:
-      service.shared.registry.writePrometheus(into: &body)
-      respond(200, .prometheus, body)
+      service.shared.registry.write(metricFormat, into: &body)
+      respond(200, .metrics(metricFormat), body)
     case .version: respond(200, version(&body), body)
     case .models: respond(200, models(&body), body)
     case .model(let name): respond(model(name, &body), .json, body)
@@ -55,19 +61,21 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private enum ContentType {
-    case json, prometheus
+    case json
+    case metrics(MetricFormat)
 
-    var line: StaticString {
+    var text: StaticString {
       switch self {
-      case .json: "content-type: application/json\r\n"
-      case .prometheus: "content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+      case .json: "application/json"
+      case .metrics(let format): format.contentType
       }
     }
   }
 
   private func respond(_ status: Int, _ type: ContentType, _ body: borrowing ByteBuffer) {
     var fields = ByteBuffer(capacity: 128)
-    fields.append(type.line)
+    fields.header("content-type", type.text)
+    if case .metrics = type { fields.append("vary: accept\r\n" as StaticString) }
     fields.append("cache-control: no-store\r\n" as StaticString)
     trace?.appendFields(to: &fields)
     self.status = status

@@ -26,6 +26,11 @@ struct Shares<Share: AnyObject & Sendable>: ~Copyable, Sendable {
     }
   }
 
+  /// What `read` finds in each share, where it finds something.
+  func gather<Found: Sendable>(_ read: (Share) -> Found?) -> [Found] {
+    all.withLock { all in all.compactMap { read($0) } }
+  }
+
   /// The cell's own `base` and what the shares hold.
   func sum<Number: AdditiveArithmetic & Sendable>(
     onto base: () -> Number, _ value: (Share) -> Number
@@ -75,9 +80,10 @@ package final class LocalHistogram {
   private let shared: Histogram
   private let share: HistogramShare
 
-  package init(_ shared: Histogram) {
+  /// - Parameter keepsExemplars: makes room for what ``exemplify(_:)`` is told.
+  package init(_ shared: Histogram, keepsExemplars: Bool = false) {
     self.shared = shared
-    share = HistogramShare(bucketCount: shared.boundCount + 1)
+    share = HistogramShare(bucketCount: shared.boundCount + 1, keepsExemplars: keepsExemplars)
     shared.shares.join(share)
   }
 
@@ -90,6 +96,11 @@ package final class LocalHistogram {
     guard count > 0, !value.isNaN else { return }
     share.add(count, bucket: shared.bucket(of: value), sum: value * Double(count))
   }
+
+  /// Shows the span of a value that was observed before, in place of the last one in its bucket.
+  package func exemplify(_ exemplar: Exemplar) {
+    share.exemplars?.put(exemplar, bucket: shared.bucket(of: exemplar.value))
+  }
 }
 
 /// Buckets that one thread writes and any thread reads.
@@ -99,9 +110,12 @@ final class HistogramShare: @unchecked Sendable {
   private let counts: UnsafeMutablePointer<Atomic<UInt64>>
   private let bucketCount: Int
   private let sumBits = Atomic<UInt64>(0)
+  /// Nil where none are kept. They go with the share.
+  let exemplars: ExemplarSlots?
 
-  init(bucketCount: Int) {
+  init(bucketCount: Int, keepsExemplars: Bool) {
     self.bucketCount = bucketCount
+    exemplars = keepsExemplars ? ExemplarSlots(bucketCount: bucketCount) : nil
     counts = .allocate(capacity: bucketCount)
     for index in 0..<bucketCount { (counts + index).initialize(to: Atomic(0)) }
   }

@@ -85,6 +85,11 @@ package final class Histogram: @unchecked Sendable {
         onto: { counts[index].load(ordering: .relaxed) }, { $0.count(index) }))
   }
 
+  /// The latest exemplar in bucket `index` of all that the loops keep.
+  package func exemplar(_ index: Int) -> Exemplar? {
+    shares.gather { $0.exemplars?.exemplar(index) }.max { $0.time < $1.time }
+  }
+
   /// The sum of all observed values.
   package var sum: Double {
     shares.sum(onto: { Double(bitPattern: sumBits.load(ordering: .relaxed)) }, { $0.sum })

@@ -105,11 +105,20 @@ package final class MetricRegistry: Sendable {
   /// Appends all families in the Prometheus text format, version 0.0.4, sorted by name.
   ///
   /// Families without a series are left out, as Prometheus' own clients do.
-  package func writePrometheus(into out: inout ByteBuffer) {
-    let families = state.withLock { state in state.families.values.map { $0.snapshot() } }
-    for family in families.sorted(by: { $0.name < $1.name }) {
-      family.write(into: &out, seriesMax: seriesMax)
-    }
+  package func writePrometheus(into out: inout ByteBuffer) { write(.prometheus, into: &out) }
+
+  /// Appends all families in `format`, sorted by name, and then what `more` appends in the same format.
+  package func write(
+    _ format: MetricFormat, into out: inout ByteBuffer, more: (inout ByteBuffer) -> Void = { _ in }
+  ) {
+    for family in snapshots { family.write(format, into: &out, seriesMax: seriesMax) }
+    more(&out)
+    if case .openMetrics = format { out.append("# EOF\n" as StaticString) }
+  }
+
+  /// All families, sorted by name.
+  private var snapshots: [MetricFamilySnapshot] {
+    state.withLock { state in state.families.values.map { $0.snapshot() } }.sorted { $0.name < $1.name }
   }
 
   private func cell(

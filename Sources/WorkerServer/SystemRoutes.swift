@@ -57,7 +57,7 @@ struct SystemRoutes {
     case .model(let id): return model(id, into: &out)
     case .health: return health(isDraining: isDraining, now: now, into: &out)
     case .live: return live(now: now, into: &out)
-    case .metrics: return metrics(now: now, into: &out)
+    case .metrics: return metrics(MetricFormat(accept: head.fields.first(.accept)?.text ?? ""), now: now, into: &out)
     case .cacheEvents:
       CacheEventSource.write(shared.cacheEventSources.value, into: &out)
       return PlainAnswer()
@@ -158,10 +158,12 @@ struct SystemRoutes {
 
   // MARK: Metrics
 
-  private func metrics(now: Nanoseconds, into out: inout ByteBuffer) -> PlainAnswer {
+  private func metrics(
+    _ format: MetricFormat, now: Nanoseconds, into out: inout ByteBuffer
+  ) -> PlainAnswer {
     shared.metrics.uptime.set(now > shared.started ? Double(now - shared.started) / 1e9 : 0)
-    shared.telemetry.registry.writePrometheus(into: &out)
-    if case .simulated(let engine) = shared.configuration.engine {
+    shared.telemetry.registry.write(format, into: &out) { out in
+      guard case .simulated(let engine) = shared.configuration.engine else { return }
       // vLLM's own way to say it, so that a router that knows vLLM learns the simulated cache too.
       out.append("# HELP vllm:cache_config_info The cache of the simulated engine.\n" as StaticString)
       out.append("# TYPE vllm:cache_config_info gauge\nvllm:cache_config_info{block_size=\"" as StaticString)
@@ -170,7 +172,7 @@ struct SystemRoutes {
       out.append(decimal: engine.blockCount)
       out.append("\"} 1\n" as StaticString)
     }
-    return PlainAnswer(contentType: "text/plain; version=0.0.4; charset=utf-8")
+    return PlainAnswer(contentType: format.contentType)
   }
 }
 

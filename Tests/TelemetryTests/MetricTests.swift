@@ -166,14 +166,14 @@ private let size = MetricDescription("test_size_bytes", "Sizes.")
   }
 
   @Test func numbersAreWrittenAsPrometheusReadsThem() {
-    #expect(MetricFamilySnapshot.number(0) == "0")
-    #expect(MetricFamilySnapshot.number(-12) == "-12")
-    #expect(MetricFamilySnapshot.number(0.001) == "0.001")
-    #expect(MetricFamilySnapshot.number(0.0000001) == "1e-07")
-    #expect(MetricFamilySnapshot.number(1e300) == "1e+300")
-    #expect(MetricFamilySnapshot.number(.infinity) == "+Inf")
-    #expect(MetricFamilySnapshot.number(-.infinity) == "-Inf")
-    #expect(MetricFamilySnapshot.number(.nan) == "NaN")
+    #expect(MetricText.number(0) == "0")
+    #expect(MetricText.number(-12) == "-12")
+    #expect(MetricText.number(0.001) == "0.001")
+    #expect(MetricText.number(0.0000001) == "1e-07")
+    #expect(MetricText.number(1e300) == "1e+300")
+    #expect(MetricText.number(.infinity) == "+Inf")
+    #expect(MetricText.number(-.infinity) == "-Inf")
+    #expect(MetricText.number(.nan) == "NaN")
   }
 
   @Test func seriesPastTheBoundShareOneAndAreCounted() {
@@ -239,5 +239,118 @@ private let size = MetricDescription("test_size_bytes", "Sizes.")
     #expect(counter.value == 4_000)
     #expect(gauge.value == 4_000)
     #expect(histogram.sum == 2_000)
+  }
+}
+
+@Suite struct MetricFormatTests {
+  /// What Prometheus 2.43 and 3.5 send, and others' wishes.
+  @Test(arguments: [
+    ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+      true),
+    ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", true),
+    ("Application/OpenMetrics-Text", true),
+    ("application/openmetrics-text; version=\"1.0.0\" ; charset=utf-8", true),
+    ("application/openmetrics-text;version=2.0.0", false),
+    ("application/openmetrics-text;q=0", false),
+    ("application/openmetrics-text;q=nonsense", false),
+    ("application/openmetrics-text;q=0.3,text/plain", false),
+    ("text/plain;version=0.0.4", false), ("*/*", false), ("", false), (";;,,;=", false),
+  ]) func theScraperChooses(_ accept: String, _ isOpen: Bool) {
+    let format = MetricFormat(accept: accept)
+    #expect(format.contentType.description.hasPrefix("application/openmetrics-text") == isOpen)
+  }
+
+  private func open(_ registry: MetricRegistry) -> String {
+    var out = ByteBuffer()
+    registry.write(.openMetrics, into: &out)
+    return out.text
+  }
+
+  @Test func countersAreNamedWithoutTheirSuffixAndUnitsAreTold() {
+    let registry = MetricRegistry()
+    registry.counter(MetricDescription("test_wait_seconds_total", "A \"wait\".")).add(3)
+    registry.gauge(level).set(2)
+    #expect(
+      open(registry) == """
+        # HELP test_level Level.
+        # TYPE test_level gauge
+        test_level 2
+        # HELP test_wait_seconds A \\"wait\\".
+        # TYPE test_wait_seconds counter
+        # UNIT test_wait_seconds seconds
+        test_wait_seconds_total 3
+        # EOF
+
+        """)
+  }
+
+  @Test func whatIsAddedStandsBeforeTheEnd() {
+    var out = ByteBuffer()
+    MetricRegistry().write(.openMetrics, into: &out) { $0.append("more 1\n" as StaticString) }
+    #expect(out.text == "more 1\n# EOF\n")
+  }
+
+  @Test func bucketsAreSpeltInOneWayAndCarryTheirLatestExemplar() {
+    let registry = MetricRegistry()
+    let shared = registry.histogram(size, buckets: HistogramBuckets([0, 0.25, 1, 130_000, 2_500_000]))
+    let first = LocalHistogram(shared, keepsExemplars: true)
+    let second = LocalHistogram(shared, keepsExemplars: true)
+    let old = SpanContext(traceID: TraceID(high: 1, low: 2), spanID: 3, flags: 1)
+    let new = SpanContext(traceID: TraceID(high: 0xab, low: 0xcd), spanID: 0xef, flags: 1)
+    first.observe(0.5)
+    second.observe(0.75)
+    second.exemplify(Exemplar(new, value: 0.75, time: 1_700_000_000_042_000_000))
+    first.exemplify(Exemplar(old, value: 0.5, time: 1_600_000_000_000_000_000))
+    #expect(
+      open(registry) == """
+        # HELP test_size_bytes Sizes.
+        # TYPE test_size_bytes histogram
+        # UNIT test_size_bytes bytes
+        test_size_bytes_bucket{le="0.0"} 0
+        test_size_bytes_bucket{le="0.25"} 0
+        test_size_bytes_bucket{le="1.0"} 2 # {trace_id="00000000000000ab00000000000000cd",span_id="00000000000000ef"} 0.75 1700000000.042
+        test_size_bytes_bucket{le="130000.0"} 2
+        test_size_bytes_bucket{le="2.5e+06"} 2
+        test_size_bytes_bucket{le="+Inf"} 2
+        test_size_bytes_sum 1.25
+        test_size_bytes_count 2
+        # EOF
+
+        """)
+    #expect(!text(registry).contains("trace_id"), "the older format knows no exemplars")
+  }
+
+  @Test func withoutRoomForThemThereAreNone() {
+    let shared = MetricRegistry().histogram(size, buckets: HistogramBuckets([1]))
+    let share = LocalHistogram(shared)
+    share.exemplify(
+      Exemplar(SpanContext(traceID: TraceID(high: 1, low: 2), spanID: 3, flags: 1), value: 0.5, time: 1))
+    #expect(shared.exemplar(0) == nil)
+  }
+
+  @Test func aReaderNeverSeesHalfOfAnExemplar() async {
+    let slots = ExemplarSlots(bucketCount: 1)
+    let rounds = 20_000
+    await withTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        for number in 1...UInt64(rounds) {
+          let span = SpanContext(traceID: TraceID(high: number, low: number), spanID: number, flags: 1)
+          slots.put(Exemplar(span, value: Double(number), time: number), bucket: 0)
+        }
+        return true
+      }
+      group.addTask {
+        for _ in 0..<rounds {
+          guard let seen = slots.exemplar(0) else { continue }
+          let number = seen.time
+          guard seen.traceID == TraceID(high: number, low: number), seen.spanID == number,
+            seen.value == Double(number)
+          else { return false }
+        }
+        return true
+      }
+      for await isWhole in group { #expect(isWhole) }
+    }
+    #expect(slots.exemplar(0)?.time == UInt64(rounds))
   }
 }

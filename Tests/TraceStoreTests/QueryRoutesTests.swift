@@ -21,7 +21,7 @@ import Testing
     let text = "\(method) \(target) HTTP/1.1\r\nhost: x\r\naccept: \(accept)\r\n\r\n"
     let routes = QueryRoutes(
       store: store, version: "1.2.3", clock: clock,
-      metrics: { $0.append("metrics here\n" as StaticString) })
+      metrics: { $1.append("metrics here\n" as StaticString) })
     var scanned = 0
     let parser = HTTP1HeadParser(limits: HTTP1Limits())
     return Array(text.utf8).withUnsafeBytes { bytes in

@@ -12,7 +12,7 @@ struct QueryRoutes {
   /// The monotonic clock as of the call, for searches that must end.
   let clock: () -> Nanoseconds
   /// Writes `/metrics`.
-  let metrics: (inout ByteBuffer) -> Void
+  let metrics: (MetricFormat, inout ByteBuffer) -> Void
 
   /// What clients of Tempo's API should take the store for: Grafana asks, and chooses its requests by it.
   static let tempoVersion = "v3.0.3"
@@ -80,8 +80,9 @@ struct QueryRoutes {
     case .buildInfo: buildInfo(into: &out)
     case .status: status(into: &out)
     case .metrics:
-      metrics(&out)
-      return TextAnswer(contentType: "text/plain; version=0.0.4; charset=utf-8")
+      let format = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
+      metrics(format, &out)
+      return TextAnswer(contentType: format.contentType)
     case .page:
       out.append(Page.html)
       return TextAnswer(contentType: "text/html; charset=utf-8", fields: Page.headers)

@@ -88,7 +88,7 @@ final class QueryApplication: ServerApplication {
     self.parent = parent
     routes = QueryRoutes(
       store: parent.store, version: version, clock: { Machine.monotonicNanoseconds },
-      metrics: { registry.writePrometheus(into: &$0) })
+      metrics: { registry.write($0, into: &$1) })
   }
 
   func exchangeBegan(
