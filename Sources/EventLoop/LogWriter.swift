@@ -5,6 +5,12 @@ internal import CSystem
 internal import Glibc
 internal import Synchronization
 
+/// Where a ``LogWriter`` puts lines, on its thread.
+package protocol LineOutput: AnyObject, Sendable {
+  /// Writes whole lines and waits until they are written; the number of those that could not be.
+  func write(_ lines: inout ByteBuffer) -> Int
+}
+
 /// Takes lines from any thread into a bounded buffer and writes them from a thread of its own.
 ///
 /// Producers copy under a short lock and never block. A line that finds no room, or that cannot be written,
@@ -35,7 +41,7 @@ package final class LogWriter: LogSink {
 
   private let state = Mutex(State())
   private let dropped = Atomic<Int>(0)
-  private let descriptor: Int32
+  private let output: any LineOutput
   private let limits: Limits
   private let report: @Sendable (Int) -> [UInt8]
   /// An eventfd that wakes the writer.
@@ -43,21 +49,31 @@ package final class LogWriter: LogSink {
   /// An eventfd that tells ``flush(within:)`` that all is written.
   private let done: Int32
 
-  /// Starts the writer.
+  /// Starts a writer to a descriptor.
   ///
   /// - Parameter descriptor: where lines go; stderr unless told otherwise. It is not closed.
   /// - Parameter report: makes the line, with its newline, that says how many lines were lost.
-  package init(
+  package convenience init(
     descriptor: Int32 = 2, limits: Limits = Limits(), report: @escaping @Sendable (Int) -> [UInt8]
   ) throws(SystemError) {
-    self.descriptor = descriptor
+    try self.init(output: DescriptorOutput(descriptor), limits: limits, report: report)
+  }
+
+  /// Starts a writer on a thread of that name.
+  ///
+  /// - Parameter report: as above; it may make nothing.
+  package init(
+    output: any LineOutput, limits: Limits = Limits(), thread name: String = "log-writer",
+    report: @escaping @Sendable (Int) -> [UInt8]
+  ) throws(SystemError) {
+    self.output = output
     self.limits = limits
     self.report = report
     wake = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
     done = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
     guard wake >= 0, done >= 0 else { throw SystemError("eventfd", csystem_errno()) }
     // The thread keeps the writer alive until stop(within:) ends it.
-    let thread = try Thread(name: "log-writer") { self.run() }
+    let thread = try Thread(name: name) { self.run() }
     state.withLock { $0.thread = thread }
   }
 
@@ -157,7 +173,10 @@ package final class LogWriter: LogSink {
           state.pending.removeAll()
         }
       }
-      if writeAll(&batch) { reported = lost }
+      let failed = output.write(&batch)
+      dropped.wrappingAdd(failed, ordering: .relaxed)
+      // A report that was lost itself is made again.
+      if failed == 0 { reported = lost }
       // A burst's memory is given back; a steady flow keeps a small buffer on either side.
       if batch.capacity > 65_536 { batch.release() } else { batch.removeAll() }
     }
@@ -177,32 +196,10 @@ package final class LogWriter: LogSink {
     }
   }
 
-  /// Writes `batch`; false when the descriptor is broken, in which case what is left is counted as dropped.
-  private func writeAll(_ batch: inout ByteBuffer) -> Bool {
-    while !batch.isEmpty {
-      let bytes = batch.readable
-      let written = Glibc.write(descriptor, bytes.baseAddress, bytes.count)
-      if written > 0 {
-        batch.consume(written)
-        continue
-      }
-      switch csystem_errno() {
-      case EINTR: continue
-      case EAGAIN:
-        // Somebody shares the terminal or pipe and made it non-blocking.
-        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-        _ = poll(&entry, 1, 1_000)
-      default:
-        dropped.wrappingAdd(LogWriter.lineCount(bytes), ordering: .relaxed)
-        return false
-      }
-    }
-    return true
-  }
-
   // MARK: Private helpers
 
-  private static func lineCount(_ lines: UnsafeRawBufferPointer) -> Int {
+  /// Newlines in `lines`.
+  package static func lineCount(_ lines: UnsafeRawBufferPointer) -> Int {
     lines.reduce(0) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
   }
 
@@ -228,5 +225,34 @@ package final class LogWriter: LogSink {
   private func wait(for descriptor: Int32, milliseconds: Int32) -> Bool {
     var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return poll(&entry, 1, milliseconds) > 0
+  }
+}
+
+/// Writes to a descriptor that it does not own.
+private final class DescriptorOutput: LineOutput {
+  private let descriptor: Int32
+
+  init(_ descriptor: Int32) { self.descriptor = descriptor }
+
+  /// With a broken descriptor all lines that are left are lost.
+  func write(_ lines: inout ByteBuffer) -> Int {
+    while !lines.isEmpty {
+      let bytes = lines.readable
+      let written = Glibc.write(descriptor, bytes.baseAddress, bytes.count)
+      if written > 0 {
+        lines.consume(written)
+        continue
+      }
+      switch csystem_errno() {
+      case EINTR: continue
+      case EAGAIN:
+        // Somebody shares the terminal or pipe and made it non-blocking.
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        _ = poll(&entry, 1, 1_000)
+      default:
+        return LogWriter.lineCount(bytes)
+      }
+    }
+    return 0
   }
 }

@@ -15,15 +15,18 @@ package final class ServiceTelemetry: Sendable {
   /// True while spans are recorded.
   package let recordsSpans: Bool
   private let exporter: SpanExporter?
+  private let requestTraces: RequestTraceWriter?
   private let writer: LogWriter
 
   /// Starts what the environment asks for and logs its warnings.
   ///
   /// - Parameter archive: keeps the spans in this process as well.
+  /// - Parameter recordsRequests: whether this service's requests are those that request-trace records are of.
   /// - Throws: an endpoint that cannot be followed, or a thread that cannot be had.
   package init(
     environment: [String: String], defaultName: String, version: String, registry: MetricRegistry,
-    instanceID: String, archive: (any SpanArchive)? = nil
+    instanceID: String, archive: (any SpanArchive)? = nil,
+    recordsRequests: Bool = false
   ) throws {
     let usesLocalTime = EnvironmentName.isTrue(environment[EnvironmentName.logUseLocalTimeZone])
     let zone: UTCOffset? = usesLocalTime ? Machine.utcOffset(at:) : nil
@@ -41,6 +44,7 @@ package final class ServiceTelemetry: Sendable {
     let logger = log.logger("\(LogTarget.exporter)")
     var warnings = configuration.warnings + settings.warnings
     keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
+    let tracing = RequestTraceConfiguration.from(environment: environment, warnings: &warnings)
     var publisherLimits = SpanPublisher.Limits()
     if settings.configuration != nil || archive != nil {
       publisherLimits.span = SpanLimits.from(environment: environment, warnings: &warnings)
@@ -68,12 +72,15 @@ package final class ServiceTelemetry: Sendable {
         ])
     }
     self.exporter = exporter
+    requestTraces = try recordsRequests ? tracing.map { try RequestTraceWriter($0, log: log) } : nil
+    requestTraces?.register(on: registry)
     let kept = archive?.sink(resource: resource, ledger: exporter == nil ? ledger : nil)
     var sink: (any SpanSink)? = exporter
     if let kept { sink = exporter.map { SpanTee($0, kept) } ?? kept }
     recordsSpans = sink != nil
     outputs = TelemetryOutputs(
-      spanSink: sink, ledger: ledger, log: log, publisherLimits: publisherLimits)
+      spanSink: sink, ledger: ledger, log: log, publisherLimits: publisherLimits,
+      requestTraces: requestTraces)
     if case .jsonl = configuration.format {
       hasTraceContext = true
     } else {
@@ -99,6 +106,7 @@ package final class ServiceTelemetry: Sendable {
       }
       outputs.log.logger("\(LogTarget.exporter)").info("span export closed", metadata: books)
     }
+    requestTraces?.stop(within: timeout)
     _ = writer.stop(within: second)
   }
 }

@@ -95,6 +95,7 @@ extension InferenceExchange {
     if let trace, isRecorded { recordSpans(trace) }
     recordLine()
     if service.logsSpanEvents { recordClosing() }
+    if service.recordsTraces { recordRequestTrace() }
     // Attempts point back at the request: the circle ends here.
     attempt = nil
     earlierAttempts = []

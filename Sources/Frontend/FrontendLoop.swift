@@ -30,7 +30,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
   let decision = RoutingDecision()
   /// Prepares the prompts that are short enough to be prepared here.
-  let preprocessor = Preprocessor(keepsEncoder: true)
+  let preprocessor: Preprocessor
   /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
   private var inPool: [UInt64: InferenceExchange] = [:]
   /// Requests that wait for a worker with room; the router bounds them.
@@ -44,6 +44,12 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Whether lines are written when a request's span opens and closes.
   private(set) var logsSpanEvents = false
   private var linesQueued = false
+  /// Takes request-trace records; nil when none are asked for.
+  private let traces: (any RequestTraceSink)?
+  /// Whether ``traces`` is there, without a look at its object.
+  let recordsTraces: Bool
+  private let traceSampling: TraceSampling?
+  private var traceLines = ByteBuffer()
   private var text = ByteBuffer(capacity: 64)
   private let publishTimer = Timer()
 
@@ -70,6 +76,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     }
     spanLimits = outputs.publisherLimits.span
     log = outputs.log
+    traces = outputs.requestTraces
+    recordsTraces = outputs.requestTraces != nil
+    traceSampling = outputs.requestTraces.flatMap { $0.ratio < 1 ? TraceSampling(shared.registry) : nil }
+    preprocessor = Preprocessor(keepsEncoder: true, hashesTail: outputs.requestTraces != nil)
     lines = LogRecordWriter(outputs.log.configuration)
     readLogFilter()
   }
@@ -244,6 +254,19 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     queueLines()
   }
 
+  /// Whether the request of that id is to have a record; counts what is decided.
+  func recordsTrace(of requestID: UUID) -> Bool {
+    let isRecorded = traces?.records(requestID) ?? false
+    if let traceSampling { (isRecorded ? traceSampling.sampled : traceSampling.leftOut).add() }
+    return isRecorded
+  }
+
+  /// Writes a request-trace record.
+  func record(_ record: RequestTraceRecord) {
+    traceLines.append(record)
+    queueLines()
+  }
+
   private func queueLines() {
     guard !linesQueued else { return }
     linesQueued = true
@@ -253,6 +276,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func endOfTick() {
     linesQueued = false
     lines.flush(to: log.sink)
+    flushTraces()
+  }
+
+  private func flushTraces() {
+    guard !traceLines.isEmpty else { return }
+    traces?.write(traceLines.readable)
+    // Records of long prompts are large.
+    if traceLines.capacity > 65_536 { traceLines.release() } else { traceLines.removeAll() }
   }
 
   private func awaitPublishing() {
@@ -270,6 +301,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func flush() {
     publisher?.publish()
     lines.flush(to: log.sink)
+    flushTraces()
     pool.closeIdle()
   }
 }

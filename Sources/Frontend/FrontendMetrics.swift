@@ -35,6 +35,20 @@ package final class FrontendMetrics: Sendable {
   }
 }
 
+/// What the sampling ratio of request-trace records said of one loop's requests.
+struct TraceSampling {
+  let sampled: LocalCounter
+  let leftOut: LocalCounter
+
+  init(_ registry: MetricRegistry) {
+    func counter(_ decision: String) -> LocalCounter {
+      LocalCounter(registry.counter(.requestTraceSampling, labels: [("decision", decision)]))
+    }
+    sampled = counter("sampled")
+    leftOut = counter("not_sampled")
+  }
+}
+
 /// How many of one loop's requests are in each stage.
 struct StageGauges {
   /// Requests whose prompt is with the pool.

@@ -78,6 +78,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var promptRules: PromptRules?
   var metrics: ModelMetrics
   var prompt = PromptEstimate()
+  /// Its hashes for the request's record, where one is asked for.
+  var hashedPrompt: RequestTraceRecord.Prompt?
   /// The body's way through the pool, while it is away.
   var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.

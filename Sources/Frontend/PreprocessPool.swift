@@ -31,7 +31,7 @@ final class PreprocessJob: PooledWork {
   var bodyMemory = 0
   /// The decoded request, or why it is refused; nil before it is decoded.
   private(set) var outcome: Result<InferenceRequest, APIError>?
-  let preprocessor = Preprocessor()
+  let preprocessor: Preprocessor
   /// When it was decoded; 0 when that was before.
   private(set) var decodedAt: Nanoseconds = 0
 
@@ -52,6 +52,7 @@ final class PreprocessJob: PooledWork {
     workers = service.workers
     system = service.loop.system
     tokenizer = service.configuration.tokenizer
+    preprocessor = Preprocessor(hashesTail: service.recordsTraces)
     home = LoopBound(service, of: service.loop)
   }
 

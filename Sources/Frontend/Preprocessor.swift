@@ -72,12 +72,19 @@ final class Preprocessor {
   /// A loop keeps its encoder; a job of the pool borrows one, so that there are as many as threads.
   private let keepsEncoder: Bool
   private var kept: (model: ModelTokenizer, encoder: PromptEncoder)?
+  /// Whether ``tail`` is made.
+  private let hashesTail: Bool
+  /// The hash of the prompt up to its end, where that lies inside a block.
+  private(set) var tail: UInt64?
   /// Length of the prompt that was prepared last.
   private(set) var estimate = PromptEstimate()
   /// By which rules it was prepared; nil before the first.
   private(set) var rules: PromptRules?
 
-  init(keepsEncoder: Bool = false) { self.keepsEncoder = keepsEncoder }
+  init(keepsEncoder: Bool = false, hashesTail: Bool = false) {
+    self.keepsEncoder = keepsEncoder
+    self.hashesTail = hashesTail
+  }
 
   /// The prompt's blocks; valid until the next prompt is prepared.
   var chain: UnsafeBufferPointer<UInt64> { blocks.chain }
@@ -156,6 +163,10 @@ final class Preprocessor {
       return error.reason
     }
     blocks.hash(tokens: encoder.ids.buffer, blockSize: rules.blockSize, seed: seed)
+    if hashesTail {
+      tail = blocks.tail(
+        of: UnsafeRawBufferPointer(encoder.ids.buffer), blockSize: rules.blockSize, seed: seed)
+    }
     estimate = PromptEstimate(
       bytes: request.promptBytes, tokens: encoder.ids.count, times: encoder.times, blockCount: blocks.count)
     return nil
@@ -171,6 +182,7 @@ final class Preprocessor {
 
   private func hash(_ prompt: UnsafeRawBufferPointer, _ rules: PromptRules, _ seed: UInt64) {
     blocks.hash(bytes: prompt, blockSize: rules.blockSize, seed: seed)
+    if hashesTail { tail = blocks.tail(of: prompt, blockSize: rules.blockSize, seed: seed) }
     estimate = PromptEstimate(bytes: prompt.count, blockCount: blocks.count)
   }
 }

@@ -24,6 +24,7 @@ extension InferenceExchange {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
         recordPreprocess()
+        if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
       }
     }

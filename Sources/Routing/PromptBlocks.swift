@@ -81,6 +81,16 @@ package struct PromptBlocks: ~Copyable {
     hash(bytes: UnsafeRawBufferPointer(tokens), blockSize: blockSize, seed: seed)
   }
 
+  /// The hash of a prompt up to its end, by the rule of the chain, where its last block is incomplete; nil where there is
+  /// no such block, or where the chain ends before. `bytes` must have been hashed just before, with the same rest.
+  package func tail(of bytes: UnsafeRawBufferPointer, blockSize: Int, seed: UInt64) -> UInt64? {
+    let blockBytes = blockSize * Self.tokenBytes
+    let start = count * blockBytes
+    guard start < bytes.count, bytes.count - start < blockBytes else { return nil }
+    let local = XXH3.hash(UnsafeRawBufferPointer(rebasing: bytes[start...]), seed: seed)
+    return chain.last.map { XXH3.hash16($0, local, seed: Self.seed) } ?? local
+  }
+
   private static func hashBlocksOf64(
     _ source: UnsafeRawPointer, _ blocks: Int, _ seed: UInt64, _ target: UnsafeMutablePointer<UInt64>
   ) {

@@ -38,6 +38,19 @@ package enum EnvironmentName {
   package static let loggingJSONL = "DYN_LOGGING_JSONL"
   package static let loggingConsoleFormat = "DYN_LOGGING_CONSOLE_FORMAT"
 
+  // Request-trace records.
+  package static let requestTrace = "DYN_REQUEST_TRACE"
+  package static let requestTraceSinks = "DYN_REQUEST_TRACE_SINKS"
+  package static let requestTracePath = "DYN_REQUEST_TRACE_FILE_PATH"
+  package static let requestTraceFormat = "DYN_REQUEST_TRACE_FILE_FORMAT"
+  package static let requestTraceRollBytes = "DYN_REQUEST_TRACE_FILE_ROLL_BYTES"
+  package static let requestTraceRollLines = "DYN_REQUEST_TRACE_FILE_ROLL_LINES"
+  package static let requestTraceBuffer = "DYN_REQUEST_TRACE_FILE_BUFFER_BYTES"
+  package static let requestTraceFlush = "DYN_REQUEST_TRACE_FILE_FLUSH_INTERVAL_MS"
+  package static let requestTraceRatio = "DYN_REQUEST_TRACE_SAMPLE_RATIO"
+  /// Ours: Dynamo keeps all files.
+  package static let requestTraceFiles = "DYN_REQUEST_TRACE_FILE_COUNT"
+
   // Metrics: each is followed by MIN, MAX or COUNT.
   package static let metricsRequestDuration = "DYN_METRICS_REQUEST_DURATION_"
   package static let metricsInputSequence = "DYN_METRICS_INPUT_SEQUENCE_"

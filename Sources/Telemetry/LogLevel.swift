@@ -49,6 +49,7 @@ package enum LogTarget {
   @inlinable package static var router: StaticString { "dynamo_frontend::router" }
   @inlinable package static var workers: StaticString { "dynamo_frontend::workers" }
   @inlinable package static var exporter: StaticString { "dynamo_telemetry::exporter" }
+  @inlinable package static var requestTrace: StaticString { "dynamo_telemetry::request_trace" }
   @inlinable package static var logging: StaticString { "dynamo_telemetry::logging" }
   @inlinable package static var worker: StaticString { "dynamo_worker" }
   /// Dynamo's name for the lines of a request's span.

@@ -153,7 +153,8 @@ struct MetricText {
     let exponent = digits.count - 1
     while digits.hasSuffix("0") { digits.removeLast() }
     let fraction = digits.dropFirst()
-    return "\(digits.prefix(1))\(fraction.isEmpty ? "" : ".")\(fraction)e+\(exponent < 10 ? "0" : "")\(exponent)"
+    return
+      "\(digits.prefix(1))\(fraction.isEmpty ? "" : ".")\(fraction)e+\(exponent < 10 ? "0" : "")\(exponent)"
   }
 
   /// `value` as Prometheus reads it: whole numbers without a point, `+Inf`, `-Inf` and `NaN`.

@@ -6,13 +6,17 @@ package struct TelemetryOutputs: Sendable {
   package let spanSink: (any SpanSink)?
   package let ledger: SpanLedger
   package let log: LogOutput
+  /// Takes request-trace records; nil when none are asked for.
+  package let requestTraces: (any RequestTraceSink)?
   /// Bounds of the batches that ``spanSink`` is given.
   package let publisherLimits: SpanPublisher.Limits
 
   package init(
     spanSink: (any SpanSink)?, ledger: SpanLedger, log: LogOutput,
-    publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
+    publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits(),
+    requestTraces: (any RequestTraceSink)? = nil
   ) {
+    self.requestTraces = requestTraces
     self.spanSink = spanSink
     self.ledger = ledger
     self.log = log

@@ -57,7 +57,8 @@ struct SystemRoutes {
     case .model(let id): return model(id, into: &out)
     case .health: return health(isDraining: isDraining, now: now, into: &out)
     case .live: return live(now: now, into: &out)
-    case .metrics: return metrics(MetricFormat(accept: head.fields.first(.accept)?.text ?? ""), now: now, into: &out)
+    case .metrics:
+      return metrics(MetricFormat(accept: head.fields.first(.accept)?.text ?? ""), now: now, into: &out)
     case .cacheEvents:
       CacheEventSource.write(shared.cacheEventSources.value, into: &out)
       return PlainAnswer()

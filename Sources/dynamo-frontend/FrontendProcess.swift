@@ -55,7 +55,7 @@ enum FrontendProcess {
       defer { store?.stop() }
       let telemetry = try ServiceTelemetry(
         environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
-        registry: registry, instanceID: instanceID(), archive: store)
+        registry: registry, instanceID: instanceID(), archive: store, recordsRequests: true)
       defer { telemetry.shutdown(within: settings.duration("DYN_TRACE_FLUSH_TIMEOUT_SECS")) }
       let logger = telemetry.outputs.log.logger("\(LogTarget.frontend)")
       for warning in settings.warnings + FrontendConfiguration.warnings(settings) {

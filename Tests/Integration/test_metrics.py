@@ -210,3 +210,83 @@ def test_a_request_that_another_worker_takes_over_is_a_migration(stack, upstream
     name = "dynamo_frontend_model_migration_total"
     assert frontend.metrics().sum(name, model=MODEL, migration_type="new_request") == refused
     assert frontend.metrics().sum("dynamo_component_router_requests_total") == 0, "that is the KV router's"
+
+
+# What Prometheus 2.43 and later ask for.
+OPEN_METRICS = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+def open_metrics(server) -> tuple[str, dict]:
+    """The page in OpenMetrics, and its families by name as the reference parser reads them."""
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    status, headers, body = server.get("/metrics", {"accept": OPEN_METRICS})
+    assert status == 200
+    assert headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    text = body.decode()
+    assert text.endswith("\n# EOF\n")
+    return text, {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def test_open_metrics_pass_the_reference_parser_and_hold_the_same_figures(frontend):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    for stream in (False, True):
+        assert frontend.post(PATH, chat(stream=stream))[0] == 200
+    frontend.post(PATH, chat(model="nope"))
+    eventually("all is counted", lambda: frontend.metrics().sum("dynamo_frontend_requests_total") == 3)
+    _, families = open_metrics(frontend)
+    assert families["dynamo_frontend_requests"].type == "counter"
+    assert families["dynamo_frontend_time_to_first_token_seconds"].unit == "seconds"
+    plain = {family.name: family for family in text_string_to_metric_families(frontend.metrics().text)}
+    assert plain.keys() == families.keys()
+    moving = ("process_", "dynamo_trace_", "dynamo_frontend_accepted", "dynamo_frontend_open", "dynamo_component_uptime")
+    for name, family in plain.items():
+        if name.startswith(moving):
+            continue
+
+        def figures(family):
+            def labels(sample):
+                return {key: float(value) if key == "le" else value for key, value in sample.labels.items()}
+
+            return [(sample.name, labels(sample), sample.value) for sample in family.samples]
+
+        assert figures(family) == figures(families[name]), name
+
+
+def test_exemplars_name_traces_that_were_sent(frontend, receiver):
+    for stream in (False, True):
+        assert frontend.post(PATH, chat(stream=stream, max_tokens=8))[0] == 200
+
+    def exemplars():
+        _, families = open_metrics(frontend)
+        return {
+            name: [sample.exemplar for sample in families[f"dynamo_frontend_{name}_seconds"].samples if sample.exemplar]
+            for name in ("request_duration", "time_to_first_token", "inter_token_latency")
+        }
+
+    found = eventually("each has one", lambda: all((seen := exemplars()).values()) and seen)
+    for name, seen in found.items():
+        for exemplar in seen:
+            trace, span = exemplar.labels["trace_id"], exemplar.labels["span_id"]
+            eventually(
+                f"the span of {name} came",
+                lambda: any((s.trace_id, s.span_id, s.name) == (trace, span, "http-request") for s in receiver.spans),
+            )
+            assert exemplar.value >= 0
+            assert abs(float(exemplar.timestamp) - time.time()) < 300
+
+
+def test_without_spans_there_are_no_exemplars(stack):
+    frontend = stack.frontend("--simulate", "1", "--model-name", MODEL)
+    assert frontend.post(PATH, chat(stream=True))[0] == 200
+    eventually("it is counted", lambda: frontend.metrics().sum("dynamo_frontend_requests_total") == 1)
+    text, _ = open_metrics(frontend)
+    assert "trace_id" not in text
+
+
+def test_a_workers_page_is_open_metrics_too(stack):
+    worker = stack.worker()
+    text, families = open_metrics(worker)
+    assert "vllm:cache_config_info" in text
+    assert "dynamo_component_uptime_seconds" in families

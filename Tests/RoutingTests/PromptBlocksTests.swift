@@ -33,6 +33,36 @@ import Testing
     #expect(seed("", "") == 1337)
   }
 
+  @Test func theTailIsTheChainsNextHashOverWhatIsLeft() {
+    var blocks = PromptBlocks()
+    func tail(_ count: UInt32) -> UInt64? {
+      let tokens = Array(0..<count)
+      return tokens.withUnsafeBufferPointer { tokens in
+        blocks.hash(tokens: tokens, blockSize: 16)
+        return blocks.tail(of: UnsafeRawBufferPointer(tokens), blockSize: 16, seed: PromptBlocks.seed)
+      }
+    }
+    #expect(tail(0) == nil)
+    #expect(tail(16) == nil)
+    #expect(tail(32) == nil)
+    let rest: [UInt32] = Array(32..<40)
+    let local = rest.withUnsafeBytes { XXH3.hash($0, seed: PromptBlocks.seed) }
+    let full = chain(tokens: Array(0..<32), blockSize: 16)
+    #expect(tail(40) == XXH3.hash16(full[1], local, seed: PromptBlocks.seed))
+    // A prompt of one incomplete block has its local hash, as a full first block has.
+    #expect(tail(15) == Array(UInt32(0)..<15).withUnsafeBytes { XXH3.hash($0, seed: PromptBlocks.seed) })
+  }
+
+  @Test func aChainThatWasCutHasNoTail() {
+    var blocks = PromptBlocks(blocksMax: 1)
+    let tokens: [UInt32] = Array(0..<40)
+    let tail = tokens.withUnsafeBufferPointer { tokens in
+      blocks.hash(tokens: tokens, blockSize: 16)
+      return blocks.tail(of: UnsafeRawBufferPointer(tokens), blockSize: 16, seed: PromptBlocks.seed)
+    }
+    #expect(tail == nil)
+  }
+
   @Test func incompleteBlocksAreIgnored() {
     #expect(chain(tokens: Array(0..<40), blockSize: 16).count == 2)
     #expect(chain(tokens: Array(0..<15), blockSize: 16) == [])

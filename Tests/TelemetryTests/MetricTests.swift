@@ -245,9 +245,14 @@ private let size = MetricDescription("test_size_bytes", "Sizes.")
 @Suite struct MetricFormatTests {
   /// What Prometheus 2.43 and 3.5 send, and others' wishes.
   @Test(arguments: [
-    ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-      true),
-    ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", true),
+    (
+      "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+      true
+    ),
+    (
+      "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+      true
+    ),
     ("Application/OpenMetrics-Text", true),
     ("application/openmetrics-text; version=\"1.0.0\" ; charset=utf-8", true),
     ("application/openmetrics-text;version=2.0.0", false),
