@@ -229,13 +229,13 @@ package final class LogWriter: LogSink {
 }
 
 /// Writes to a descriptor that it does not own.
-private final class DescriptorOutput: LineOutput {
+package final class DescriptorOutput: LineOutput {
   private let descriptor: Int32
 
-  init(_ descriptor: Int32) { self.descriptor = descriptor }
+  package init(_ descriptor: Int32) { self.descriptor = descriptor }
 
   /// With a broken descriptor all lines that are left are lost.
-  func write(_ lines: inout ByteBuffer) -> Int {
+  package func write(_ lines: inout ByteBuffer) -> Int {
     while !lines.isEmpty {
       let bytes = lines.readable
       let written = Glibc.write(descriptor, bytes.baseAddress, bytes.count)

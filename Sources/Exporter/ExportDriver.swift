@@ -55,7 +55,8 @@ final class ExportDriver {
     self.resource = resource
     self.status = status
     self.onFinish = onFinish
-    log = ExporterLog(logger: logger, endpoint: configuration.method.authority)
+    log = ExporterLog(
+      logger: logger, endpoint: configuration.method.authority, noun: configuration.signal.noun)
     let encoder = ExportEncoder(
       configuration.transport, compresses: configuration.compresses, bytesMax: configuration.wireBytesMax)
     lanes = (0..<max(1, configuration.concurrentCalls)).map { _ in

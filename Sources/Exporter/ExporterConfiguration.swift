@@ -42,6 +42,7 @@ package struct SpoolConfiguration: Sendable, Equatable {
 
 /// The settings of one exporter. Times in nanoseconds.
 package struct ExporterConfiguration: Sendable {
+  package let signal: ExportSignal
   package var host = "localhost"
   package var port: UInt16 = 4317
   package var transport = ExportTransport.grpc
@@ -65,15 +66,17 @@ package struct ExporterConfiguration: Sendable {
   package var message = ExportMessageLimits()
   package var retry = RetryPolicy()
   package var http2 = HTTP2Limits()
+  /// How often metrics are read and sent.
+  package var metricInterval = 60 * second
 
   /// Bound of one message as it goes over the wire: nothing that is compressed may grow past it.
   var wireBytesMax: Int { message.bytesMax + 64 << 10 }
 
   /// The default endpoint, in the name of `version` of this exporter.
-  package init(version: String) {
+  package init(_ signal: ExportSignal = .traces, version: String) {
+    self.signal = signal
     method = GRPCMethod(
-      authority: "localhost:4317", path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-      userAgent: "OTel-OTLP-Exporter-Swift/\(version)")
+      authority: "localhost:4317", path: signal.method, userAgent: "OTel-OTLP-Exporter-Swift/\(version)")
     // With one more frame still below the size from which malloc maps fresh pages.
     http2.outputBytes = 104 << 10
   }
@@ -99,11 +102,11 @@ extension ExporterConfiguration {
   ///
   /// Throws for an endpoint or protocol that cannot be followed: spans must not silently go elsewhere.
   package static func from(
-    environment: [String: String], version: String
+    environment: [String: String], version: String, signal: ExportSignal = .traces
   ) throws(ExporterConfigurationError) -> ExporterSettings {
-    var reader = ExporterEnvironment(environment)
+    var reader = ExporterEnvironment(environment, signal)
     guard reader.isExportOn else { return ExporterSettings(configuration: nil, warnings: reader.warnings) }
-    var configuration = ExporterConfiguration(version: version)
+    var configuration = ExporterConfiguration(signal, version: version)
     configuration.transport = try reader.transport()
     let endpoint = try reader.endpoint(configuration.transport)
     configuration.host = endpoint.host
@@ -119,6 +122,7 @@ extension ExporterConfiguration {
     reader.readTimes(&configuration)
     reader.readBatching(&configuration)
     reader.readBounds(&configuration)
+    if signal == .metrics { configuration.metricInterval = reader.metricInterval() }
     return ExporterSettings(configuration: configuration, warnings: reader.warnings)
   }
 }

@@ -9,9 +9,13 @@ import Transport
 /// Reads variables and collects a warning for each that is ignored.
 struct ExporterEnvironment {
   private let environment: [String: String]
+  private let signal: ExportSignal
   private(set) var warnings: [String] = []
 
-  init(_ environment: [String: String]) { self.environment = environment }
+  init(_ environment: [String: String], _ signal: ExportSignal) {
+    self.environment = environment
+    self.signal = signal
+  }
 
   /// The value of the first of `names` that is set and not empty.
   private func first(_ names: String...) -> (name: String, value: String)? {
@@ -31,16 +35,26 @@ struct ExporterEnvironment {
 
   // MARK: Switches
 
+  /// Spans are sent by Dynamo's switch unless the SDK's says no; metrics and log records where they are asked for.
   var isExportOn: Bool {
-    guard EnvironmentName.isTrue(first(EnvironmentName.otelExportEnabled)?.value) else { return false }
     // The SDK's booleans know one true word only.
     if first(EnvironmentName.otelSDKDisabled)?.value.lowercased() == "true" { return false }
-    return first(ExporterVariable.tracesExporter)?.value.lowercased() != "none"
+    let exporters = first("OTEL_\(signal.infix)_EXPORTER")?.value.lowercased()
+    let asksForOTLP = exporters.map { $0.split(separator: ",").map { trimmed(String($0)) }.contains("otlp") }
+    switch signal {
+    case .traces:
+      return EnvironmentName.isTrue(first(EnvironmentName.otelExportEnabled)?.value) && exporters != "none"
+    case .metrics:
+      return asksForOTLP ?? false
+    case .logs:
+      return asksForOTLP ?? EnvironmentName.isTrue(first(ExporterVariable.logsEnabled)?.value)
+    }
   }
 
   mutating func transport() throws(ExporterConfigurationError) -> ExportTransport {
-    let names = (EnvironmentName.otlpTracesProtocol, EnvironmentName.otlpProtocol)
-    guard let (name, value) = first(names.0, names.1) else { return .grpc }
+    guard let (name, value) = first(signal.variable("PROTOCOL"), EnvironmentName.otlpProtocol) else {
+      return .grpc
+    }
     switch value.lowercased() {
     case ExportTransport.grpc.name: return .grpc
     case ExportTransport.http.name: return .http
@@ -54,13 +68,14 @@ struct ExporterEnvironment {
   }
 
   mutating func compresses() -> Bool {
-    guard let (name, value) = first(ExporterVariable.tracesCompression, ExporterVariable.compression) else {
+    guard let (name, value) = first(signal.variable("COMPRESSION"), ExporterVariable.compression) else {
       return false
     }
     switch value.lowercased() {
     case "gzip": return true
     case "none": break
-    default: warnings.append("\(name) has an unknown value and is ignored; spans are sent uncompressed")
+    default:
+      warnings.append("\(name) has an unknown value and is ignored; \(signal.noun)s are sent uncompressed")
     }
     return false
   }
@@ -72,19 +87,24 @@ struct ExporterEnvironment {
     let port: UInt16
     let authority: String
     /// Path and query, for HTTP.
-    var path = "/v1/traces"
+    var path: String
     /// TLS: the scheme `https`, or no scheme and no word of `INSECURE`.
     var isSecure = false
   }
 
-  /// Where spans go. The general endpoint is a base for HTTP, to which the signal's path is added; the one for traces
+  /// Where messages go. The general endpoint is a base for HTTP, to which the signal's path is added; the signal's own
   /// is used as it stands (OTLP exporter specification, "Endpoint URLs for OTLP/HTTP").
   mutating func endpoint(_ transport: ExportTransport) throws(ExporterConfigurationError) -> Endpoint {
-    let set = first(
-      EnvironmentName.otlpTracesEndpoint, EnvironmentName.otlpEndpoint, EnvironmentName.otelExportEndpoint)
+    let own = signal.variable("ENDPOINT")
+    // Dynamo's older name was for spans alone.
+    let set =
+      signal == .traces
+      ? first(own, EnvironmentName.otlpEndpoint, EnvironmentName.otelExportEndpoint)
+      : first(own, EnvironmentName.otlpEndpoint)
     guard let (name, value) = set else {
       let port: UInt16 = transport == .grpc ? 4317 : 4318
-      return Endpoint(host: "localhost", port: port, authority: "localhost:\(port)")
+      return Endpoint(
+        host: "localhost", port: port, authority: "localhost:\(port)", path: "/\(signal.path)")
     }
     if name == EnvironmentName.otelExportEndpoint {
       warnings.append("\(name) is an older name; use \(EnvironmentName.otlpTracesEndpoint)")
@@ -92,18 +112,18 @@ struct ExporterEnvironment {
     let (isSecure, rest) = try scheme(name, value, transport)
     let defaultPort: UInt16 = transport == .grpc ? 4317 : isSecure ? 443 : 80
     var endpoint = try ExporterEnvironment.parse(
-      authority: rest, name: name, value: value, defaultPort: defaultPort)
+      authority: rest, name: name, value: value, defaultPort: defaultPort, path: "/\(signal.path)")
     endpoint.isSecure = isSecure
     guard case .http = transport else { return endpoint }
     let path = rest.drop { $0 != "/" && $0 != "?" && $0 != "#" }.prefix { $0 != "#" }
     guard path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
       throw ExporterConfigurationError(message: "\(name)=\(value): the path must be percent-encoded")
     }
-    if name == EnvironmentName.otlpTracesEndpoint {
+    if name == own {
       endpoint.path = path.hasPrefix("/") ? String(path) : "/\(path)"
     } else {
       let base = path.prefix { $0 != "?" }
-      endpoint.path = base.hasSuffix("/") ? "\(base)v1/traces" : "\(base)/v1/traces"
+      endpoint.path = base.hasSuffix("/") ? "\(base)\(signal.path)" : "\(base)/\(signal.path)"
     }
     return endpoint
   }
@@ -125,7 +145,7 @@ struct ExporterEnvironment {
     if case .http = transport {
       throw ExporterConfigurationError(message: "\(name)=\(value) has no scheme; write http://\(value)")
     }
-    let insecure = first(ExporterVariable.tracesInsecure, ExporterVariable.insecure)?.value.lowercased()
+    let insecure = first(signal.variable("INSECURE"), ExporterVariable.insecure)?.value.lowercased()
     return (insecure != "true", value[...])
   }
 
@@ -133,9 +153,9 @@ struct ExporterEnvironment {
   func security(
     host: String, _ transport: ExportTransport
   ) throws(ExporterConfigurationError) -> SocketSecurity {
-    let roots = first(ExporterVariable.tracesCertificate, ExporterVariable.certificate)
-    let certificate = first(ExporterVariable.tracesClientCertificate, ExporterVariable.clientCertificate)
-    let key = first(ExporterVariable.tracesClientKey, ExporterVariable.clientKey)
+    let roots = first(signal.variable("CERTIFICATE"), ExporterVariable.certificate)
+    let certificate = first(signal.variable("CLIENT_CERTIFICATE"), ExporterVariable.clientCertificate)
+    let key = first(signal.variable("CLIENT_KEY"), ExporterVariable.clientKey)
     guard (certificate == nil) == (key == nil) else {
       let given = certificate ?? key
       throw ExporterConfigurationError(
@@ -151,12 +171,12 @@ struct ExporterEnvironment {
         protocols: [transport.applicationProtocol])
       return SocketSecurity(context, serverName: host, counters: HandshakeCounters())
     } catch {
-      throw ExporterConfigurationError(message: "TLS to the span receiver: \(error.reason)")
+      throw ExporterConfigurationError(message: "TLS to the \(signal.noun) receiver: \(error.reason)")
     }
   }
 
   private static func parse(
-    authority text: Substring, name: String, value: String, defaultPort: UInt16
+    authority text: Substring, name: String, value: String, defaultPort: UInt16, path: String
   ) throws(ExporterConfigurationError) -> Endpoint {
     let authority = text.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     let fault = ExporterConfigurationError(message: "\(name)=\(value): no valid host and port")
@@ -181,13 +201,13 @@ struct ExporterEnvironment {
       port = number
     }
     let shown = host.contains(":") ? "[\(host)]" : "\(host)"
-    return Endpoint(host: String(host), port: port, authority: "\(shown):\(port)")
+    return Endpoint(host: String(host), port: port, authority: "\(shown):\(port)", path: path)
   }
 
   // MARK: Headers
 
   mutating func metadata() -> [(name: String, value: String)] {
-    guard let (variable, text) = first(EnvironmentName.otlpTracesHeaders, EnvironmentName.otlpHeaders) else {
+    guard let (variable, text) = first(signal.variable("HEADERS"), EnvironmentName.otlpHeaders) else {
       return []
     }
     var metadata: [(name: String, value: String)] = []
@@ -215,25 +235,49 @@ struct ExporterEnvironment {
   // MARK: Numbers
 
   mutating func readTimes(_ configuration: inout ExporterConfiguration) {
-    if let timeout = milliseconds(EnvironmentName.otlpTracesTimeout, EnvironmentName.otlpTimeout) {
+    if let timeout = milliseconds(signal.variable("TIMEOUT"), EnvironmentName.otlpTimeout) {
       configuration.callTimeout = timeout == 0 ? nil : timeout
     }
-    if let total = milliseconds(EnvironmentName.batchExportTimeout), total > 0 {
-      configuration.retry.total = total
-    }
+    let totalName =
+      switch signal {
+      case .traces: EnvironmentName.batchExportTimeout
+      case .metrics: ExporterVariable.metricTimeout
+      case .logs: ExporterVariable.logBatchTimeout
+      }
+    if let total = milliseconds(totalName), total > 0 { configuration.retry.total = total }
     // A user who allows a long call allows its message as long.
     if let timeout = configuration.callTimeout {
       configuration.retry.total = max(configuration.retry.total, timeout)
     }
-    if let delay = milliseconds(EnvironmentName.batchScheduleDelay) { configuration.delay = delay }
+    let delayName = signal == .logs ? ExporterVariable.logBatchDelay : EnvironmentName.batchScheduleDelay
+    if signal != .metrics, let delay = milliseconds(delayName) { configuration.delay = delay }
+  }
+
+  /// How often metrics are read.
+  mutating func metricInterval() -> Nanoseconds {
+    if let preference = first(ExporterVariable.temporality), preference.value.lowercased() != "cumulative" {
+      warnings.append("\(preference.name)=\(preference.value) is ignored; metrics are sent cumulative")
+    }
+    guard let interval = milliseconds(ExporterVariable.metricInterval), interval > 0 else {
+      return 60 * second
+    }
+    return max(interval, 10 * millisecond)
   }
 
   mutating func readBatching(_ configuration: inout ExporterConfiguration) {
-    if let size = count(EnvironmentName.batchMaxQueueSize) { configuration.queue.spansMax = size }
-    if let size = count(EnvironmentName.batchMaxExportBatchSize) {
+    // Metrics come all at once, and the next of them say more than those that wait.
+    if signal == .metrics {
+      configuration.queue.spansDue = 1
+      configuration.queue.bytesMax = 4 << 20
+      return
+    }
+    let isLogs = signal == .logs
+    let queueName = isLogs ? ExporterVariable.logBatchQueueSize : EnvironmentName.batchMaxQueueSize
+    let batchName = isLogs ? ExporterVariable.logBatchSize : EnvironmentName.batchMaxExportBatchSize
+    if let size = count(queueName) { configuration.queue.spansMax = size }
+    if let size = count(batchName) {
       if size > configuration.queue.spansMax {
-        warnings.append(
-          "\(EnvironmentName.batchMaxExportBatchSize) is over the queue's size and is cut to it")
+        warnings.append("\(batchName) is over the queue's size and is cut to it")
       }
       configuration.queue.spansDue = min(size, configuration.queue.spansMax)
       configuration.message.spansMax = configuration.queue.spansDue
@@ -245,6 +289,7 @@ struct ExporterEnvironment {
 
   /// What is ours and not OpenTelemetry's: memory, concurrency, the spool.
   mutating func readBounds(_ configuration: inout ExporterConfiguration) {
+    guard signal == .traces else { return }
     if let size = count(ExporterVariable.queueMegabytes, max: 4_096) {
       configuration.queue.bytesMax = size << 20
     }
@@ -275,19 +320,22 @@ struct ExporterEnvironment {
 
 /// Variables of export that no other room reads.
 enum ExporterVariable {
-  static let tracesExporter = "OTEL_TRACES_EXPORTER"
   static let insecure = "OTEL_EXPORTER_OTLP_INSECURE"
-  static let tracesInsecure = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
   static let certificate = "OTEL_EXPORTER_OTLP_CERTIFICATE"
-  static let tracesCertificate = "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"
   static let clientCertificate = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
-  static let tracesClientCertificate = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE"
   static let clientKey = "OTEL_EXPORTER_OTLP_CLIENT_KEY"
-  static let tracesClientKey = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"
   static let compression = "OTEL_EXPORTER_OTLP_COMPRESSION"
-  static let tracesCompression = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
   static let queueMegabytes = "DYN_TRACE_QUEUE_MB"
   static let concurrency = "DYN_TRACE_EXPORT_CONCURRENCY"
   static let spoolFolder = "DYN_TRACE_SPOOL_DIR"
   static let spoolMegabytes = "DYN_TRACE_SPOOL_MB"
+  /// Dynamo's switch for log records.
+  static let logsEnabled = "OTEL_EXPORT_LOGS_ENABLED"
+  static let metricInterval = "OTEL_METRIC_EXPORT_INTERVAL"
+  static let metricTimeout = "OTEL_METRIC_EXPORT_TIMEOUT"
+  static let temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+  static let logBatchDelay = "OTEL_BLRP_SCHEDULE_DELAY"
+  static let logBatchTimeout = "OTEL_BLRP_EXPORT_TIMEOUT"
+  static let logBatchQueueSize = "OTEL_BLRP_MAX_QUEUE_SIZE"
+  static let logBatchSize = "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"
 }

@@ -6,6 +6,8 @@ import Logging
 /// Writes one line when an outage begins, one when it ends, and at most one a minute of each other kind.
 struct ExporterLog {
   private let logger: Logger
+  /// What is sent, as lines call it.
+  private let noun: String
   private var outageSince: Nanoseconds?
   private var droppedBefore = 0
   private var queueFullReported = 0
@@ -14,7 +16,8 @@ struct ExporterLog {
   private var overflows = LineLimiter(interval: 60 * second)
   private var spoolFailures = LineLimiter(interval: 60 * second)
 
-  init(logger: Logger, endpoint: String) {
+  init(logger: Logger, endpoint: String, noun: String = ExportSignal.traces.noun) {
+    self.noun = noun
     var logger = logger
     logger[metadataKey: "endpoint"] = "\(endpoint)"
     self.logger = logger
@@ -25,14 +28,14 @@ struct ExporterLog {
     guard outageSince == nil else { return }
     outageSince = now
     droppedBefore = dropped
-    logger.warning("span export fails", metadata: ["cause": "\(cause)"])
+    logger.warning("\(noun) export fails", metadata: ["cause": "\(cause)"])
   }
 
   mutating func outageEnded(dropped: Int, at now: Nanoseconds) {
     guard let since = outageSince else { return }
     outageSince = nil
     logger.notice(
-      "span export works again",
+      "\(noun) export works again",
       metadata: [
         "dropped": "\(dropped - droppedBefore)", "outage_ms": "\((now - since) / millisecond)",
       ])
@@ -41,21 +44,24 @@ struct ExporterLog {
   mutating func refused(_ status: String, spans: Int, at now: Nanoseconds) {
     guard let suppressed = refusals.allow(at: now) else { return }
     logger.error(
-      "spans refused by the receiver",
-      metadata: ["status": "\(status)", "spans": "\(spans)", "suppressed": "\(suppressed)"])
+      "\(noun)s refused by the receiver",
+      metadata: [
+        "status": "\(status)", "\(noun.replacing(" ", with: "_"))s": "\(spans)",
+        "suppressed": "\(suppressed)",
+      ])
   }
 
   mutating func partialSuccess(rejected: Int, _ remark: String, at now: Nanoseconds) {
     guard let suppressed = remarks.allow(at: now) else { return }
     logger.warning(
-      "remark of the span receiver",
+      "remark of the \(noun) receiver",
       metadata: ["rejected": "\(rejected)", "remark": "\(remark)", "suppressed": "\(suppressed)"])
   }
 
   /// `total` is the ledger's count of spans that found the queue full.
   mutating func queueFull(total: Int, at now: Nanoseconds) {
     guard total > queueFullReported, overflows.allow(at: now) != nil else { return }
-    logger.warning("span queue full", metadata: ["dropped": "\(total - queueFullReported)"])
+    logger.warning("\(noun) queue full", metadata: ["dropped": "\(total - queueFullReported)"])
     queueFullReported = total
   }
 
@@ -73,6 +79,6 @@ struct ExporterLog {
 
   func undeliveredAtEnd(dropped: Int, spooled: Int) {
     logger.warning(
-      "spans not delivered before the end", metadata: ["dropped": "\(dropped)", "spooled": "\(spooled)"])
+      "\(noun)s not delivered before the end", metadata: ["dropped": "\(dropped)", "spooled": "\(spooled)"])
   }
 }

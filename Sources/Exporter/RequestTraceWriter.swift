@@ -15,9 +15,11 @@ final class RequestTraceWriter: RequestTraceSink {
   private let taken = Atomic<Int>(0)
 
   /// Starts the writer's thread where there are files to write. Throws when it cannot be had.
-  init(_ configuration: RequestTraceConfiguration, log output: LogOutput) throws(SystemError) {
+  init(_ configuration: RequestTraceConfiguration, log output: LogOutput, console: any LogSink)
+    throws(SystemError)
+  {
     ratio = configuration.ratio
-    log = configuration.writesToLog ? output.sink : nil
+    log = configuration.writesToLog ? console : nil
     guard let rolling = configuration.file else {
       writer = nil
       file = nil

@@ -2,6 +2,7 @@
 
 package import Base
 internal import EventLoop
+internal import Glibc
 internal import Logging
 package import Telemetry
 
@@ -16,6 +17,8 @@ package final class ServiceTelemetry: Sendable {
   package let recordsSpans: Bool
   private let exporter: SpanExporter?
   private let requestTraces: RequestTraceWriter?
+  private let metrics: (export: SignalExport, reader: MetricReader)?
+  private let logRecords: (export: SignalExport, writer: LogWriter)?
   private let writer: LogWriter
 
   /// Starts what the environment asks for and logs its warnings.
@@ -30,19 +33,38 @@ package final class ServiceTelemetry: Sendable {
   ) throws {
     let usesLocalTime = EnvironmentName.isTrue(environment[EnvironmentName.logUseLocalTimeZone])
     let zone: UTCOffset? = usesLocalTime ? Machine.utcOffset(at:) : nil
-    let configuration = LogConfiguration(environment: environment, utcOffset: zone)
-    let writer = try LogWriter { count in
-      LogOutput.droppedLine(count, configuration: configuration, at: Machine.wallNanoseconds)
-    }
+    let logExport = try ExporterConfiguration.from(environment: environment, version: version, signal: .logs)
+    var configuration = LogConfiguration(environment: environment, utcOffset: zone)
+    configuration.isColoured = isatty(2) == 1 && LogConfiguration.wantsColours(environment: environment)
+    configuration.isExported = logExport.configuration != nil
+    let resource = TelemetryResource(
+      environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
+    let writer = try Self.console(configuration)
     self.writer = writer
-    let log = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
+    var sink: any LogSink = writer
+    if let export = logExport.configuration {
+      // Its own lines stay here: each of them would make another.
+      let console = LogOutput(configuration: configuration, sink: writer) { Machine.wallNanoseconds }
+      let logs = try SignalExport(
+        export, resource: resource, logger: console.logger("\(LogTarget.exporter)"), registry: registry)
+      let records = try LogWriter(
+        output: LogRecordOutput(logs.exporter, ledger: logs.ledger), thread: "log-records"
+      ) { _ in [] }
+      registry.observe(.logRecordsLost, .counter) { Double(records.droppedLines) }
+      logRecords = (logs, records)
+      sink = LogTee(writer, records)
+    } else {
+      logRecords = nil
+    }
+    let log = LogOutput(configuration: configuration, sink: sink) { Machine.wallNanoseconds }
     let ledger = SpanLedger()
     registry.registerProcess(service: defaultName, version: version)
     registry.observe(.logLinesDropped, .counter) { Double(writer.droppedLines) }
     let settings = try ExporterConfiguration.from(environment: environment, version: version)
     registry.register(ledger, hasSpool: settings.configuration?.spool != nil)
     let logger = log.logger("\(LogTarget.exporter)")
-    var warnings = configuration.warnings + settings.warnings
+    var warnings = configuration.warnings + settings.warnings + logExport.warnings
+    metrics = try Self.metrics(environment, version, resource, registry, logger, &warnings)
     keep = TraceKeep(parsing: environment[EnvironmentName.traceKeep] ?? "", warnings: &warnings)
     let tracing = RequestTraceConfiguration.from(environment: environment, warnings: &warnings)
     var publisherLimits = SpanPublisher.Limits()
@@ -51,8 +73,6 @@ package final class ServiceTelemetry: Sendable {
     }
     for warning in warnings { logger.warning("\(warning)") }
     var exporter: SpanExporter?
-    let resource = TelemetryResource(
-      environment: environment, defaultName: defaultName, version: version, instanceID: instanceID)
     if let export = settings.configuration, archive?.receives(host: export.host, port: export.port) == true {
       logger.info(
         "span export is skipped: the endpoint is the trace store of this process, which has the spans already",
@@ -72,20 +92,46 @@ package final class ServiceTelemetry: Sendable {
         ])
     }
     self.exporter = exporter
-    requestTraces = try recordsRequests ? tracing.map { try RequestTraceWriter($0, log: log) } : nil
+    requestTraces =
+      try recordsRequests ? tracing.map { try RequestTraceWriter($0, log: log, console: writer) } : nil
     requestTraces?.register(on: registry)
     let kept = archive?.sink(resource: resource, ledger: exporter == nil ? ledger : nil)
-    var sink: (any SpanSink)? = exporter
-    if let kept { sink = exporter.map { SpanTee($0, kept) } ?? kept }
-    recordsSpans = sink != nil
+    var spanSink: (any SpanSink)? = exporter
+    if let kept { spanSink = exporter.map { SpanTee($0, kept) } ?? kept }
+    recordsSpans = spanSink != nil
     outputs = TelemetryOutputs(
-      spanSink: sink, ledger: ledger, log: log, publisherLimits: publisherLimits,
+      spanSink: spanSink, ledger: ledger, log: log, publisherLimits: publisherLimits,
       requestTraces: requestTraces)
     if case .jsonl = configuration.format {
       hasTraceContext = true
     } else {
-      hasTraceContext = sink != nil
+      hasTraceContext = spanSink != nil
     }
+  }
+
+  /// The writer of stderr.
+  private static func console(_ configuration: LogConfiguration) throws -> LogWriter {
+    let output: any LineOutput =
+      configuration.rendersLater
+      ? ConsoleOutput(coloured: configuration.isColoured) : DescriptorOutput(2)
+    return try LogWriter(output: output) { count in
+      LogOutput.droppedLine(count, configuration: configuration, at: Machine.wallNanoseconds)
+    }
+  }
+
+  /// The export of metrics, where it is asked for.
+  private static func metrics(
+    _ environment: [String: String], _ version: String, _ resource: TelemetryResource,
+    _ registry: MetricRegistry, _ logger: Logger, _ warnings: inout [String]
+  ) throws -> (SignalExport, MetricReader)? {
+    let settings = try ExporterConfiguration.from(
+      environment: environment, version: version, signal: .metrics)
+    warnings += settings.warnings
+    guard let configuration = settings.configuration else { return nil }
+    let export = try SignalExport(configuration, resource: resource, logger: logger, registry: registry)
+    let reader = try MetricReader(
+      registry, export.exporter, ledger: export.ledger, interval: configuration.metricInterval)
+    return (export, reader)
   }
 
   /// Sends what spans wait for at most `timeout`, says how the books closed, and writes the last lines.
@@ -107,6 +153,14 @@ package final class ServiceTelemetry: Sendable {
       outputs.log.logger("\(LogTarget.exporter)").info("span export closed", metadata: books)
     }
     requestTraces?.stop(within: timeout)
+    if let metrics {
+      metrics.reader.stop()
+      metrics.export.shutdown(within: timeout, logger: outputs.log.logger("\(LogTarget.exporter)"))
+    }
+    if let logRecords {
+      _ = logRecords.writer.stop(within: second)
+      logRecords.export.shutdown(within: timeout, logger: outputs.log.logger("\(LogTarget.exporter)"))
+    }
     _ = writer.stop(within: second)
   }
 }

@@ -55,7 +55,7 @@ package final class SpanExporter: SpanSink {
     let mailbox = loop.mailbox
     let thread: Thread
     do {
-      thread = try Thread(name: "span-exporter") {
+      thread = try Thread(name: configuration.signal.threadName) {
         handed.driver.openSpool()
         handed.driver.pump()
         handed.loop.run()

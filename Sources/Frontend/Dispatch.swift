@@ -131,6 +131,7 @@ extension InferenceExchange {
     else { return false }
     guard selectWorker(excluding: tried, orRefuse: false) else { return false }
     metrics.moved()
+    if movedAt == 0 { movedAt = loop.now }
     return true
   }
 }

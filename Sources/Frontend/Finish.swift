@@ -155,6 +155,10 @@ extension InferenceExchange {
       duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
     metrics.staged(times, ended: loop.now, isRetried: !earlierAttempts.isEmpty)
+    if movedAt > 0 {
+      let end = times.firstToken > 0 ? times.firstToken : loop.now
+      metrics.migrated(in: end - min(movedAt, end), outcome: outcome ?? .error)
+    }
     if model != nil { metrics.left() }
   }
 

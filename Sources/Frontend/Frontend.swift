@@ -72,6 +72,8 @@ package final class Frontend {
       workers.subscribe(service.loop.mailbox) { loop, set in bound.open(on: loop).adopt(set) }
     }
     registerGauges()
+    for service in services { service.watch.begin() }
+    if let tokenizer = configuration.tokenizer { TokenizerMetrics.register(tokenizer, on: shared.registry) }
     if let security = configuration.security { registerHandshakes(security.counters) }
   }
 

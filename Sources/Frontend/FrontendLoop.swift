@@ -49,6 +49,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Whether ``traces`` is there, without a look at its object.
   let recordsTraces: Bool
   private let traceSampling: TraceSampling?
+  /// There where there is a tokenizer.
+  let tokenizing: TokenizerMetrics?
+  let watch: LoopWatch
   private var traceLines = ByteBuffer()
   private var text = ByteBuffer(capacity: 64)
   private let publishTimer = Timer()
@@ -76,6 +79,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     }
     spanLimits = outputs.publisherLimits.span
     log = outputs.log
+    tokenizing = configuration.tokenizer == nil ? nil : TokenizerMetrics(shared.registry)
+    watch = LoopWatch(loop, registry: shared.registry)
     traces = outputs.requestTraces
     recordsTraces = outputs.requestTraces != nil
     traceSampling = outputs.requestTraces.flatMap { $0.ratio < 1 ? TraceSampling(shared.registry) : nil }

@@ -94,6 +94,7 @@ final class ModelMetrics {
   /// The same by OpenTelemetry's name.
   let requestModelAttribute: EncodedAttributes
   private let registry: MetricRegistry
+  private let migrationBuckets: HistogramBuckets
   /// Indexed by endpoint and type; made when first needed, so that /metrics shows what there was.
   private var traffic: [Traffic?] = [nil, nil, nil, nil]
   private let active: LocalGauge
@@ -115,6 +116,7 @@ final class ModelMetrics {
   init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets, keepsExemplars: Bool) {
     self.registry = registry
     self.model = model
+    migrationBuckets = buckets.timeToFirstToken
     nameAttribute = EncodedAttributes { $0.attribute(AttributeName.model, model) }
     requestModelAttribute = EncodedAttributes { $0.attribute(AttributeName.genAIRequestModel, model) }
     let labels = [("model", model)]
@@ -229,6 +231,20 @@ final class ModelMetrics {
     registry.counter(
       .modelMigrations, labels: [("model", model), ("migration_type", "new_request")]
     ).add()
+  }
+
+  /// A request that went to another worker had its first token, or ended, that long after.
+  func migrated(in length: Nanoseconds, outcome: RequestOutcome) {
+    let ending =
+      switch outcome {
+      case .success: "success"
+      case .cancelled: "cancelled"
+      default: "failure"
+      }
+    registry.histogram(
+      .modelMigrationDuration, buckets: migrationBuckets,
+      labels: [("model", model), ("migration_type", "new_request"), ("outcome", ending)]
+    ).observe(Double(length) / 1e9)
   }
 
   /// How long a request that has ended was in each stage that it came to.

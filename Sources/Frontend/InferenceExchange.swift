@@ -98,6 +98,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var attempt: Attempt?
   /// Those before it; empty for almost every request.
   var earlierAttempts: [Attempt] = []
+  /// When it first went to another worker; 0 for almost every request.
+  var movedAt: Nanoseconds = 0
   var relay = StreamRelay()
   /// The response's end-to-end fields until the head is sent.
   var responseFields = ByteBuffer()

@@ -24,6 +24,7 @@ extension InferenceExchange {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
         recordPreprocess()
+        service.tokenizing?.observe(prompt.times)
         if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
       }

@@ -36,6 +36,9 @@ package final class ModelTokenizer: Sendable, Equatable {
 
   package var tokenizer: Tokenizer { parts.tokenizer }
 
+  /// What its cache of prompts' chunks did so far.
+  package var cacheStatistics: EncodedPrefixCache.Statistics { parts.cache.statistics }
+
   package static func == (left: ModelTokenizer, right: ModelTokenizer) -> Bool { left === right }
 
   /// Reads the model's files, given as their bytes. `template` goes before those in `config` (transformers).

@@ -36,6 +36,7 @@ package enum EnvironmentName {
   package static let loggingSpanEvents = "DYN_LOGGING_SPAN_EVENTS"
   package static let log = "DYN_LOG"
   package static let loggingJSONL = "DYN_LOGGING_JSONL"
+  package static let disableANSI = "DYN_SDK_DISABLE_ANSI_LOGGING"
   package static let loggingConsoleFormat = "DYN_LOGGING_CONSOLE_FORMAT"
 
   // Request-trace records.

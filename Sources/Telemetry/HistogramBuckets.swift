@@ -40,6 +40,11 @@ package struct HistogramBuckets: Sendable, Equatable {
     1, 2.5, 10,
   ])
 
+  /// The same in milliseconds.
+  package static let stageMilliseconds = HistogramBuckets([
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000,
+  ])
+
   /// 100 ns to 10 ms, for waits on a lock.
   package static let lockSeconds = HistogramBuckets([
     0.0000001, 0.000001, 0.00001, 0.0001, 0.001, 0.01,

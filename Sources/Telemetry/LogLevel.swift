@@ -72,6 +72,10 @@ package enum LogFormat: Sendable {
 /// What is logged, and how it looks. Immutable once read.
 package struct LogConfiguration: Sendable {
   package var format: LogFormat
+  /// Readable lines have colours. They get them on the writer's thread, from JSON lines.
+  package var isColoured = false
+  /// Lines are exported as log records too, which are made of JSON lines.
+  package var isExported = false
   /// The zone in which times are written (DYN_LOG_USE_LOCAL_TZ); nil for UTC, which ends in `Z`.
   package var utcOffset: UTCOffset?
   /// Lines are written when a request's span opens and closes (DYN_LOGGING_SPAN_EVENTS).
@@ -93,6 +97,25 @@ package struct LogConfiguration: Sendable {
     defaultLevel = level
     directives = []
     warnings = []
+  }
+
+  /// Whether loops write JSON lines: where that is what is asked for, and where the writer's thread makes others of them.
+  var writesJSON: Bool {
+    if case .jsonl = format { return true }
+    return rendersLater
+  }
+
+  /// Whether JSON lines become readable ones on the writer's thread.
+  package var rendersLater: Bool {
+    if case .jsonl = format { return false }
+    return isColoured || isExported
+  }
+
+  /// Whether colours are wanted on a terminal: unless `NO_COLOR` (no-color.org), Dynamo's switch or a terminal that
+  /// knows none says no.
+  package static func wantsColours(environment: [String: String]) -> Bool {
+    (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb"
+      && !EnvironmentName.isTrue(environment[EnvironmentName.disableANSI])
   }
 
   /// Reads `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL` and `DYN_LOG`.

@@ -48,7 +48,7 @@ package struct LogRecordWriter: ~Copyable {
   /// ``LogConfiguration/isEnabled(_:target:)`` before building a line.
   package init(_ configuration: LogConfiguration) {
     clock = LogClock(utcOffset: configuration.utcOffset)
-    isJSON = if case .jsonl = configuration.format { true } else { false }
+    isJSON = configuration.writesJSON
     fieldOffsets = .allocate(capacity: LogRecordWriter.fieldCountMax)
   }
 

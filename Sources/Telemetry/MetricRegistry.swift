@@ -51,7 +51,7 @@ package final class MetricRegistry: Sendable {
   }
 
   private let state = Mutex(State())
-  private let seriesMax: Int
+  let seriesMax: Int
   private let frontendPrefix: String
   private static let defaultFrontendPrefix = "dynamo_frontend"
 
@@ -117,7 +117,7 @@ package final class MetricRegistry: Sendable {
   }
 
   /// All families, sorted by name.
-  private var snapshots: [MetricFamilySnapshot] {
+  var snapshots: [MetricFamilySnapshot] {
     state.withLock { state in state.families.values.map { $0.snapshot() } }.sorted { $0.name < $1.name }
   }
 

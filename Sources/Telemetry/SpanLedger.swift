@@ -20,7 +20,7 @@ package enum SpanDropReason: Int, CaseIterable, Sendable {
   case spoolDamaged
 
   /// True for what happens only where there is a spool.
-  var concernsSpool: Bool { self == .spoolFull || self == .spoolDamaged }
+  package var concernsSpool: Bool { self == .spoolFull || self == .spoolDamaged }
 
   /// The value of the `reason` label.
   package var label: String {

@@ -131,6 +131,8 @@ extension DirectoryControl {
       source: .file, models: [finding.card.displayName], isDynamoWorker: true)
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }
+    worker.contextLength = finding.card.contextLength
+    worker.sequencesMax = finding.card.sequencesMax
     worker.batchedTokensMax = finding.card.batchedTokensMax
     return worker
   }

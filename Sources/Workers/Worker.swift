@@ -50,6 +50,9 @@ package struct Worker: Sendable {
   package var engine = EngineKind.unknown
   /// Those of ``models`` that are LoRA adapters: their blocks are not the base model's.
   package var adapters: [String] = []
+  /// Most tokens of a prompt and its answer, and requests that run at a time; nil when unknown.
+  package var contextLength: Int?
+  package var sequencesMax: Int?
   /// Most tokens of one step of its engine; nil when unknown.
   package var batchedTokensMax: Int?
   /// Where it publishes its cache's events; empty when it does not.

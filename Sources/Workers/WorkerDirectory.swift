@@ -167,6 +167,10 @@ package final class WorkerDirectory: Sendable {
     feedBoard.register(on: registry)
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
+    perModel(.modelReady) { $0.workers.isEmpty ? 0 : 1 }
+    perModel(.modelContextLength) { $0.workers.compactMap(\.facts.contextLength).min() }
+    perModel(.modelSequencesMax) { $0.workers.compactMap(\.facts.sequencesMax).min() }
+    perModel(.modelBatchedTokensMax) { $0.workers.compactMap(\.facts.batchedTokensMax).min() }
     perModel(.modelKVCacheBlockSize) { $0.workers.first?.facts.blockSize }
     perModel(.modelTotalKVBlocks) { model in
       model.workers.isEmpty ? nil : model.workers.reduce(0) { $0 &+ $1.facts.totalBlocks }

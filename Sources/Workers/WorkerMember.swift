@@ -232,6 +232,8 @@ final class WorkerMember: TimerHandler {
     next.models = facts.models
     next.blockSize = facts.blockSize
     next.totalBlocks = facts.totalBlocks
+    next.contextLength = facts.contextLength
+    next.sequencesMax = facts.sequencesMax
     next.batchedTokensMax = facts.batchedTokensMax
     show(next)
   }
@@ -270,6 +272,8 @@ extension Worker {
       totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
     worker.engine = engine
     worker.adapters = adapters
+    worker.contextLength = contextLength
+    worker.sequencesMax = sequencesMax
     worker.batchedTokensMax = batchedTokensMax
     worker.prompts = prompts
     worker.eventSources = eventSources

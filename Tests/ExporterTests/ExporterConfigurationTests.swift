@@ -290,3 +290,88 @@ struct ExporterConfigurationTests {
     #expect(bad.configuration?.concurrentCalls == 1)
   }
 }
+
+struct SignalConfigurationTests {
+  private func settings(_ signal: ExportSignal, _ environment: [String: String]) throws -> ExporterSettings {
+    try ExporterConfiguration.from(environment: environment, version: "1.0", signal: signal)
+  }
+
+  @Test(arguments: [ExportSignal.metrics, .logs]) func withoutBeingAskedForTheyAreOff(_ signal: ExportSignal)
+    throws
+  {
+    for environment in [
+      [:], ["OTEL_EXPORT_ENABLED": "true"], ["OTEL_\(signal.infix)_EXPORTER": "console"],
+      ["OTEL_\(signal.infix)_EXPORTER": "none"],
+      ["OTEL_\(signal.infix)_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"],
+    ] { #expect(try settings(signal, environment).configuration == nil, "\(environment)") }
+    for value in ["otlp", "OTLP", "console, otlp"] {
+      #expect(try settings(signal, ["OTEL_\(signal.infix)_EXPORTER": value]).configuration != nil)
+    }
+  }
+
+  @Test func dynamosSwitchIsForLogsAlone() throws {
+    let environment = ["OTEL_EXPORT_LOGS_ENABLED": "on"]
+    #expect(try settings(.logs, environment).configuration != nil)
+    #expect(try settings(.metrics, environment).configuration == nil)
+    #expect(
+      try settings(.logs, environment.merging(["OTEL_LOGS_EXPORTER": "none"]) { $1 }).configuration == nil)
+  }
+
+  @Test func eachHasItsOwnVariablesAndPaths() throws {
+    let environment = [
+      "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp",
+      "OTEL_EXPORTER_OTLP_ENDPOINT": "http://all:1/base/",
+      "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://metrics:2/mine",
+      "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc",
+      "OTEL_EXPORTER_OTLP_HEADERS": "a=1", "OTEL_EXPORTER_OTLP_METRICS_HEADERS": "b=2",
+      "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION": "gzip", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "7",
+      "OTEL_EXPORT_ENDPOINT": "http://spans:9",
+    ]
+    let metrics = try #require(try settings(.metrics, environment).configuration)
+    #expect(metrics.host == "metrics" && metrics.port == 2 && metrics.method.path == "/mine")
+    #expect(metrics.transport == .http && metrics.callTimeout == 7 * millisecond)
+    #expect(metrics.method.metadata.map(\.name) == ["b"] && !metrics.compresses)
+    let logs = try #require(try settings(.logs, environment).configuration)
+    #expect(logs.host == "all" && logs.transport == .grpc && logs.compresses)
+    #expect(logs.method.path == "/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+    #expect(logs.method.metadata.map(\.name) == ["a"])
+    var http = environment
+    http["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"] = nil
+    #expect(try settings(.logs, http).configuration?.method.path == "/base/v1/logs")
+  }
+
+  @Test func dynamosOlderEndpointIsForSpansAlone() throws {
+    let environment = ["OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORT_ENDPOINT": "http://spans:9"]
+    let metrics = try settings(.metrics, environment)
+    #expect(metrics.configuration?.host == "localhost" && metrics.warnings.isEmpty)
+  }
+
+  @Test func metricsAreReadAsOftenAsIsAskedFor() throws {
+    func read(_ more: [String: String]) throws -> ExporterSettings {
+      try settings(.metrics, more.merging(["OTEL_METRICS_EXPORTER": "otlp"]) { $1 })
+    }
+    #expect(try read([:]).configuration?.metricInterval == 60 * second)
+    #expect(try read([:]).configuration?.retry.total == 30 * second)
+    let own = try read(["OTEL_METRIC_EXPORT_INTERVAL": "250", "OTEL_METRIC_EXPORT_TIMEOUT": "20000"])
+    #expect(own.configuration?.metricInterval == 250 * millisecond)
+    #expect(own.configuration?.retry.total == 20 * second)
+    let bad = try read([
+      "OTEL_METRIC_EXPORT_INTERVAL": "soon", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+    ])
+    #expect(bad.configuration?.metricInterval == 60 * second && bad.warnings.count == 2)
+    #expect(try read(["OTEL_METRIC_EXPORT_INTERVAL": "0"]).configuration?.metricInterval == 60 * second)
+  }
+
+  @Test func logRecordsAreGatheredByTheirOwnVariables() throws {
+    let environment = [
+      "OTEL_LOGS_EXPORTER": "otlp", "OTEL_BLRP_SCHEDULE_DELAY": "40", "OTEL_BLRP_MAX_QUEUE_SIZE": "100",
+      "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BLRP_EXPORT_TIMEOUT": "5000",
+      "OTEL_BSP_SCHEDULE_DELAY": "9",
+      "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "100", "DYN_TRACE_SPOOL_DIR": "/spool",
+    ]
+    let logs = try #require(try settings(.logs, environment).configuration)
+    #expect(logs.delay == 40 * millisecond && logs.queue.spansMax == 100 && logs.message.spansMax == 10)
+    #expect(logs.retry.total == 5 * second)
+    #expect(logs.spool == nil, "the spool is for spans")
+  }
+}
