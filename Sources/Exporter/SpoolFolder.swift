@@ -101,6 +101,25 @@ final class SpoolFolder {
     return names.sorted()
   }
 
+  /// The whole files in a folder that may be another process's, with their length and the time in their name; nothing is
+  /// locked or changed.
+  static func files(in folder: String) -> [(bytes: Int, stamp: UInt64)] {
+    guard let directory = opendir(folder) else { return [] }
+    defer { closedir(directory) }
+    var files: [(bytes: Int, stamp: UInt64)] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      var status = stat()
+      guard name.hasSuffix(suffix), let stamp = UInt64(name.dropLast(suffix.count)),
+        stat("\(folder)/\(name)", &status) == 0
+      else { continue }
+      files.append((Int(status.st_size), stamp))
+    }
+    return files
+  }
+
   /// Writes a file that appears whole or not at all; `now` is nanoseconds since the Unix epoch. Returns its name.
   func add(_ message: ExportMessage, at now: UInt64) throws(SpoolError) -> String {
     lastStamp = max(now, lastStamp + 1)

@@ -32,7 +32,12 @@ final class SystemExchange: ServerExchangeHandler {
     self.exchange = exchange
     self.route = route
     self.trace = trace
-    metricFormat = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
+    // Nothing else has a choice, and is asked for more often.
+    if case .metrics = route {
+      metricFormat = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
+    } else {
+      metricFormat = .prometheus
+    }
   }
 
   func received(body: UnsafeRawBufferPointer) {}

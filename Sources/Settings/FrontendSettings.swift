@@ -16,7 +16,7 @@ extension SettingsTable {
     definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
       + frontendLimits
       + frontendDeadlines
-      + frontendMetrics + embeddedTraceStore + tracing + requestTrace + logging,
+      + frontendMetrics + embeddedTraceStore + tracing + signals + requestTrace + logging,
     foreign: frontendForeign, reloads: true)
 
   private static let frontendServer: [SettingDefinition] = [

@@ -151,7 +151,7 @@ extension SettingsTable {
       "Local time with offset instead of UTC."),
     SettingDefinition(
       nil, "DYN_SDK_DISABLE_ANSI_LOGGING", .boolean, fallback: "false", group: "Logging", lenient: true,
-      "No colours in readable lines; there are none in this version."),
+      "No colours in readable lines, which otherwise have them on a terminal; so does NO_COLOR."),
   ]
 
   private static let limit = SettingKind.integer(0...2_147_483_647)

@@ -13,7 +13,7 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: workerServer + workerSimulation + workerDeadlines + tracing + logging,
+    definitions: workerServer + workerSimulation + workerDeadlines + tracing + signals + logging,
     foreign: workerForeign,
     passThroughHelp: "Arguments for the engine's command.")
 

@@ -261,7 +261,7 @@ final class InferenceExchange: ServerExchangeHandler {
   /// The wall-clock time of the monotonic instant `time`.
   private func wall(_ time: Nanoseconds) -> UInt64 { wallBegan + (time > began ? time - began : 0) }
 
-  private func trace(_ body: (LogTrace) -> Void) {
+  func trace(_ body: (LogTrace) -> Void) {
     identity.xRequestID.withUnsafeBytes { id in
       body(
         LogTrace(

@@ -220,7 +220,7 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
         at: exchange.worker.loop.system.wallNanoseconds())
       line.field(LogKey.error, error.message)
       line.field(LogKey.errorType, kind)
-      exchange.identity.xRequestID.withUnsafeBytes { line.field(LogKey.xRequestID, $0) }
+      exchange.trace { line.trace($0) }
       line.end()
     }
     // An error event can only follow a whole event; in a body that is no stream the cut is all that can be said.

@@ -34,7 +34,13 @@ enum Doctor {
     } else if settings.string("discovery-backend") != "mem" {
       check("discovery", "\(settings.string("discovery-backend")) is not built in yet")
     }
-    collector(environment, check)
+    let telemetry = TelemetryCheck.lines(
+      environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
+      recordsRequests: true, now: Machine.wallNanoseconds)
+    for line in telemetry + TraceStoreCheck.lines(settings) {
+      print(line.text)
+      if line.isProblem { isWell = false }
+    }
     tokenizer(settings, check)
     if settings.bool("router-kv-events"), settings.string("router-mode") == "kv" {
       if let reason = WorkerDirectory.whyNoCacheEvents {
@@ -93,20 +99,6 @@ enum Doctor {
       return nil
     } catch {
       return error.reason
-    }
-  }
-
-  private static func collector(_ environment: [String: String], _ check: (String, String?) -> Void) {
-    do throws(ExporterConfigurationError) {
-      let found = try ExporterConfiguration.from(environment: environment, version: frontendVersion)
-      for warning in found.warnings { print("note     \(warning)") }
-      guard let export = found.configuration else {
-        print("note     span export is off (OTEL_EXPORT_ENABLED)")
-        return
-      }
-      check("collector \(export.host):\(export.port)", Sockets.whyUnreachable(export.host, export.port))
-    } catch {
-      check("collector", error.message)
     }
   }
 }

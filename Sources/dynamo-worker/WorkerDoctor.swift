@@ -24,7 +24,7 @@ enum WorkerDoctor {
     } else {
       print("note     the worker registers nowhere")
     }
-    return collector(configuration, environment) && isWell ? 0 : 1
+    return telemetry(configuration, environment) && isWell ? 0 : 1
   }
 
   private static func engine(_ configuration: WorkerConfiguration) -> Bool {
@@ -53,19 +53,13 @@ enum WorkerDoctor {
     }
   }
 
-  private static func collector(_ configuration: WorkerConfiguration, _ environment: [String: String]) -> Bool
+  private static func telemetry(_ configuration: WorkerConfiguration, _ environment: [String: String]) -> Bool
   {
-    do throws(ExporterConfigurationError) {
-      let found = try ExporterConfiguration.from(environment: environment, version: configuration.version)
-      for warning in found.warnings { print("note     \(warning)") }
-      guard let export = found.configuration else {
-        print("note     span export is off (OTEL_EXPORT_ENABLED)")
-        return true
-      }
-      return tell("collector \(export.host):\(export.port)", Sockets.whyUnreachable(export.host, export.port))
-    } catch {
-      return tell("collector", error.message)
-    }
+    let lines = TelemetryCheck.lines(
+      environment: environment, defaultName: "dynamo-worker", version: configuration.version,
+      now: Machine.wallNanoseconds)
+    for line in lines { print(line.text) }
+    return !lines.contains { $0.isProblem }
   }
 
   private static func tell(_ name: String, _ problem: String?) -> Bool {
