@@ -89,9 +89,24 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
       begin(head)
       return length
     case .failed(let error):
-      refuse(Refusal(error))
+      if !becomesHTTP2(bytes) { refuse(Refusal(error)) }
       return bytes.count
     }
+  }
+
+  /// Bytes that are no HTTP/1.1 may be the preface of HTTP/2 (RFC 9113 section 3.4), where the connection begins with
+  /// it: then a connection of that kind takes socket and bytes over. Others pay nothing for it.
+  private func becomesHTTP2(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let limits = server.limits.multiplexed, !response.hasBegun,
+      bytes.starts(with: HTTP2ExchangeConnection.prefaceLine), socket.applicationProtocol ?? "h2" == "h2",
+      let connection = HTTP2ExchangeConnection(socket, server: server, limits: limits)
+    else { return false }
+    phase = .closed
+    loop.cancel(timer)
+    server.connection(self, became: connection)
+    socket.handOver(to: connection)
+    _ = connection.received(bytes)
+    return true
   }
 
   private var scannedNothingYet = true
