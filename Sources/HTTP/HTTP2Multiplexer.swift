@@ -151,7 +151,9 @@ package final class HTTP2Multiplexer {
   package var wantsOutput: Bool { nghttp2_session_want_write(handle) != 0 }
 
   /// True when both sides are done, or the library has given the peer up: the connection is of no more use.
-  package var isFinished: Bool { nghttp2_session_want_write(handle) == 0 && nghttp2_session_want_read(handle) == 0 }
+  package var isFinished: Bool {
+    nghttp2_session_want_write(handle) == 0 && nghttp2_session_want_read(handle) == 0
+  }
 
   // MARK: Events
 

@@ -125,7 +125,7 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
     guard isOpen else { return }
     completeFlushed()
     guard let session else { return }
-    if !socket.output.isEmpty || session.wantsOutput && !socket.output.isEmpty {
+    if !socket.output.isEmpty {
       socket.wantsFlush()
     } else if isCut || session.isFinished || (isLeaving && session.openStreams == 0) {
       close(.cancelled)
@@ -145,7 +145,8 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
 
   private func expect() {
     let limits = server.limits
-    let interval = min(limits.headTimeout, limits.bodyGapTimeout, limits.writeStallTimeout, limits.idleTimeout)
+    let interval = min(
+      limits.headTimeout, limits.bodyGapTimeout, limits.writeStallTimeout, limits.idleTimeout)
     loop.arm(timer, at: loop.now + max(interval / 4, 10 * millisecond), self)
   }
 
@@ -153,7 +154,9 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
     guard let session else { return }
     let limits = server.limits
     let now = loop.now
-    if !socket.output.isEmpty, now - socket.lastProgress > limits.writeStallTimeout { return close(.timedOut) }
+    if !socket.output.isEmpty, now - socket.lastProgress > limits.writeStallTimeout {
+      return close(.timedOut)
+    }
     if headSince > 0, now - headSince > limits.headTimeout {
       leave(HTTP2ErrorCode.enhanceYourCalm, cuts: true)
       return

@@ -93,7 +93,8 @@ final class HTTP2Lane: TimerHandler {
 
   /// Closes connections that were idle for too long; true when there are others left.
   func closeIdle() -> Bool {
-    for connection in connections where connection.isIdle && connection.idleSince + limits.idleTimeout <= loop.now {
+    for connection in connections
+    where connection.isIdle && connection.idleSince + limits.idleTimeout <= loop.now {
       connection.close()
     }
     return idleCount > 0

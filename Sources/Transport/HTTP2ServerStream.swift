@@ -1,8 +1,8 @@
 // One request of a caller as a stream of an HTTP/2 connection: the application sees an exchange like any other.
 
 internal import Base
-package import EventLoop
-package import HTTP
+internal import EventLoop
+internal import HTTP
 
 /// An exchange over HTTP/2. Its head goes through the parser of HTTP/1.1, its answer through the same response fields.
 final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {

@@ -87,9 +87,15 @@ import Testing
   }
 
   @Test func peersAreReadFromTheirNames() throws {
-    #expect(try Peer.parse("frontend").kind == .frontend(mode: "kv", traced: true))
+    #expect(try Peer.parse("frontend").kind == .frontend(mode: "kv", traced: true, multiplexed: false))
     #expect(
-      try Peer.parse("frontend:round-robin:untraced").kind == .frontend(mode: "round-robin", traced: false))
+      try Peer.parse("frontend:round-robin:untraced").kind
+        == .frontend(mode: "round-robin", traced: false, multiplexed: false))
+    #expect(
+      try Peer.parse("frontend:kv:h2c").kind == .frontend(mode: "kv", traced: true, multiplexed: true))
+    #expect(
+      try Peer.parse("frontend:h2c:untraced").kind
+        == .frontend(mode: "kv", traced: false, multiplexed: true))
     #expect(try Peer.parse("sglang:cache_aware:traced").isTraced)
     #expect(throws: CompareError.self) { try Peer.parse("nginx:fast") }
     #expect(throws: CompareError.self) { try Peer.parse("envoy") }

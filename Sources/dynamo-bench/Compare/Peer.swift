@@ -7,7 +7,8 @@ struct Peer: Equatable {
   enum Kind: Equatable {
     /// The workers themselves, without anything in front.
     case direct
-    case frontend(mode: String, traced: Bool)
+    /// `multiplexed` when the workers are spoken to in HTTP/2.
+    case frontend(mode: String, traced: Bool, multiplexed: Bool)
     case nginx
     case haproxy
     /// A router from PyPI: `sglang` or `vllm`.
@@ -20,12 +21,12 @@ struct Peer: Equatable {
   /// True when its spans go to a sink.
   var isTraced: Bool {
     switch kind {
-    case .frontend(_, let traced), .router(_, _, let traced): traced
+    case .frontend(_, let traced, _), .router(_, _, let traced): traced
     case .direct, .nginx, .haproxy: false
     }
   }
 
-  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:untraced]`, `sglang[:POLICY][:traced]`,
+  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:h2c][:untraced]`, `sglang[:POLICY][:traced]`,
   /// `vllm[:POLICY]`.
   static func parse(_ text: String) throws(CompareError) -> Peer {
     var parts = text.split(separator: ":").map(String.init)
@@ -34,13 +35,16 @@ struct Peer: Equatable {
     let untraced = parts.last == "untraced"
     let traced = parts.last == "traced"
     if untraced || traced { parts.removeLast() }
+    let multiplexed = head == "frontend" && parts.last == "h2c"
+    if multiplexed { parts.removeLast() }
     guard parts.count <= 1 else { throw .badPeer(text) }
     let kind: Kind
     switch head {
     case "direct" where parts.isEmpty && !traced && !untraced: kind = .direct
     case "nginx" where parts.isEmpty && !traced && !untraced: kind = .nginx
     case "haproxy" where parts.isEmpty && !traced && !untraced: kind = .haproxy
-    case "frontend": kind = .frontend(mode: parts.first ?? "kv", traced: !untraced)
+    case "frontend":
+      kind = .frontend(mode: parts.first ?? "kv", traced: !untraced, multiplexed: multiplexed)
     case "sglang": kind = .router(package: "sglang", policy: parts.first ?? "cache_aware", traced: traced)
     case "vllm" where !traced:
       kind = .router(package: "vllm", policy: parts.first ?? "cache_aware", traced: false)

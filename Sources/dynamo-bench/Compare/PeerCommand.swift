@@ -28,11 +28,13 @@ struct PeerCommand {
       let text = PeerConfigurations.haproxy(port: port, promptPort: otherPort, workers: setting.workers)
       guard writeFile(path, text) else { throw .files(path) }
       arguments = ["haproxy", "-db", "-f", path]
-    case .frontend(let mode, _):
+    case .frontend(let mode, _, let multiplexed):
       arguments = [
         setting.frontend, "--http-host", "127.0.0.1", "--http-port", String(port), "--router-mode", mode,
       ]
-      for url in urls { arguments += ["--worker", url] }
+      for url in urls {
+        arguments += ["--worker", multiplexed ? "h2c" + url.dropFirst("http".count) : url]
+      }
       environment["DYN_FILE_KV"] = "\(setting.directory)/discovery-\(port)"
       if let sinkPort { trace(to: sinkPort) }
     case .router(let package, let policy, _):
