@@ -51,6 +51,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let trace: RequestTrace?
   /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
   let passBodyVerbatim: Bool
+  /// It came over HTTP/2.
+  let isMultiplexed: Bool
   /// The caller's `tracestate`, validated; empty when there is none.
   let traceState: [UInt8]
   var times: RequestTimes
@@ -128,6 +130,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     self.endpoint = endpoint
     spans = SpanWriter(limits: service.spanLimits)
     passBodyVerbatim = service.configuration.passBodyVerbatim
+    isMultiplexed = head.isMultiplexed
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing
     trace =

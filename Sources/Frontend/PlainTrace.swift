@@ -16,6 +16,7 @@ struct PlainTrace {
   private let wall: UInt64
   private let method: HTTP.Method
   private let path: [UInt8]
+  private let isMultiplexed: Bool
 
   init(_ head: RequestHead, began: Nanoseconds, on service: FrontendLoop) {
     self.began = began
@@ -29,6 +30,7 @@ struct PlainTrace {
     wall = service.loop.system.wallNanoseconds()
     method = head.method
     path = Array(head.path.prefix(256))
+    isMultiplexed = head.isMultiplexed
   }
 
   /// Appends the fields by which the caller finds the request again.
@@ -74,7 +76,7 @@ struct PlainTrace {
         }
         spans.attribute(AttributeName.method, method.name)
         path.withUnsafeBytes { spans.attribute(AttributeName.uri, $0) }
-        spans.attribute(AttributeName.version, "HTTP/1.1")
+        spans.attribute(AttributeName.version, isMultiplexed ? "HTTP/2.0" : "HTTP/1.1")
         spans.attribute(AttributeName.requestOutcome, outcome.text)
         spans.end(at: end)
       }

@@ -60,7 +60,7 @@ extension InferenceExchange {
     if model != nil { spans.attributes(metrics.nameAttribute) }
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
-    spans.attributes(endpoint.rootAttributes)
+    spans.attributes(endpoint.rootAttributes(isMultiplexed: isMultiplexed))
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)
@@ -82,7 +82,7 @@ extension InferenceExchange {
   /// What `http-request` says beside the ids.
   private func writeRequestFields(_ spans: inout SpanWriter, _ end: UInt64) {
     if identity.wasReplaced { spans.attribute(AttributeName.xRequestIDReplaced, true) }
-    spans.attributes(endpoint.requestAttributes)
+    spans.attributes(endpoint.requestAttributes(isMultiplexed: isMultiplexed))
     writeCounts(&spans)
     if let outcome { spans.attribute(AttributeName.requestOutcome, outcome.text) }
     if times.firstToken > 0 {
@@ -186,18 +186,18 @@ extension Endpoint {
   }
 
   /// What the root span of every request to this endpoint says.
-  var rootAttributes: EncodedAttributes {
+  func rootAttributes(isMultiplexed: Bool) -> EncodedAttributes {
     switch self {
-    case .chatCompletions: Self.chatRoot
-    case .completions: Self.completionsRoot
+    case .chatCompletions: isMultiplexed ? Self.chatRootOverHTTP2 : Self.chatRoot
+    case .completions: isMultiplexed ? Self.completionsRootOverHTTP2 : Self.completionsRoot
     }
   }
 
   /// What `http-request` says of every request to this endpoint.
-  var requestAttributes: EncodedAttributes {
+  func requestAttributes(isMultiplexed: Bool) -> EncodedAttributes {
     switch self {
-    case .chatCompletions: Self.chatRequest
-    case .completions: Self.completionsRequest
+    case .chatCompletions: isMultiplexed ? Self.chatRequestOverHTTP2 : Self.chatRequest
+    case .completions: isMultiplexed ? Self.completionsRequestOverHTTP2 : Self.completionsRequest
     }
   }
 
@@ -205,22 +205,30 @@ extension Endpoint {
   private static let completionsRoot = encodedRoot(.completions)
   private static let chatRequest = encodedRequest(.chatCompletions, operation: "chat")
   private static let completionsRequest = encodedRequest(.completions, operation: "text_completion")
+  private static let chatRootOverHTTP2 = encodedRoot(.chatCompletions, isMultiplexed: true)
+  private static let completionsRootOverHTTP2 = encodedRoot(.completions, isMultiplexed: true)
+  private static let chatRequestOverHTTP2 = encodedRequest(
+    .chatCompletions, operation: "chat", isMultiplexed: true)
+  private static let completionsRequestOverHTTP2 = encodedRequest(
+    .completions, operation: "text_completion", isMultiplexed: true)
 
-  private static func encodedRoot(_ endpoint: Endpoint) -> EncodedAttributes {
+  private static func encodedRoot(_ endpoint: Endpoint, isMultiplexed: Bool = false) -> EncodedAttributes {
     EncodedAttributes { span in
       span.attribute(AttributeName.httpRequestMethod, "POST")
       span.attribute(AttributeName.httpRoute, endpoint.path)
       span.attribute(AttributeName.urlPath, endpoint.path)
       span.attribute(AttributeName.urlScheme, "http")
-      span.attribute(AttributeName.networkProtocolVersion, "1.1")
+      span.attribute(AttributeName.networkProtocolVersion, isMultiplexed ? "2" : "1.1")
     }
   }
 
-  private static func encodedRequest(_ endpoint: Endpoint, operation: StaticString) -> EncodedAttributes {
+  private static func encodedRequest(
+    _ endpoint: Endpoint, operation: StaticString, isMultiplexed: Bool = false
+  ) -> EncodedAttributes {
     EncodedAttributes { span in
       span.attribute(AttributeName.method, "POST")
       span.attribute(AttributeName.uri, endpoint.path)
-      span.attribute(AttributeName.version, "HTTP/1.1")
+      span.attribute(AttributeName.version, isMultiplexed ? "HTTP/2.0" : "HTTP/1.1")
       span.attribute(AttributeName.genAIOperationName, operation)
     }
   }

@@ -111,7 +111,6 @@ private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ 
     }
   case NGHTTP2_RST_STREAM.rawValue:
     stream(session, frame.hd.stream_id)?.hasResetByPeer = true
-    recorder.idleFrames += 1
   case NGHTTP2_SETTINGS.rawValue:
     if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { recorder.receivedSettings = true }
     recorder.idleFrames += 1

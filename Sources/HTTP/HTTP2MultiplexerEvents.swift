@@ -92,8 +92,13 @@ final class HTTP2Recorder {
 
   // MARK: Streams
 
+  /// What a reset counts for among the frames that do no work: a request was begun for it.
+  private static let resetWeight = 5
+
   func closed(_ streamID: Int32, code: UInt32) {
     guard let stream = open.removeValue(forKey: streamID) else { return }
+    // Also those that the peer has provoked (CVE-2023-44487, CVE-2025-8671).
+    if code != HTTP2ErrorCode.noError, !stream.hasResetByUs { idleFrames += Self.resetWeight }
     closed.append(stream)
     stream.isDeferred = false
     events.append(Event(kind: .closed, stream: .passUnretained(stream), start: nil, count: 0, code: code))

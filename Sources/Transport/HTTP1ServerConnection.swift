@@ -38,7 +38,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
   var keepAlive = true
   var bodyPaused = false
 
-  private let timer = Timer()
+  let timer = Timer()
   var deadline: Nanoseconds?
 
   init(_ descriptor: Int32, server: HTTPServer) throws(SocketFailure) {
@@ -89,24 +89,15 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
       begin(head)
       return length
     case .failed(let error):
-      if !becomesHTTP2(bytes) { refuse(Refusal(error)) }
+      switch prefaceMatch(bytes) {
+      case .none: refuse(Refusal(error))
+      case .beginning:
+        expect(at: headBegan + server.limits.headTimeout)
+        return 0
+      case .whole(let limits): if !becomeHTTP2(bytes, limits) { refuse(Refusal(error)) }
+      }
       return bytes.count
     }
-  }
-
-  /// Bytes that are no HTTP/1.1 may be the preface of HTTP/2 (RFC 9113 section 3.4), where the connection begins with
-  /// it: then a connection of that kind takes socket and bytes over. Others pay nothing for it.
-  private func becomesHTTP2(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let limits = server.limits.multiplexed, !response.hasBegun,
-      bytes.starts(with: HTTP2ExchangeConnection.prefaceLine), socket.applicationProtocol ?? "h2" == "h2",
-      let connection = HTTP2ExchangeConnection(socket, server: server, limits: limits)
-    else { return false }
-    phase = .closed
-    loop.cancel(timer)
-    server.connection(self, became: connection)
-    socket.handOver(to: connection)
-    _ = connection.received(bytes)
-    return true
   }
 
   private var scannedNothingYet = true

@@ -39,7 +39,9 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
   func received(head text: UnsafeRawBufferPointer) {
     var scanned = 0
     switch server.parser.parseRequest(text, alreadyScanned: &scanned) {
-    case .head(let head, _): begin(head)
+    case .head(var head, _):
+      head.isMultiplexed = true
+      begin(head)
     case .failed(let error): refuse(Refusal(error))
     case .needMore: refuse(Refusal(.malformedRequestLine))
     }
