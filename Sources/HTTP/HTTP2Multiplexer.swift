@@ -250,11 +250,9 @@ package final class HTTP2Multiplexer {
   /// True once the peer's SETTINGS came: the other side does speak HTTP/2.
   package var receivedSettings: Bool { recorder.receivedSettings }
 
-  /// Streams that the peer lets us open at the same time; a careful guess before its SETTINGS came.
+  /// Streams that the peer lets us open at the same time, once its SETTINGS came.
   package var peerConcurrentStreams: Int {
-    guard recorder.receivedSettings else { return 100 }
-    return Int(
-      nghttp2_session_get_remote_settings(handle, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+    Int(nghttp2_session_get_remote_settings(handle, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
   }
 
   /// True when a client may open another stream: no GOAWAY came and ids are left.

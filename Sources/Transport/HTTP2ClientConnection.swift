@@ -50,7 +50,7 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
   /// True when one more request may be opened.
   var hasRoom: Bool {
     guard !isLeaving, !isClosed else { return false }
-    return session.openStreams < min(pool.limits.multiplexed.streamsMax, session.peerConcurrentStreams)
+    return session.openStreams < min(pool.limits.multiplexed.streamsMax, lane.streamsMax)
   }
 
   /// True when it carries no request.
@@ -151,6 +151,7 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
       return bytes.count
     }
     guard !isClosed else { return bytes.count }
+    if session.receivedSettings { lane.streamsMax = session.peerConcurrentStreams }
     if session.wantsOutput { flush() }
     settle()
     return bytes.count
@@ -254,7 +255,8 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
 
   // MARK: Ends
 
-  func peerClosed() { end(nil) }
+  // Who has spoken, and said no SETTINGS, speaks something else (HTTP/1.1 answers the preface with 400 and leaves).
+  func peerClosed() { end(reads > 0 && !session.receivedSettings ? .protocolError : nil) }
 
   func failed(_ error: SocketFailure) {
     switch phase {

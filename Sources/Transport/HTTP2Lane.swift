@@ -14,6 +14,8 @@ final class HTTP2Lane: TimerHandler {
   private var waiting: [HTTP2ClientStream] = []
   private let timer = Timer()
   private var isForgotten = false
+  /// Streams that the worker allows on a connection, as it said last; a careful guess before it was heard.
+  var streamsMax = 100
 
   init(_ pool: UpstreamPool) { self.pool = pool }
 
