@@ -120,8 +120,10 @@ private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ 
     recorder.goAway = HTTP2GoAway(
       lastStreamID: goAway.last_stream_id, code: goAway.error_code,
       debug: debug.slice(0..<min(debug.count, 128)).text)
+  case NGHTTP2_WINDOW_UPDATE.rawValue:
+    recorder.receivedWindow()
   default:
-    // PING, PRIORITY, WINDOW_UPDATE.
+    // PING, PRIORITY.
     recorder.idleFrames += 1
   }
 }

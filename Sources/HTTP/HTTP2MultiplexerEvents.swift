@@ -41,6 +41,8 @@ final class HTTP2Recorder {
   var receivedSettings = false
   /// Frames that did no work since the session last looked.
   var idleFrames = 0
+  /// Window updates that the peer may send for the DATA frames it got.
+  private var windowUpdatesDue = 0
 
   init(isServer: Bool, limits: HTTP2MultiplexerLimits, makeStream: (() -> HTTP2Stream?)?) {
     self.isServer = isServer
@@ -58,6 +60,11 @@ final class HTTP2Recorder {
       Event(
         kind: kind, stream: .passUnretained(stream), start: nil, offset: range.lowerBound, count: range.count)
     )
+  }
+
+  /// A window update does work where it answers data: ten for a frame, as Envoy allows.
+  func receivedWindow() {
+    if windowUpdatesDue > 0 { windowUpdatesDue -= 1 } else { idleFrames += 1 }
   }
 
   // MARK: Sections
@@ -133,6 +140,7 @@ final class HTTP2Recorder {
     // A long body is not kept as room for short ones.
     if stream.output.isEmpty, stream.output.capacity > 4_096 { stream.output.release() }
     record(.moved, stream)
+    windowUpdatesDue = min(windowUpdatesDue + 10, 100_000)
     return nghttp2_error(0)
   }
 }

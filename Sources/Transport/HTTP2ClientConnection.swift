@@ -141,6 +141,7 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
   }
 
   func received(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let knewSettings = session.receivedSettings
     reads += 1
     lastRead = loop.now
     pinged = 0
@@ -152,6 +153,7 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
     }
     guard !isClosed else { return bytes.count }
     if session.receivedSettings { lane.streamsMax = session.peerConcurrentStreams }
+    if !knewSettings { expectAnswers() }
     if session.wantsOutput { flush() }
     settle()
     return bytes.count

@@ -81,7 +81,11 @@ final class HTTP2Lane: TimerHandler {
     let orphans = waiting
     waiting = []
     for stream in orphans {
-      if isForgotten || !place(stream, to: connection.upstream, fresh: false) { waiting.append(stream) }
+      if isForgotten {
+        stream.fail(.busy)
+      } else if !place(stream, to: connection.upstream, fresh: false) {
+        waiting.append(stream)
+      }
     }
   }
 
@@ -102,9 +106,13 @@ final class HTTP2Lane: TimerHandler {
     return idleCount > 0
   }
 
-  /// The worker left, or is avoided: idle connections close now, the others with their last request.
+  /// The worker left, or is avoided: who waits goes elsewhere, idle connections close now, the others with their last
+  /// request.
   func forget() {
     isForgotten = true
+    let left = waiting
+    waiting = []
+    for stream in left { stream.fail(.busy) }
     for connection in connections {
       if connection.isIdle { connection.close() } else { connection.leaveLane() }
     }

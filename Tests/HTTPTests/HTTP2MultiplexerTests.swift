@@ -120,7 +120,7 @@ struct HTTP2MultiplexerTests {
       try? pair.respond(stream, 200, "Content-Type: text/plain\r\nkeep-alive: 5\r\n")
       pair.send(stream, "one ")
       pair.send(stream, "two")
-      pair.finish(stream, trailers: "x-sum: 7\r\n")
+      pair.finish(stream, trailers: "x-sum: 7\r\nSet-Cookie: a=1\r\n")
     }
     let stream = try pair.request(post, body: Array("ping".utf8))
     try pair.exchange()

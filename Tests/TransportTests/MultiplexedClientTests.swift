@@ -444,6 +444,27 @@ struct MultiplexedClientTests {
     #expect(answer.body.count == 10_000 && answer.ends == ["complete"])
   }
 
+  @Test func silenceIsCountedFromTheBeginningAlsoOnANewConnection() throws {
+    let rig = try Rig { $0.silenceTimeout = second }
+    let (answer, _) = rig.send()
+    _ = try rig.worker()
+    try rig.pass(second + 2 * millisecond)
+    #expect(answer.ends == ["silent"])
+  }
+
+  @Test func whoWaitsForAWorkerThatIsForgottenGoesElsewhere() throws {
+    let rig = try Rig {
+      $0.multiplexed.connectionsMax = 1
+      $0.multiplexed.streamsMax = 1
+    }
+    let (first, _) = rig.send()
+    let (second, _) = rig.send()
+    _ = try rig.worker()
+    rig.pool.forget(7)
+    try rig.settle()
+    #expect(second.ends == ["busy"] && first.ends.isEmpty)
+  }
+
   @Test func silenceEndsTheSilentStreamAlone() throws {
     let rig = try Rig { $0.silenceTimeout = 5 * aSecond }
     let (silent, _) = rig.send()
