@@ -26,7 +26,7 @@ final class Attempt: ClientExchangeHandler {
   var claim: UInt64 = 0
   /// Status of the worker's final head; 0 before it came.
   var status = 0
-  var connection: HTTP1ClientConnection?
+  var connection: UpstreamExchange?
   /// Bytes of a non-2xx answer while it is still undecided what becomes of it.
   var heldBody = ByteBuffer()
   private let exchange: InferenceExchange

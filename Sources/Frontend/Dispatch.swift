@@ -104,10 +104,14 @@ extension InferenceExchange {
       // Without descriptors or ports of our own no worker can be reached.
       if !cause.isOurs { excludeWorker(attempt.worker) }
     case .connectTimeout: service.reports.connectTimedOut(attempt.worker.id)
-    case .stale, .broken, .malformed, .silent: break
+    case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
     }
     if verdict.mayRetry, retryElsewhere() { return }
-    answer(verdict.error, outcome: verdict.outcome)
+    if case .busy = failure {
+      refuse(.overloaded(status: service.configuration.overloadStatus))
+    } else {
+      answer(verdict.error, outcome: verdict.outcome)
+    }
   }
 
   /// A worker refused to be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
@@ -163,6 +167,16 @@ struct FailureVerdict {
       outcome = .error
       errorType = "invalid_response"
       mayRetry = false
+    case .protocolError:
+      error = .badGateway("it does not speak HTTP/2 as it should")
+      outcome = .error
+      errorType = "invalid_response"
+      mayRetry = false
+    case .busy:
+      error = .badGateway("it carries all the requests that it takes at once")
+      outcome = .unavailable
+      errorType = "overloaded"
+      mayRetry = true
     case .silent:
       error = .upstreamTimeout
       outcome = .timeout

@@ -44,6 +44,20 @@ extension FrontendConfiguration {
     readClientLimits(settings)
   }
 
+  /// HTTP/2 as an edge gives it to callers from anywhere: windows as Envoy's edge profile has them; nil for none.
+  private static func edge(streams: Int, _ http: HTTP1Limits) -> HTTP2MultiplexerLimits? {
+    guard streams > 0 else { return nil }
+    var limits = HTTP2MultiplexerLimits()
+    limits.concurrentStreams = streams
+    limits.headerListBytes = http.headBytesMax
+    // The start line of HTTP/1.1 is four pseudo-headers here.
+    limits.headerCount = http.fieldCountMax + 4
+    limits.streamWindowBytes = 64 << 10
+    limits.connectionWindowBytes = 1 << 20
+    limits.outputBytes = 64 << 10
+    return limits
+  }
+
   private mutating func readServerLimits(_ settings: SettingsValues) {
     var http = HTTP1Limits()
     http.startLineBytesMax = settings.int("DYN_HTTP_REQUEST_LINE_LIMIT")
@@ -54,6 +68,7 @@ extension FrontendConfiguration {
     server.bodyGapTimeout = settings.duration("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS")
     server.writeStallTimeout = settings.duration("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS")
     server.idleTimeout = settings.duration("DYN_HTTP_KEEP_ALIVE_TIMEOUT_SECS")
+    server.multiplexed = Self.edge(streams: settings.int("DYN_HTTP2_STREAM_LIMIT"), http)
     if let connections = settings.optionalInt("DYN_HTTP_CONNECTION_LIMIT") {
       server.connectionsMax = max(1, connections / threads)
     }

@@ -17,7 +17,7 @@ extension FrontendConfiguration {
     case (let certificate?, let key?):
       let context = try TLSContext(
         server: TLSIdentity(certificatePath: certificate, keyPath: key), clientRoots: roots,
-        protocols: ["http/1.1"])
+        protocols: server.multiplexed == nil ? ["http/1.1"] : ["h2", "http/1.1"])
       security = SocketSecurity(
         context, counters: counters, timeout: settings.duration("DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS"))
     case (nil, nil):

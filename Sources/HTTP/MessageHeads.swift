@@ -26,6 +26,8 @@ package struct RequestHead {
   package let framing: BodyFraming
   /// The header fields.
   package let fields: HeaderFields
+  /// It came over HTTP/2: `minorVersion` then says how it is told here.
+  package var isMultiplexed = false
   @usableFromInline let line: RequestLine
 
   /// The method's name as sent.

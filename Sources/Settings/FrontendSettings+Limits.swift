@@ -26,6 +26,9 @@ extension SettingsTable {
       live: true,
       "Most client connections, shared out evenly to the loops; past it new ones are closed at once."),
     SettingDefinition(
+      nil, "DYN_HTTP2_STREAM_LIMIT", .integer(0...10_000), fallback: "100", group: "Limits",
+      live: true, "Most requests at once on one HTTP/2 connection of a client; 0 offers no HTTP/2."),
+    SettingDefinition(
       nil, "DYN_HTTP_OVERLOAD_STATUS_CODE", .integer(400...599), fallback: "529", group: "Limits",
       live: true, "Status of the answer when all workers are busy or a memory bound is reached."),
   ]

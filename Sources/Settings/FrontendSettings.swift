@@ -89,7 +89,8 @@ extension SettingsTable {
     SettingDefinition(
       "worker", "DYN_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
       live: true,
-      "Static OpenAI-compatible worker: http[s]://host:port, or dns+http[s]://name:port for one an address."),
+      "Static OpenAI-compatible worker: http[s]://host:port, h2c://host:port for HTTP/2, or with dns+ before it for one an address."
+    ),
     SettingDefinition(
       "prefill-worker", "DYN_PREFILL_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
       "Static worker that only prefills. No effect in this version."),

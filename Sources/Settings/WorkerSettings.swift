@@ -64,6 +64,10 @@ extension SettingsTable {
       "advertise-url", "DYN_WORKER_ADVERTISE_URL", .string, unset: "http:// with host and port",
       placeholder: "URL", group: "Worker", "Address under which the frontend reaches this worker."),
     SettingDefinition(
+      "advertise-h2c", "DYN_WORKER_ADVERTISE_H2C", .boolean, fallback: "false", group: "Worker",
+      "Register as h2c://: frontends then send many requests over few HTTP/2 connections. The port speaks both."
+    ),
+    SettingDefinition(
       "threads", "DYN_HTTP_THREADS", .integer(1...256), fallback: "1", group: "Worker",
       "Event loops, one thread each."),
     SettingDefinition(

@@ -100,6 +100,10 @@ package enum UpstreamFailure: Error, Sendable {
   case broken
   /// The peer spoke something else than HTTP/1.1.
   case malformed(HTTP1ParseError)
+  /// The peer broke the rules of HTTP/2, or does not speak it.
+  case protocolError
+  /// Every connection to it carries all the streams it may, and none became free in time.
+  case busy
   /// Nothing came for longer than the deadline.
   case silent
 }

@@ -352,7 +352,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
 }
 
 /// Delivers a failure after the call that met it has returned.
-private final class PendingFailure: TickHandler {
+final class PendingFailure: TickHandler {
   private let handler: any ClientExchangeHandler
   private let failure: UpstreamFailure
 

@@ -38,7 +38,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
   var keepAlive = true
   var bodyPaused = false
 
-  private let timer = Timer()
+  let timer = Timer()
   var deadline: Nanoseconds?
 
   init(_ descriptor: Int32, server: HTTPServer) throws(SocketFailure) {
@@ -89,7 +89,13 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
       begin(head)
       return length
     case .failed(let error):
-      refuse(Refusal(error))
+      switch prefaceMatch(bytes) {
+      case .none: refuse(Refusal(error))
+      case .beginning:
+        expect(at: headBegan + server.limits.headTimeout)
+        return 0
+      case .whole(let limits): if !becomeHTTP2(bytes, limits) { refuse(Refusal(error)) }
+      }
       return bytes.count
     }
   }

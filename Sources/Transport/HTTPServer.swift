@@ -69,6 +69,7 @@ package final class HTTPServer: EventHandler, TimerHandler {
   private let counters: ListenerCounters
   private var listener: (descriptor: Int32, registration: Registration)?
   private var connections: [ObjectIdentifier: HTTP1ServerConnection] = [:]
+  private var multiplexed: [ObjectIdentifier: HTTP2ExchangeConnection] = [:]
   private var peers: [LoopBound<HTTPServer>] = []
   private var mailboxes: [Mailbox] = []
   private let retryTimer = Timer()
@@ -138,7 +139,7 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   /// Serves an accepted socket on this loop.
   private func adopt(_ descriptor: Int32) {
-    guard !isDraining, connections.count < limits.connectionsMax else {
+    guard !isDraining, connectionCount < limits.connectionsMax else {
       if !isDraining { counters.refusedByLimit.add(1, ordering: .relaxed) }
       loads.connections(loop.index, -1)
       loop.system.close(descriptor)
@@ -187,20 +188,23 @@ package final class HTTPServer: EventHandler, TimerHandler {
     isDraining = true
     stopListening()
     for connection in connections.values { connection.drain() }
+    for connection in multiplexed.values { connection.drain() }
   }
 
   /// Lets every exchange that is still open say its last words.
   package func announceCut() {
     for connection in connections.values { connection.announceCut() }
+    for connection in multiplexed.values { connection.announceCut() }
   }
 
   /// Cuts what is left after a drain; each exchange ends as failed by shutdown.
   package func cutAll() {
     for connection in connections.values { connection.abort(.failed(.shutdown)) }
+    for connection in multiplexed.values { connection.cut(.failed(.shutdown)) }
   }
 
   /// Connections held now.
-  package var connectionCount: Int { connections.count }
+  package var connectionCount: Int { connections.count + multiplexed.count }
 
   func requestBegan() { loads.requests(loop.index, 1) }
 
@@ -208,6 +212,17 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   func connectionClosed(_ connection: HTTP1ServerConnection) {
     guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+    loads.connections(loop.index, -1)
+  }
+
+  /// A connection turned out to speak HTTP/2; it counts as one as before.
+  func connection(_ connection: HTTP1ServerConnection, became other: HTTP2ExchangeConnection) {
+    connections[ObjectIdentifier(connection)] = nil
+    multiplexed[ObjectIdentifier(other)] = other
+  }
+
+  func connectionClosed(_ connection: HTTP2ExchangeConnection) {
+    guard multiplexed.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
     loads.connections(loop.index, -1)
   }
 

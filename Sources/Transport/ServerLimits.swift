@@ -18,6 +18,8 @@ package struct ServerLimits: Sendable {
   package var lingerTimeout: Nanoseconds = 2 * second
   /// Connections held at once by one loop; past it new ones are closed at once and counted.
   package var connectionsMax = 16_384
+  /// Bounds of connections that begin with HTTP/2's preface; nil refuses those.
+  package var multiplexed: HTTP2MultiplexerLimits?
 
   package init(http: HTTP1Limits = HTTP1Limits()) { self.http = http }
 }
@@ -33,6 +35,30 @@ package struct ClientLimits: Sendable {
   package var idleTimeout: Nanoseconds = 4 * second
   /// Idle connections kept per worker and loop; more are closed.
   package var idleMax = 512
+  /// Of connections that carry many requests at once.
+  package var multiplexed = MultiplexedLimits()
 
   package init(http: HTTP1Limits = HTTP1Limits()) { self.http = http }
+}
+
+/// Bounds and deadlines of HTTP/2 connections to workers; times in nanoseconds.
+package struct MultiplexedLimits: Sendable {
+  package var session = HTTP2MultiplexerLimits()
+  /// Connections to one worker that one loop opens requests on.
+  package var connectionsMax = 16
+  /// Requests at once on one connection, where the worker allows more.
+  package var streamsMax = 256
+  /// Requests that wait for a stream, for each worker and loop; past it the worker counts as busy.
+  package var waitingMax = 1_024
+  /// How long one of them waits.
+  package var waitTimeout: Nanoseconds = 3 * second
+  /// How long a connection without requests is kept: a peer that leaves says so by GOAWAY.
+  package var idleTimeout: Nanoseconds = 60 * second
+  /// Silence on a connection with requests under way after which the peer is asked for a sign of life.
+  package var pingAfter: Nanoseconds = 20 * second
+  /// How long it may take to give one.
+  package var pingTimeout: Nanoseconds = 10 * second
+
+  /// The defaults.
+  package init() {}
 }

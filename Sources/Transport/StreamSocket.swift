@@ -98,6 +98,11 @@ package final class StreamSocket: EventHandler, TickHandler {
     }
   }
 
+  /// Reports to another handler from now on.
+  package func handOver(to handler: any StreamSocketHandler) {
+    if !isClosed { self.handler = handler }
+  }
+
   /// The application protocol that a TLS handshake agreed upon (ALPN); nil when none was.
   package var applicationProtocol: String? { tls?.connection.applicationProtocol }
 

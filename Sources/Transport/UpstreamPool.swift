@@ -16,13 +16,16 @@ package final class Upstream: Sendable {
   package let pathPrefix: [UInt8]
   /// For `https`: with whose name its certificate is compared, and whom to trust; nil for plain text.
   package let security: SocketSecurity?
+  /// It speaks HTTP/2 by prior knowledge (RFC 9113 section 3.3): many requests share a connection.
+  package let isMultiplexed: Bool
 
   package init(
     id: UInt64, addresses: [SocketAddress], authority: String, pathPrefix: String = "",
-    security: SocketSecurity? = nil
+    security: SocketSecurity? = nil, isMultiplexed: Bool = false
   ) {
     self.id = id
     self.security = security
+    self.isMultiplexed = isMultiplexed
     self.addresses = addresses
     self.authority = Array(authority.utf8)
     self.pathPrefix = Array(pathPrefix.utf8)
@@ -48,9 +51,10 @@ package final class UpstreamPool: TimerHandler {
   /// Where body pieces of one read are put together; empty between reads.
   var gathered = ByteBuffer()
   private var shelves: [UInt64: UpstreamShelf] = [:]
+  private var lanes: [UInt64: HTTP2Lane] = [:]
   private let sweep = Timer()
   /// Connects begun, for the metrics.
-  package private(set) var connectCount = 0
+  package internal(set) var connectCount = 0
 
   /// - Parameter dial: how connects are begun; a test hands in descriptors of its own.
   package init(loop: EventLoop, limits: ClientLimits, dial: @escaping Dial = Sockets.connect) {
@@ -66,22 +70,36 @@ package final class UpstreamPool: TimerHandler {
     parser = HTTP1HeadParser(limits: limits.http)
   }
 
-  /// Begins a request: `compose` writes its head and body. A kept-alive connection is used unless `fresh` is asked for.
+  /// Begins a request: `compose` writes its head and body, in HTTP/1.1's form. A kept-alive connection is used unless
+  /// `fresh` is asked for.
   ///
   /// The handler hears how it went, never from inside this call. Returns what to cancel or pause it by.
   package func send(
     to upstream: Upstream, method: HTTP.Method, fresh: Bool = false, handler: any ClientExchangeHandler,
     _ compose: (inout ByteBuffer) -> Void
-  ) -> HTTP1ClientConnection {
+  ) -> UpstreamExchange {
+    if upstream.isMultiplexed {
+      let request = HTTP2ClientStream(method, isRetry: fresh, handler)
+      compose(&request.stream.output)
+      lane(for: upstream.id).send(request, to: upstream, fresh: fresh)
+      return .http2(request)
+    }
     let shelf = shelf(for: upstream.id)
     if !fresh, let connection = shelf.connections.popLast() {
       connection.begin(method, handler, compose)
-      return connection
+      return .http1(connection)
     }
     connectCount += 1
     let connection = HTTP1ClientConnection(to: upstream, pool: self, shelf: shelf)
     connection.begin(method, handler, compose)
-    return connection
+    return .http1(connection)
+  }
+
+  private func lane(for upstream: UInt64) -> HTTP2Lane {
+    if let lane = lanes[upstream] { return lane }
+    let lane = HTTP2Lane(self)
+    lanes[upstream] = lane
+    return lane
   }
 
   private func shelf(for upstream: UInt64) -> UpstreamShelf {
@@ -93,6 +111,7 @@ package final class UpstreamPool: TimerHandler {
 
   /// Closes the idle connections to a worker that left.
   package func forget(_ upstream: UInt64) {
+    lanes.removeValue(forKey: upstream)?.forget()
     guard let shelf = shelves.removeValue(forKey: upstream) else { return }
     let connections = shelf.connections
     shelf.isForgotten = true
@@ -102,12 +121,14 @@ package final class UpstreamPool: TimerHandler {
 
   /// Closes every idle connection.
   package func closeIdle() {
-    for upstream in shelves.keys { forget(upstream) }
+    for upstream in Set(shelves.keys).union(lanes.keys) { forget(upstream) }
     loop.cancel(sweep)
   }
 
   /// Number of idle connections, for the metrics.
-  package var idleCount: Int { shelves.values.reduce(0) { $0 + $1.connections.count } }
+  package var idleCount: Int {
+    shelves.values.reduce(0) { $0 + $1.connections.count } + lanes.values.reduce(0) { $0 + $1.idleCount }
+  }
 
   func keep(_ connection: HTTP1ClientConnection) {
     guard !connection.shelf.isForgotten, connection.shelf.connections.count < limits.idleMax else {
@@ -115,6 +136,11 @@ package final class UpstreamPool: TimerHandler {
       return
     }
     connection.shelf.connections.append(connection)
+    expectIdle()
+  }
+
+  /// Some connection has nothing to do: it is looked at each second how long.
+  func expectIdle() {
     if !sweep.isArmed { loop.arm(sweep, at: loop.now + second, self) }
   }
 
@@ -134,6 +160,7 @@ package final class UpstreamPool: TimerHandler {
       for connection in expired { connection.close() }
       if !shelf.connections.isEmpty { any = true }
     }
+    for lane in lanes.values where lane.closeIdle() { any = true }
     if any { loop.arm(sweep, at: loop.now + second, self) }
   }
 }

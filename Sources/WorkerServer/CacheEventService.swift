@@ -48,7 +48,9 @@ extension WorkerConfiguration {
   /// True when `host` is the machine under whose name the worker is known.
   private func isOwnHost(_ host: String) -> Bool {
     if host == "localhost" || host == "::1" || host.hasPrefix("127.") { return true }
-    if let url = advertiseURL, let advertised = try? EngineURL(url) { return advertised.host == host }
+    if let url = advertiseURL, case .success(let advertised) = WorkerURL.parse(url) {
+      return advertised.host == host
+    }
     return self.host == host
   }
 }

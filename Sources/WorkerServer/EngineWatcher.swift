@@ -29,7 +29,7 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
   private let changed: (Result<EngineFacts, EngineFailure>) -> Void
   private let timer = Timer()
   private var question = Question.models
-  private var connection: HTTP1ClientConnection?
+  private var connection: UpstreamExchange?
   private var status = 0
   private var body = ByteBuffer()
   private var facts = EngineFacts()

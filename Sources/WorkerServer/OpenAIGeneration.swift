@@ -11,7 +11,7 @@ internal import Transport
 final class OpenAIGeneration: Generation, ClientExchangeHandler {
   private let exchange: InferenceExchange
   private let backend: OpenAIBackend
-  private var connection: HTTP1ClientConnection?
+  private var connection: UpstreamExchange?
   private var id: [UInt8] = []
   private var hasRetried = false
   private var isOver = false
@@ -197,6 +197,8 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
     case .silent: fail(.upstreamTimeout, kind: "response_timeout")
     case .malformed(let error):
       fail(.badGateway("the engine broke the protocol: \(error.message)"), kind: "malformed")
+    case .protocolError: fail(.badGateway("the engine broke the protocol"), kind: "malformed")
+    case .busy: fail(Self.unavailable("it takes no more requests at once"), kind: "overloaded")
     case .stale, .broken: fail(.badGateway("the engine closed the connection"), kind: "disconnected")
     }
   }

@@ -28,6 +28,7 @@ extension WorkerConfiguration {
     port = UInt16(settings.int("port"))
     threads = settings.int("threads")
     advertiseURL = settings.optionalString("advertise-url")
+    advertisesHTTP2 = settings.bool("advertise-h2c")
     readEndpoint(settings, &faults)
     switch settings.string("discovery-backend") {
     case "file":

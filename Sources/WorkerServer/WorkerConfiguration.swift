@@ -2,6 +2,7 @@
 
 package import Base
 package import Engine
+internal import HTTP
 internal import KVEvents
 package import Prompts
 package import Transport
@@ -33,8 +34,10 @@ package struct WorkerConfiguration: Sendable {
   package var port: UInt16 = 0
   /// Event loops. A simulated engine lives on one, so it is always 1 there.
   package var threads = 1
-  /// The URL to register; nil: `http://` with the host and the real port.
+  /// The URL to register; nil: `http://`, or `h2c://`, with the host and the real port.
   package var advertiseURL: String?
+  /// Whether frontends are told to send many requests over few connections (HTTP/2 by prior knowledge).
+  package var advertisesHTTP2 = false
   package var namespace = "dynamo"
   package var component = "backend"
   package var endpoint = "generate"
@@ -51,7 +54,7 @@ package struct WorkerConfiguration: Sendable {
   package var cacheEvents = CacheEventSettings()
   /// `POST /reset_prefix_cache` makes a simulated engine forget its cache.
   package var allowsCacheReset = false
-  package var serverLimits = ServerLimits()
+  package var serverLimits = Self.serverLimits
   package var clientLimits = ClientLimits()
   /// Longest request body; more is 413.
   package var bodyBytesMax = 64 << 20
@@ -64,6 +67,17 @@ package struct WorkerConfiguration: Sendable {
   package var version = "0.1.0"
 
   package init() {}
+
+  /// Frontends are trusted with more streams of a connection than callers from anywhere.
+  private static var serverLimits: ServerLimits {
+    var limits = ServerLimits()
+    var multiplexed = HTTP2MultiplexerLimits()
+    multiplexed.concurrentStreams = 1_024
+    multiplexed.idleFramesBurst = 10_000
+    multiplexed.idleFramesPerSecond = 10_000
+    limits.multiplexed = multiplexed
+    return limits
+  }
 
   /// Dynamo's name of the endpoint.
   package var endpointURL: String { "dyn://\(namespace).\(component).\(endpoint)" }

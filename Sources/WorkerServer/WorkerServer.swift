@@ -64,7 +64,8 @@ package final class WorkerServer: Sendable {
     // Who listens on all addresses is reached, on this machine, by the loopback one.
     let any = ["0.0.0.0", "::", ""].contains(configuration.host)
     let host = any ? "127.0.0.1" : configuration.host
-    return host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
+    let scheme = configuration.advertisesHTTP2 ? "h2c" : "http"
+    return host.contains(":") ? "\(scheme)://[\(host)]:\(port)" : "\(scheme)://\(host):\(port)"
   }
 
   /// Opens the sockets and starts the threads. Registration follows by itself when the engine is ready.

@@ -127,7 +127,7 @@ extension DirectoryControl {
       id: id, url: url.text,
       upstream: Upstream(
         id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
-        security: security.security(of: url)),
+        security: security.security(of: url), isMultiplexed: url.isMultiplexed),
       source: .file, models: [finding.card.displayName], isDynamoWorker: true)
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }

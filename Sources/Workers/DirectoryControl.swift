@@ -177,7 +177,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   ) -> WorkerMember {
     let upstream = Upstream(
       id: url.id, addresses: addresses, authority: named.authority, pathPrefix: url.pathPrefix,
-      security: security.security(of: url, name: named.host))
+      security: security.security(of: url, name: named.host), isMultiplexed: url.isMultiplexed)
     var worker = Worker(id: url.id, url: url.text, upstream: upstream, source: source)
     if let size = configuration.blockSizeOverride { worker.blockSize = size }
     return member(worker, url: url)

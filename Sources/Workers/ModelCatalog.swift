@@ -117,6 +117,7 @@ extension Worker {
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
       && eventSources == other.eventSources && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix
+      && upstream.isMultiplexed == other.upstream.isMultiplexed
   }
 }
 

@@ -70,7 +70,7 @@ final class PromptCheck: ProbeInFlight, ClientExchangeHandler, TimerHandler {
   private var step: Step
   private var index = 0
   private var differing: [String] = []
-  private var connection: HTTP1ClientConnection?
+  private var connection: UpstreamExchange?
   private var status = 0
   private var body = ByteBuffer()
 

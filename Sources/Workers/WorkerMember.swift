@@ -241,7 +241,7 @@ final class WorkerMember: TimerHandler {
       worker.moved(
         to: Upstream(
           id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
-          security: old.security)))
+          security: old.security, isMultiplexed: old.isMultiplexed)))
     probeNow()
   }
 

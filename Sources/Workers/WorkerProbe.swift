@@ -94,7 +94,7 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
   private var report: ((ProbeOutcome) -> Void)?
   private let timer = Timer()
   private var phase = Phase.models
-  private var connection: HTTP1ClientConnection?
+  private var connection: UpstreamExchange?
   private var status = 0
   private var body = ByteBuffer()
   private var answer = ProbeAnswer()
@@ -255,9 +255,10 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
     switch failure {
     case .connect(let error): .refused("\(error)")
     // A port that says nothing is a busy machine as often as a dead one: unlike a refusal it must happen again.
-    case .connectTimeout, .silent: .silent
+    case .connectTimeout, .silent, .busy: .silent
     case .stale, .broken: .answer("it closed the connection without an answer")
     case .malformed: .answer("it does not speak HTTP/1.1")
+    case .protocolError: .answer("it does not speak HTTP/2")
     }
   }
 }

@@ -12,8 +12,8 @@ package struct WorkerURLFault: Sendable, Equatable, CustomStringConvertible {
   package var description: String { "'\(url)': \(reason)" }
 }
 
-/// A worker's URL in its parts: `http://host[:port][/prefix]`, or `dns+http://…` for one worker per address; `https`
-/// likewise.
+/// A worker's URL in its parts: `http://host[:port][/prefix]`, or `dns+http://…` for one worker per address; `https` and
+/// `h2c` likewise.
 package struct WorkerURL: Sendable, Hashable {
   /// Name or numeric address, in lower case and without brackets.
   package let host: String
@@ -24,9 +24,14 @@ package struct WorkerURL: Sendable, Hashable {
   package let isPerAddress: Bool
   /// Spoken to over TLS.
   package let isSecure: Bool
+  /// Speaks HTTP/2 by prior knowledge, over plain text.
+  package let isMultiplexed: Bool
 
-  private init(host: String, port: UInt16, pathPrefix: String, isPerAddress: Bool, isSecure: Bool) {
+  private init(
+    host: String, port: UInt16, pathPrefix: String, isPerAddress: Bool, isSecure: Bool, isMultiplexed: Bool
+  ) {
     self.isSecure = isSecure
+    self.isMultiplexed = isMultiplexed
     self.host = host
     self.port = port
     self.pathPrefix = pathPrefix
@@ -40,11 +45,10 @@ package struct WorkerURL: Sendable, Hashable {
     }
     let scheme = text[..<separator.lowerBound].lowercased()
     switch scheme {
-    case "http", "dns+http", "https", "dns+https": break
-    case "h2c", "dns+h2c":
-      return .failure(WorkerURLRefusal(reason: "\(scheme):// is not supported yet; use http:// or https://"))
+    case "http", "dns+http", "https", "dns+https", "h2c", "dns+h2c": break
     default:
-      return .failure(WorkerURLRefusal(reason: "unknown scheme; use http://, https:// or dns+http://"))
+      return .failure(
+        WorkerURLRefusal(reason: "unknown scheme; use http://, https://, h2c:// or dns+http://"))
     }
     let isSecure = scheme.hasSuffix("https")
     let rest = text[separator.upperBound...]
@@ -69,7 +73,7 @@ package struct WorkerURL: Sendable, Hashable {
     return .success(
       WorkerURL(
         host: host.lowercased(), port: port, pathPrefix: String(path), isPerAddress: scheme.hasPrefix("dns+"),
-        isSecure: isSecure))
+        isSecure: isSecure, isMultiplexed: scheme.hasSuffix("h2c")))
   }
 
   /// Host and port of an authority. An IPv6 address stands in brackets.
@@ -95,7 +99,8 @@ package struct WorkerURL: Sendable, Hashable {
 
   /// The URL in one spelling, so that two spellings of a worker have one id.
   package var text: String {
-    "\(isPerAddress ? "dns+" : "")http\(isSecure ? "s" : "")://\(authority)\(pathPrefix)"
+    let scheme = isMultiplexed ? "h2c" : isSecure ? "https" : "http"
+    return "\(isPerAddress ? "dns+" : "")\(scheme)://\(authority)\(pathPrefix)"
   }
 
   /// The Host field.
@@ -116,10 +121,11 @@ package struct WorkerURL: Sendable, Hashable {
     return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1
   }
 
-  /// One worker of a `dns+http` or `dns+https` URL.
+  /// One worker of a `dns+http`, `dns+https` or `dns+h2c` URL.
   func worker(at address: SocketAddress) -> WorkerURL {
     WorkerURL(
-      host: address.host, port: port, pathPrefix: pathPrefix, isPerAddress: false, isSecure: isSecure)
+      host: address.host, port: port, pathPrefix: pathPrefix, isPerAddress: false, isSecure: isSecure,
+      isMultiplexed: isMultiplexed)
   }
 }
 

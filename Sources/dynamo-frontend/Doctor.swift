@@ -83,10 +83,10 @@ enum Doctor {
   private static func workerProblem(_ url: String) -> String? {
     let text = url.hasPrefix("dns+") ? String(url.dropFirst(4)) : url
     let isSecure = text.hasPrefix("https://")
-    guard isSecure || text.hasPrefix("http://") else {
-      return "only http:// and https:// workers are spoken to"
+    guard let scheme = ["http://", "https://", "h2c://"].first(where: { text.hasPrefix($0) }) else {
+      return "only http://, https:// and h2c:// workers are spoken to"
     }
-    let authority = text.dropFirst(isSecure ? 8 : 7).prefix { $0 != "/" }
+    let authority = text.dropFirst(scheme.count).prefix { $0 != "/" }
     guard let colon = authority.lastIndex(of: ":"),
       let port = UInt16(authority[authority.index(after: colon)...])
     else { return Sockets.whyUnreachable(String(authority), isSecure ? 443 : 80) }

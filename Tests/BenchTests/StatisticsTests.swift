@@ -87,15 +87,21 @@ import Testing
   }
 
   @Test func peersAreReadFromTheirNames() throws {
-    #expect(try Peer.parse("frontend").kind == .frontend(mode: "kv", traced: true, tokens: false))
+    func frontend(_ name: String) throws -> FrontendPeer? {
+      if case .frontend(let options) = try Peer.parse(name).kind { return options }
+      return nil
+    }
+    #expect(try frontend("frontend") == FrontendPeer(mode: "kv", traced: true))
+    #expect(try frontend("frontend:tokens") == FrontendPeer(mode: "kv", traced: true, tokens: true))
     #expect(
-      try Peer.parse("frontend:kv:tokens:untraced").kind == .frontend(mode: "kv", traced: false, tokens: true)
-    )
-    #expect(try Peer.parse("frontend:tokens").kind == .frontend(mode: "kv", traced: true, tokens: true))
+      try frontend("frontend:kv:tokens:untraced") == FrontendPeer(mode: "kv", traced: false, tokens: true))
+    #expect(
+      try frontend("frontend:round-robin:untraced") == FrontendPeer(mode: "round-robin", traced: false))
+    #expect(try frontend("frontend:kv:h2c") == FrontendPeer(mode: "kv", traced: true, multiplexed: true))
+    #expect(
+      try frontend("frontend:tokens:h2c:untraced")
+        == FrontendPeer(mode: "kv", traced: false, tokens: true, multiplexed: true))
     #expect(throws: CompareError.self) { try Peer.parse("nginx:tokens") }
-    #expect(
-      try Peer.parse("frontend:round-robin:untraced").kind
-        == .frontend(mode: "round-robin", traced: false, tokens: false))
     #expect(try Peer.parse("sglang:cache_aware:traced").isTraced)
     #expect(throws: CompareError.self) { try Peer.parse("nginx:fast") }
     #expect(throws: CompareError.self) { try Peer.parse("envoy") }

@@ -88,12 +88,13 @@ class Secure:
 def test_answers_come_over_https_streamed_and_not(stack, upstream, authority):
     frontend = Secure(stack, authority, "--worker", upstream.url)
     frontend.ready()
-    code, text = frontend.curl(PATH, "-w", "\n%{http_code} %{http_version}", body=chat())
-    assert code == 0 and text.endswith("\n200 1.1") and " t0 t1 t2 t3" in text
+    for flag, version in [("--http2", "2"), ("--http1.1", "1.1")]:
+        code, text = frontend.curl(PATH, flag, "-w", "\n%{http_code} %{http_version}", body=chat())
+        assert code == 0 and text.endswith(f"\n200 {version}") and " t0 t1 t2 t3" in text
     code, text = frontend.curl(PATH, "-N", body=chat(stream=True))
     assert code == 0 and text.count("data: ") >= 5 and text.rstrip().endswith("data: [DONE]")
     # curl offers h2 first and takes what there is.
-    assert frontend.curl("/live", "--http2", "-w", "%{http_version}")[1].endswith("1.1")
+    assert frontend.curl("/live", "--http2", "-w", "%{http_version}")[1].endswith("2")
     for version in ("1.2", "1.3"):
         flags = [f"--tlsv{version}", "--tls-max", version]
         assert frontend.curl("/live", *flags)[0] == 0, version
@@ -203,7 +204,7 @@ def test_what_is_not_accepted_is_refused_and_counted(stack, upstream, authority,
     assert frontend.handshakes("plain_http") == 1
 
     only = subprocess.run(
-        ["openssl", "s_client", "-connect", f"localhost:{frontend.port}", "-alpn", "h2"], input=b"", capture_output=True
+        ["openssl", "s_client", "-connect", f"localhost:{frontend.port}", "-alpn", "h3"], input=b"", capture_output=True
     )
     assert b"no application protocol" in only.stderr
     assert frontend.handshakes("no_application_protocol") == 1

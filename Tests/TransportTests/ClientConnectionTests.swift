@@ -35,7 +35,7 @@ private final class ClientRig {
   let loop: EventLoop
   let pool: UpstreamPool
   let upstream: Upstream
-  private var connections: [HTTP1ClientConnection] = []
+  private var connections: [UpstreamExchange] = []
 
   init(limits: ClientLimits = ClientLimits()) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
@@ -64,7 +64,7 @@ private final class ClientRig {
 
   func turn() { loop.turn(patience: 0) }
 
-  func send(fresh: Bool = false) -> (RecordedAnswer, HTTP1ClientConnection) {
+  func send(fresh: Bool = false) -> (RecordedAnswer, UpstreamExchange) {
     let answer = RecordedAnswer()
     let connection = pool.send(to: upstream, method: .post, fresh: fresh, handler: answer) { output in
       output.append("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" as StaticString)
@@ -197,7 +197,7 @@ struct ClientConnectionTests {
     answer.onBody = nil
     #expect(answer.isComplete)
     let (second, again) = rig.send()
-    #expect(again === connection)
+    #expect(again.isReused && rig.pool.connectCount == 1)
     rig.reply(first, small)
     #expect(second.isComplete)
   }

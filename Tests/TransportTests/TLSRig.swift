@@ -115,7 +115,7 @@ final class SecureClientRig {
   let socket: Int32 = 101
   var peer: TLSPeer
   private let upstream: Upstream
-  private var connections: [HTTP1ClientConnection] = []
+  private var connections: [UpstreamExchange] = []
 
   init(name: String = "localhost", roots: TestAuthority? = nil) throws {
     setting = try TLSSetting()
@@ -136,7 +136,7 @@ final class SecureClientRig {
     loop.close()
   }
 
-  func send(to handler: any ClientExchangeHandler) -> HTTP1ClientConnection {
+  func send(to handler: any ClientExchangeHandler) -> UpstreamExchange {
     let connection = pool.send(to: upstream, method: .post, handler: handler) { output in
       output.append("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" as StaticString)
     }

@@ -1,6 +1,7 @@
 // Worker URLs: what is taken, what is refused with which words, and ids.
 
 import Base
+import EventLoop
 import Telemetry
 import Logging
 import Testing
@@ -51,8 +52,19 @@ struct WorkerURLTests {
     #expect(url.host == "engines.svc")
   }
 
+  @Test func h2cWorkersAreSpokenToInHTTP2() throws {
+    let url = try parsed("H2C://gpu:8000/x/v1")
+    #expect(url.isMultiplexed && !url.isSecure && !url.isPerAddress)
+    #expect(url.text == "h2c://gpu:8000/x")
+    #expect(try parsed("http://gpu:8000/x").id != url.id)
+    let perAddress = try parsed("dns+h2c://gpu:8000")
+    #expect(perAddress.isMultiplexed && perAddress.isPerAddress)
+    let address = try #require(SocketAddress.resolve(host: "127.0.0.1", port: 8000).first)
+    #expect(perAddress.worker(at: address).isMultiplexed)
+  }
+
   @Test(arguments: [
-    "https://", "h2c://a:1", "ftp://a", "a:8000", "http://", "http://:80", "http://a:0", "http://a:65536",
+    "https://", "h2c://", "ftp://a", "a:8000", "http://", "http://:80", "http://a:0", "http://a:65536",
     "http://a:+1", "http://a:", "http://u:p@a", "http://a/?x=1", "http://a b", "http://::1:80",
     "http://[x]:1",
     "http://ä:1", "",
@@ -67,7 +79,7 @@ struct WorkerURLTests {
 
   @Test func allBadURLsAreToldAtOnce() {
     var configuration = WorkerDirectoryConfiguration()
-    configuration.urls = ["h2c://a:1", "http://fine:1", "nonsense"]
+    configuration.urls = ["ftp://a:1", "http://fine:1", "nonsense"]
     do throws(WorkerDirectoryError) {
       _ = try WorkerDirectory(
         configuration: configuration, logger: quietLogger, registry: MetricRegistry())
@@ -77,8 +89,8 @@ struct WorkerURLTests {
         Issue.record("\(error)")
         return
       }
-      #expect(faults.map(\.url) == ["h2c://a:1", "nonsense"])
-      #expect(error.description.contains("h2c:// is not supported yet"))
+      #expect(faults.map(\.url) == ["ftp://a:1", "nonsense"])
+      #expect(error.description.contains("unknown scheme"))
     }
   }
 

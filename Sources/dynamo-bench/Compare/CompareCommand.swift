@@ -11,8 +11,9 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Paired, alternating runs of several servers in front of four fake workers.",
     discussion: """
-      Peers: direct (the workers alone), nginx, haproxy, frontend[:MODE][:tokens][:untraced] (MODE kv by default, by \
-      the tokens of --model-path with tokens, spans into a sink of its own unless untraced), sglang[:POLICY][:traced], vllm[:POLICY] (cache_aware by default; from the \
+      Peers: direct (the workers alone), nginx, haproxy, frontend[:MODE][:tokens][:h2c][:untraced] (MODE kv by \
+      default, by the tokens of --model-path with tokens, workers in HTTP/2 with h2c, spans into a sink of its own \
+      unless untraced), sglang[:POLICY][:traced], vllm[:POLICY] (cache_aware by default; from the \
       Python environment in --venv). Every ratio is to nginx in the same round. Exit status 1 when any answer was \
       wrong.
       """)

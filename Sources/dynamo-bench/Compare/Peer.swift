@@ -2,13 +2,24 @@
 
 import Base
 
+/// How this frontend runs in a comparison.
+struct FrontendPeer: Equatable {
+  /// `--router-mode`.
+  let mode: String
+  /// Its spans go to a sink.
+  let traced: Bool
+  /// Prompts are routed by the tokens of ``PeerSetting/modelPath``, else by their bytes.
+  var tokens = false
+  /// The workers are spoken to in HTTP/2.
+  var multiplexed = false
+}
+
 /// A server to compare, as named on the command line.
 struct Peer: Equatable {
   enum Kind: Equatable {
     /// The workers themselves, without anything in front.
     case direct
-    /// `tokens`: prompts are routed by the tokens of ``PeerSetting/modelPath``, else by their bytes.
-    case frontend(mode: String, traced: Bool, tokens: Bool)
+    case frontend(FrontendPeer)
     case nginx
     case haproxy
     /// A router from PyPI: `sglang` or `vllm`.
@@ -21,14 +32,15 @@ struct Peer: Equatable {
   /// True when its spans go to a sink.
   var isTraced: Bool {
     switch kind {
-    case .frontend(_, let traced, _), .router(_, _, let traced): traced
+    case .frontend(let options): options.traced
+    case .router(_, _, let traced): traced
     case .direct, .nginx, .haproxy: false
     }
   }
 
   /// True when it needs a tokenizer.
   var isTokenizing: Bool {
-    if case .frontend(_, _, let tokens) = kind { return tokens }
+    if case .frontend(let options) = kind { return options.tokens }
     return false
   }
 
@@ -40,7 +52,7 @@ struct Peer: Equatable {
     return peers
   }
 
-  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:tokens][:untraced]`,
+  /// Reads a peer's name: `direct`, `nginx`, `haproxy`, `frontend[:MODE][:tokens][:h2c][:untraced]`,
   /// `sglang[:POLICY][:traced]`, `vllm[:POLICY]`.
   static func parse(_ text: String) throws(CompareError) -> Peer {
     var parts = text.split(separator: ":").map(String.init)
@@ -49,6 +61,8 @@ struct Peer: Equatable {
     let untraced = parts.last == "untraced"
     let traced = parts.last == "traced"
     if untraced || traced { parts.removeLast() }
+    let multiplexed = head == "frontend" && parts.last == "h2c"
+    if multiplexed { parts.removeLast() }
     let tokens = head == "frontend" && parts.last == "tokens"
     if tokens { parts.removeLast() }
     guard parts.count <= 1 else { throw .badPeer(text) }
@@ -57,7 +71,10 @@ struct Peer: Equatable {
     case "direct" where parts.isEmpty && !traced && !untraced: kind = .direct
     case "nginx" where parts.isEmpty && !traced && !untraced: kind = .nginx
     case "haproxy" where parts.isEmpty && !traced && !untraced: kind = .haproxy
-    case "frontend": kind = .frontend(mode: parts.first ?? "kv", traced: !untraced, tokens: tokens)
+    case "frontend":
+      kind = .frontend(
+        FrontendPeer(
+          mode: parts.first ?? "kv", traced: !untraced, tokens: tokens, multiplexed: multiplexed))
     case "sglang": kind = .router(package: "sglang", policy: parts.first ?? "cache_aware", traced: traced)
     case "vllm" where !traced:
       kind = .router(package: "vllm", policy: parts.first ?? "cache_aware", traced: false)

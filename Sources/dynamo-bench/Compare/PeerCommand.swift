@@ -28,12 +28,15 @@ struct PeerCommand {
       let text = PeerConfigurations.haproxy(port: port, promptPort: otherPort, workers: setting.workers)
       guard writeFile(path, text) else { throw .files(path) }
       arguments = ["haproxy", "-db", "-f", path]
-    case .frontend(let mode, _, let tokens):
+    case .frontend(let options):
       arguments = [
-        setting.frontend, "--http-host", "127.0.0.1", "--http-port", String(port), "--router-mode", mode,
+        setting.frontend, "--http-host", "127.0.0.1", "--http-port", String(port), "--router-mode",
+        options.mode,
       ]
-      for url in urls { arguments += ["--worker", url] }
-      if tokens, let path = setting.modelPath { arguments += ["--model-path", path] }
+      for url in urls {
+        arguments += ["--worker", options.multiplexed ? "h2c" + url.dropFirst("http".count) : url]
+      }
+      if options.tokens, let path = setting.modelPath { arguments += ["--model-path", path] }
       environment["DYN_FILE_KV"] = "\(setting.directory)/discovery-\(port)"
       if let sinkPort { trace(to: sinkPort) }
     case .router(let package, let policy, _):

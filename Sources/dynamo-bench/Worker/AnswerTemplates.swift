@@ -22,17 +22,36 @@ enum AnswerTemplates {
     to out: inout ByteBuffer, answer: UInt64, model: String, isLast: Bool
   ) -> Int {
     var payload = ByteBuffer(capacity: 320)
-    appendEventStart(to: &payload, answer: answer, model: model)
-    payload.append("[{\"index\":0,\"delta\":{\"content\":\" " as StaticString)
-    let digits = payload.count
-    payload.append("000000\"},\"logprobs\":null,\"finish_reason\":" as StaticString)
-    payload.append((isLast ? "\"length\"}]}\n\n" : "null}]}\n\n") as StaticString)
+    let digits = appendTokenEvent(to: &payload, answer: answer, model: model, isLast: isLast)
     let before = out.count
     appendChunkSize(payload.count, to: &out)
     let frame = out.count - before
     out.append(payload.readable)
     out.append("\r\n" as StaticString)
     return frame + digits
+  }
+
+  /// Appends the event of a token and returns the offset of its digits from the event's start.
+  static func appendTokenEvent(
+    to out: inout ByteBuffer, answer: UInt64, model: String, isLast: Bool
+  ) -> Int {
+    let start = out.count
+    appendEventStart(to: &out, answer: answer, model: model)
+    out.append("[{\"index\":0,\"delta\":{\"content\":\" " as StaticString)
+    let digits = out.count - start
+    out.append("000000\"},\"logprobs\":null,\"finish_reason\":" as StaticString)
+    out.append((isLast ? "\"length\"}]}\n\n" : "null}]}\n\n") as StaticString)
+    return digits
+  }
+
+  /// Appends the event that tells usage.
+  static func appendUsageEvent(
+    to out: inout ByteBuffer, answer: UInt64, model: String, promptTokens: Int, tokens: Int
+  ) {
+    appendEventStart(to: &out, answer: answer, model: model)
+    out.append("[],\"usage\":" as StaticString)
+    appendUsage(to: &out, promptTokens, tokens)
+    out.append("}\n\n" as StaticString)
   }
 
   /// Appends what ends a stream: usage when asked for, `[DONE]` and the last chunk.
@@ -42,10 +61,8 @@ enum AnswerTemplates {
   ) {
     if includeUsage {
       var payload = ByteBuffer(capacity: 320)
-      appendEventStart(to: &payload, answer: answer, model: model)
-      payload.append("[],\"usage\":" as StaticString)
-      appendUsage(to: &payload, promptTokens, tokens)
-      payload.append("}\n\n" as StaticString)
+      appendUsageEvent(
+        to: &payload, answer: answer, model: model, promptTokens: promptTokens, tokens: tokens)
       appendChunkSize(payload.count, to: &out)
       out.append(payload.readable)
       out.append("\r\n" as StaticString)

@@ -26,6 +26,20 @@ final class WorkerPort {
 
   init(port: UInt16) { self.port = port }
 
+  /// Counts a prompt that is long enough to belong to a group.
+  func countGroup(of body: UnsafeRawBufferPointer, _ request: RequestScan) {
+    guard let messages = request.messages, body.count - messages >= FakeWorker.groupedPromptBytes else {
+      return
+    }
+    // FNV-1a: any spread will do.
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in body.slice(messages..<(messages + FakeWorker.groupPrefixBytes)) {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    guard groups[hash] != nil || groups.count < FakeWorker.groupsMax else { return }
+    groups[hash, default: 0] += 1
+  }
+
   func reset() {
     requests = 0
     tokens = 0
@@ -33,6 +47,14 @@ final class WorkerPort {
     badRequests = 0
     groups.removeAll(keepingCapacity: true)
   }
+}
+
+/// An answer that can take part in the step.
+protocol SteppedAnswer: AnyObject {
+  /// Place among the streams of the step; set by the worker.
+  var stepIndex: Int? { get set }
+  /// Gives one token.
+  func step()
 }
 
 /// All ports of one process.
@@ -51,7 +73,7 @@ final class FakeWorker: TimerHandler {
   private var listeners: [Listener] = []
   private var answers: UInt64 = 0
   private let stepTimer = Timer()
-  private var stepping: [WorkerConnection] = []
+  private var stepping: [any SteppedAnswer] = []
 
   init(loop: EventLoop, model: String, pace: Pace) {
     self.loop = loop
@@ -78,14 +100,14 @@ final class FakeWorker: TimerHandler {
   }
 
   /// Lets `connection` have a token at each step until it leaves.
-  func join(_ connection: WorkerConnection) {
+  func join(_ connection: any SteppedAnswer) {
     connection.stepIndex = stepping.count
     stepping.append(connection)
     if !stepTimer.isArmed { loop.arm(stepTimer, at: loop.now + max(pace.tokenGap, millisecond), self) }
   }
 
   /// Takes `connection` out of the step.
-  func leave(_ connection: WorkerConnection) {
+  func leave(_ connection: any SteppedAnswer) {
     guard let index = connection.stepIndex else { return }
     let last = stepping.removeLast()
     if last !== connection {

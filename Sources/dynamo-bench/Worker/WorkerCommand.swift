@@ -11,6 +11,8 @@ struct WorkerCommand: ParsableCommand {
     commandName: "worker",
     abstract: "A fake OpenAI-compatible worker: numbered tokens, one write for each.",
     discussion: """
+      Each port speaks HTTP/1.1, and HTTP/2 to whoever begins with its preface (h2c): there the tokens of one \
+      wake-up share a write for each connection. \
       GET /stats tells counters of each port and how well groups of equal prompt beginnings stayed together, \
       /reset clears them, /pace?ttft_ms=20&itl_ms=10 changes the pace of later answers.
       """)

@@ -5,7 +5,7 @@ import CSystem
 import EventLoop
 
 /// Serves requests one after the other; the loop owns it while its socket is open.
-final class WorkerConnection: EventHandler, TimerHandler {
+final class WorkerConnection: EventHandler, TimerHandler, SteppedAnswer {
   private enum State {
     case reading
     /// An answer waits for its time or is being written.
@@ -28,6 +28,7 @@ final class WorkerConnection: EventHandler, TimerHandler {
   /// Bytes that the socket did not take.
   private var pending = ByteBuffer()
   private var closesAfterAnswer = false
+  private var hadRequest = false
 
   // The answer under way.
   private var answer: UInt64 = 0
@@ -89,6 +90,8 @@ final class WorkerConnection: EventHandler, TimerHandler {
       let count = loop.system.receive(descriptor, scratch, loop.scratch.count)
       guard count > 0 else { return count == -Int(EAGAIN) }
       let received = UnsafeRawBufferPointer(start: scratch, count: count)
+      if !hadRequest, inbound.isEmpty, becomesHTTP2(received) { return true }
+      hadRequest = true
       if case .reading = state, inbound.isEmpty {
         let used = parse(received)
         inbound.append(received.slice(used..<count))
@@ -99,6 +102,16 @@ final class WorkerConnection: EventHandler, TimerHandler {
       if case .closed = state { return true }
       if count < loop.scratch.count { return true }
     }
+  }
+
+  /// A connection that begins with HTTP/2's preface, whole as clients send it, goes on as one.
+  private func becomesHTTP2(_ received: UnsafeRawBufferPointer) -> Bool {
+    guard received.has("PRI * HTTP/2.0\r\n", at: 0) else { return false }
+    state = .closed
+    if let registration { loop.deregister(registration, stillOpen: descriptor) }
+    registration = nil
+    WorkerMultiplex.start(descriptor, worker: worker, port: port, received)
+    return true
   }
 
   private func parseInbound() {
@@ -164,7 +177,7 @@ final class WorkerConnection: EventHandler, TimerHandler {
     port.requests += 1
     port.open += 1
     isOpen = true
-    countGroup()
+    port.countGroup(of: body.readable, request)
     let pace = worker.pace
     answer = worker.nextAnswer()
     tokens = max(1, request.maxTokens ?? pace.tokens)
@@ -258,18 +271,6 @@ final class WorkerConnection: EventHandler, TimerHandler {
     } else if pending.isEmpty {
       close()
     }
-  }
-
-  private func countGroup() {
-    guard let messages = request.messages, body.count - messages >= FakeWorker.groupedPromptBytes else {
-      return
-    }
-    let prefix = body.readable.slice(messages..<(messages + FakeWorker.groupPrefixBytes))
-    // FNV-1a: any spread will do.
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in prefix { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    guard port.groups[hash] != nil || port.groups.count < FakeWorker.groupsMax else { return }
-    port.groups[hash, default: 0] += 1
   }
 
   // MARK: Writing
