@@ -288,10 +288,7 @@ final class WorkerFeed {
         _ = model.routing.maintain(now: loop.now)
       }
     }
-    if hasOverflowed {
-      show(.predicted, .overflow)
-      return
-    }
+    if hasOverflowed { return show(.predicted, .overflow) }
     guard hasEvents, loop.now >= distrustedUntil else { return }
     let isWhole = subscribers.count == sources.count && ranksWithHoles.isEmpty
     show(.events, isWhole ? .feedLive : .feedGap)

@@ -31,12 +31,13 @@ struct RoutingHintTests {
 
   // MARK: Output as load
 
-  @Test(arguments: [true, false])
-  func blocksThatAStreamFillsCountWhereAskedFor(tracks: Bool) throws {
+  @Test(arguments: [(true, 0), (false, 0), (true, 48), (false, 48)])
+  func blocksThatAStreamFillsCountWhereAskedFor(tracks: Bool, expected: Int) throws {
     var options = RoutingOptions()
     options.tracksOutputBlocks = tracks
     let rig = try FrontendRig(routing: options)
-    let caller = post(rig, "", chat(0, ",\"stream\":true"))
+    let hint = expected == 0 ? "" : ",\"nvext\":{\"agent_hints\":{\"osl\":\(expected)}}"
+    let caller = post(rig, "", chat(0, ",\"stream\":true" + hint))
     let id = try #require(worker(rig))
     let routing = rig.service.workers.models[0].routing
     func blocks() -> Int { routing.loads.first { $0.worker == UInt64(id) }?.activeBlocks ?? -1 }
@@ -54,14 +55,19 @@ struct RoutingHintTests {
       send(event)
       seen.append(blocks() - prompt)
     }
+    if tracks, expected > 0 {
+      // Most of the answer is there, so most of what the request holds is soon free.
+      let last = prompt + (seen.last ?? 0)
+      #expect(seen == seen.sorted(by: >) && last > 0 && last < (prompt + 3) / 2)
+    }
     // The prompt's last block has some tokens already; then each sixteen tokens are one more.
-    #expect(seen == seen.sorted() && seen.last == (tracks ? 3 : 0))
-    if tracks, let first = seen.firstIndex(of: 1), let second = seen.firstIndex(of: 2) {
+    if expected == 0 || !tracks { #expect(seen == seen.sorted() && seen.last == (tracks ? 3 : 0)) }
+    if tracks, expected == 0, let first = seen.firstIndex(of: 1), let second = seen.firstIndex(of: 2) {
       #expect(first < 16 && second == first + 16)
     }
-    // Several blocks at once are all counted.
+    // Several blocks at once are all counted; of an answer that is longer than expected, none.
     send(String(repeating: event, count: 64))
-    #expect(blocks() - prompt == (tracks ? 7 : 0))
+    #expect(blocks() == (!tracks ? prompt : expected == 0 ? prompt + 7 : 0))
     send("data: [DONE]\n\n")
     rig.send("0\r\n\r\n", on: rig.dialer.last)
     #expect(rig.output(caller).status == 200 && blocks() == 0)

@@ -27,7 +27,7 @@ extension Bench {
 
 @Suite struct EventSlices {
   /// One segment that splits, with the directory's growth, and is then enlarged because its keys were all on one side.
-  private let largestOperation = 2 * EventTable.segmentPlaces * 2 + (2 << EventTable.depthMax) / 8
+  private let largestOperation = 2 * EventTable.segmentPlaces * 2 + (1 << EventTable.depthMax) / 8
 
   @Test func theLongestHoldIsLessThanDesignAllows() {
     // 50 µs at 10 ns a word. Directories of the size that the default memory takes are doubled in less than one split.
