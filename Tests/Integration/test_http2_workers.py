@@ -228,7 +228,7 @@ def test_a_silent_worker_is_given_up(stack, workers):
 
 
 def test_a_worker_that_dies_is_left_for_another(stack):
-    first, second = stack.worker(), stack.worker()
+    first, second = (stack.worker("--discovery-backend=mem") for _ in range(2))
     urls = [f"h2c://127.0.0.1:{worker.port}" for worker in (first, second)]
     frontend = stack.frontend("--worker", urls[0], "--worker", urls[1], "--router-mode=round-robin")
     for _ in range(2):
