@@ -55,7 +55,7 @@ final class Attempt: ClientExchangeHandler {
     guard self.outcome == nil else { return }
     self.outcome = outcome
     self.errorType = errorType
-    ended = exchange.loop.now
+    ended = max(began, exchange.loop.now)
     connection = nil
     exchange.release(self)
   }

@@ -21,7 +21,7 @@ extension InferenceExchange {
       refuse(error)
       return
     }
-    times.decoded = loop.now
+    times.decoded = loop.system.monotonicNanoseconds()
     accept(request)
   }
 

@@ -100,7 +100,7 @@ extension InferenceExchange {
     if !first { fields.append(", " as StaticString) }
     fields.append(name)
     fields.append(";dur=" as StaticString)
-    let end = to > 0 ? to : loop.now
+    let end = to > 0 ? to : loop.system.monotonicNanoseconds()
     fields.append(double: Double(end - min(from, end)) / 1e6, fraction: 3)
   }
 
@@ -110,6 +110,7 @@ extension InferenceExchange {
   /// this wake-up (``RequestSteps``).
   func finish(_ end: EndOfStream) {
     phase = .ended
+    times.ended = loop.system.monotonicNanoseconds()
     cancelSilence()
     takeStreamSummary()
     settleOutcome(end)
@@ -180,9 +181,9 @@ extension InferenceExchange {
     metrics.finished(endpoint, stream: isStreaming, errorType: errorType)
     if errorType == "cancelled" { service.shared.metrics.disconnected.add(1) }
     metrics.measured(
-      duration: loop.now - times.began, input: usage?.promptTokens, output: outputTokens,
+      duration: times.ended - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
-    metrics.staged(times, ended: loop.now, isRetried: !earlierAttempts.isEmpty)
+    metrics.staged(times, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
     if movedAt > 0 {
       let end = times.firstToken > 0 ? times.firstToken : loop.now
       metrics.migrated(in: end - min(movedAt, end), outcome: outcome ?? .error)
@@ -217,13 +218,13 @@ extension InferenceExchange {
       record.outcome = outcome ?? .error
       record.attempts = attemptCount
       record.workerID = attempt?.worker.id
-      record.elapsed = loop.now - times.began
+      record.elapsed = times.ended - times.began
       if times.firstToken > 0 { record.timeToFirstToken = times.firstToken - times.began }
       record.averageInterTokenLatency = averageInterTokenLatency
       record.inputTokens = usage?.promptTokens
       record.outputTokens = outputTokens
       record.cachedTokens = usage?.cachedTokens
-      service.log(record, model: metrics.model, at: times.wallTime(loop.now))
+      service.log(record, model: metrics.model, at: times.wallTime(times.ended))
     }
   }
 

@@ -241,6 +241,8 @@ struct RequestTimes {
   /// First token or, for a unary answer, its first body byte.
   var firstToken: Nanoseconds = 0
   var lastToken: Nanoseconds = 0
+  /// Its end, which may be later in a wake-up than the reading that the wake-up began with.
+  var ended: Nanoseconds = 0
 
   init(began: Nanoseconds, parsed: Nanoseconds, wall: UInt64) {
     self.began = began

@@ -67,7 +67,7 @@ struct RequestTrace {
     random: inout Xoshiro256, state: inout [UInt8]
   ) {
     var caller = fields.callerContext(configuration.propagators)
-    if caller != CallerContext(), !configuration.trust.admits(exchange) {
+    if !caller.isEmpty, !configuration.trust.admits(exchange) {
       linked = caller.span
       caller = CallerContext()
     } else {

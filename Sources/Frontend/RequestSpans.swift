@@ -16,8 +16,8 @@ extension InferenceExchange {
       spans.release()
       return
     }
-    metrics.exemplify(trace.request, times, longestGap: longestGap, ended: loop.now)
-    let end = times.wallTime(loop.now)
+    metrics.exemplify(trace.request, times, longestGap: longestGap, ended: times.ended)
+    let end = times.wallTime(times.ended)
     let merges = service.configuration.tracing.mergesRoot
     service.publishSpans { batch in
       batch.append(spans)
@@ -42,7 +42,7 @@ extension InferenceExchange {
   /// Why spans are kept that the sampler did not ask for; nil when they are not.
   private var reasonToKeep: StaticString? {
     service.configuration.tracing.keep.reason(
-      failed: hasFailed, retried: !earlierAttempts.isEmpty, lasted: loop.now - times.began)
+      failed: hasFailed, retried: !earlierAttempts.isEmpty, lasted: times.ended - times.began)
   }
 
   /// The server span; the whole of `http-request` too where they are one (`isRequest`).
@@ -77,6 +77,8 @@ extension InferenceExchange {
       name: SpanName.httpRequest, context: trace.request, parent: trace.root.spanID, parentIsRemote: false,
       kind: .internal, start: times.wall, traceState: state)
     spans.attributes(repeating: ids.all)
+    // Without an attempt no span below says it.
+    if attempt == nil, status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     writeRequestFields(&spans, end)
     writeEnd(&spans, end, kept)
   }

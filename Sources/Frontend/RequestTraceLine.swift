@@ -33,7 +33,7 @@ extension InferenceExchange {
         var record = RequestTraceRecord(
           requestID: identity.requestID, xRequestID: xRequestID, model: UnsafeRawBufferPointer(name),
           endpoint: endpoint.label, isStream: request.stream, status: status, outcome: outcome ?? .error,
-          received: times.wall, ended: times.wallTime(loop.now), totalTime: loop.now - times.began)
+          received: times.wall, ended: times.wallTime(times.ended), totalTime: times.ended - times.began)
         record.traceID = trace?.root.traceID
         record.session = hints?.session?.key
         record.finishReason = finishReason.name

@@ -12,12 +12,12 @@ extension InferenceExchange {
   /// Busy is what this process did for the request: decode, preprocess and route. The rest is workers, callers and
   /// networks.
   func recordClosing() {
-    let duration = loop.now - times.parsed
+    let duration = times.ended - times.parsed
     let busy = times.selected > times.bodyRead && times.bodyRead > 0 ? times.selected - times.bodyRead : 0
     let queued = times.released - min(times.queued, times.released)
     writeSpanLine {
       $0.spanClosed(
-        $1, parent: $2, busy: busy - min(queued, busy), duration: duration, at: times.wallTime(loop.now))
+        $1, parent: $2, busy: busy - min(queued, busy), duration: duration, at: times.wallTime(times.ended))
     }
   }
 

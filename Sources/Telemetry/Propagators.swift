@@ -19,6 +19,9 @@ package struct CallerContext: Sendable, Equatable {
   package var hasTraceState = false
 
   package init() {}
+
+  /// Nothing came.
+  package var isEmpty: Bool { span == nil && isSampled == nil && !isDebug && !hasTraceState }
 }
 
 /// The formats in use. By default W3C Trace Context and W3C Baggage (OpenTelemetry SDK environment variables).
