@@ -63,6 +63,7 @@ extension HTTP2Multiplexer {
     var text = ByteBuffer(capacity: fields.count + 16)
     HTTP2HeadLines.response(status: status, fields, in: &text, into: &lines)
     var provider = provider(Unmanaged.passUnretained(stream).toOpaque())
+    stream.isAnswered = true
     if endsStream { stream.outputHasEnded = true }
     let code = lines.withUnsafeBufferPointer {
       endsStream
@@ -133,6 +134,20 @@ extension HTTP2Multiplexer {
     stream.hasResetByUs = true
     if silently { stream.detach() }
     nghttp2_submit_rst_stream(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream.id, code)
+  }
+
+  /// Tells requests that the peer allows no stream for, and that are still here, that they were refused: inside the
+  /// library they would wait without an end. Elsewhere they may find a place.
+  func takeBackHeld() {
+    recorder.settingsChanged = false
+    guard !recorder.isServer, !isAbandoned else { return }
+    let room = max(0, peerConcurrentStreams - recorder.open.values.count { $0.hasLeft })
+    let here = recorder.open.values.filter { !$0.hasLeft && !$0.hasEnded }.sorted { $0.id < $1.id }
+    for stream in here.dropFirst(room) {
+      let owner = stream.owner
+      reset(stream, code: HTTP2ErrorCode.cancel, silently: true)
+      owner?.ended(.refused)
+    }
   }
 
   /// Says that no stream beyond those begun so far will be acted on (server), or that none will be opened (client).

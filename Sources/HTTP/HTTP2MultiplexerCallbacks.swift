@@ -61,18 +61,26 @@ func installMultiplexerCallbacks(_ callbacks: OpaquePointer) {
       .rawValue
   }
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { session, frame, user in
-    guard let frame, frame.pointee.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
-      frame.pointee.hd.type <= UInt8(NGHTTP2_HEADERS.rawValue),
+    guard let frame, frame.pointee.hd.type <= UInt8(NGHTTP2_HEADERS.rawValue),
       let stream = stream(session, frame.pointee.hd.stream_id)
     else { return 0 }
+    stream.hasLeft = true
+    guard frame.pointee.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 else { return 0 }
     stream.outputIsSent = true
     recorder(user)?.record(.moved, stream)
     return 0
   }
-  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, _, user in
-    // A request that cannot leave any more (the peer is going away) was not processed by anyone.
+  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { session, frame, _, user in
     guard let frame, frame.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return 0 }
-    recorder(user)?.closed(frame.pointee.hd.stream_id, code: HTTP2ErrorCode.refusedStream)
+    let streamID = frame.pointee.hd.stream_id
+    if frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+      // A request that cannot leave any more (the peer is going away) was not processed by anyone.
+      recorder(user)?.closed(streamID, code: HTTP2ErrorCode.refusedStream)
+    } else if stream(session, streamID) != nil {
+      // An answer that cannot leave: the library keeps the stream, and so do we until the reset closes it.
+      nghttp2_submit_rst_stream(
+        session, UInt8(NGHTTP2_FLAG_NONE.rawValue), streamID, HTTP2ErrorCode.internalError)
+    }
     return 0
   }
 }
@@ -84,12 +92,13 @@ private func beganHeaders(
   if recorder.isServer, frame.headers.cat == NGHTTP2_HCAT_REQUEST {
     guard let stream = recorder.makeStream?() else { return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }
     stream.id = streamID
+    stream.began = recorder.now
     recorder.open[streamID] = stream
     // Unretained: `open` owns it until the library has closed the stream.
     nghttp2_session_set_stream_user_data(session, streamID, Unmanaged.passUnretained(stream).toOpaque())
-    recorder.beganSection(stream)
+    recorder.beganSection(stream, isRequest: true)
   } else {
-    recorder.beganSection(stream(session, streamID))
+    recorder.beganSection(stream(session, streamID), isRequest: false)
   }
   return 0
 }
@@ -110,9 +119,16 @@ private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ 
       recorder.endedSection(stream, endsStream: endsStream)
     }
   case NGHTTP2_RST_STREAM.rawValue:
-    stream(session, frame.hd.stream_id)?.hasResetByPeer = true
+    if let stream = stream(session, frame.hd.stream_id) {
+      stream.hasResetByPeer = true
+    } else {
+      recorder.idleFrames += 1
+    }
   case NGHTTP2_SETTINGS.rawValue:
-    if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { recorder.receivedSettings = true }
+    if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
+      recorder.receivedSettings = true
+      recorder.settingsChanged = true
+    }
     recorder.idleFrames += 1
   case NGHTTP2_GOAWAY.rawValue:
     let goAway = frame.goaway

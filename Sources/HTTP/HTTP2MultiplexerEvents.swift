@@ -12,7 +12,7 @@ final class HTTP2Recorder {
   /// One thing that happened to a stream. Heads and trailers are ranges of ``text``; body bytes lie in the input.
   struct Event {
     enum Kind {
-      case head, body, end, closed, moved
+      case head, tooLarge, body, end, closed, moved
     }
 
     let kind: Kind
@@ -39,8 +39,15 @@ final class HTTP2Recorder {
   var trailersDue: [HTTP2Stream] = []
   var goAway: HTTP2GoAway?
   var receivedSettings = false
+  /// Settings came since the session last looked.
+  var settingsChanged = false
   /// Frames that did no work since the session last looked.
   var idleFrames = 0
+  /// Requests that were taken back at once, and the others that ended, since the session last looked.
+  var rapidResets = 0
+  var keptRequests = 0
+  /// The caller's clock as of the last bytes.
+  var now: Nanoseconds = 0
   /// Window updates that the peer may send for the DATA frames it got.
   private var windowUpdatesDue = 0
 
@@ -69,28 +76,36 @@ final class HTTP2Recorder {
 
   // MARK: Sections
 
-  /// A section begins; returns the stream that a request opened.
-  func beganSection(_ stream: HTTP2Stream?) {
+  /// A section begins; `isRequest` for the head of one.
+  func beganSection(_ stream: HTTP2Stream?, isRequest: Bool) {
     text.truncate(to: section.isOpen ? section.start : text.count)
-    section.begin(at: text.count, on: stream)
+    section.begin(at: text.count, on: stream, isRequest: isRequest)
   }
 
   /// False when the line cannot be taken: the library then resets the stream.
   func receivedLine(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
     guard section.isOpen else { return true }
-    return section.append(name, value, isServer: isServer, limits: limits, to: &text)
+    if section.append(name, value, isServer: isServer, limits: limits, to: &text) { return true }
+    text.truncate(to: section.start)
+    section.drop()
+    return false
   }
 
   /// The section is whole. `endsStream` when nothing follows.
   func endedSection(_ stream: HTTP2Stream, endsStream: Bool) {
     guard section.isOpen, section.stream === stream else { return }
-    let range = section.finish(isServer: isServer, endsStream: endsStream, in: &text)
-    if section.isTrailers {
-      stream.inputHasEnded = true
-      record(.end, stream, text: range)
-      return
+    if section.isTooLarge {
+      section.drop()
+      record(.tooLarge, stream)
+    } else {
+      let range = section.finish(isServer: isServer, endsStream: endsStream, in: &text)
+      if section.isTrailers {
+        stream.inputHasEnded = true
+        record(.end, stream, text: range)
+        return
+      }
+      record(.head, stream, text: range)
     }
-    record(.head, stream, text: range)
     if endsStream {
       stream.inputHasEnded = true
       record(.end, stream)
@@ -99,13 +114,26 @@ final class HTTP2Recorder {
 
   // MARK: Streams
 
-  /// What a reset counts for among the frames that do no work: a request was begun for it.
-  private static let resetWeight = 5
+  /// A request that lived so long kept one of the streams that the peer may open: resets after it are bounded by that.
+  private static let shortLife = second
+
+  /// Notes whether the request was taken back at once. Also those whose reset the peer has provoked (CVE-2023-44487,
+  /// CVE-2025-8671), which leave our side at work as well.
+  private func judge(_ stream: HTTP2Stream, code: UInt32) {
+    let isKept =
+      if stream.hasResetByUs {
+        true
+      } else if stream.hasResetByPeer {
+        stream.isAnswered || now - stream.began >= Self.shortLife
+      } else {
+        code == HTTP2ErrorCode.noError
+      }
+    if isKept { keptRequests += 1 } else { rapidResets += 1 }
+  }
 
   func closed(_ streamID: Int32, code: UInt32) {
     guard let stream = open.removeValue(forKey: streamID) else { return }
-    // Also those that the peer has provoked (CVE-2023-44487, CVE-2025-8671).
-    if code != HTTP2ErrorCode.noError, !stream.hasResetByUs { idleFrames += Self.resetWeight }
+    judge(stream, code: code)
     closed.append(stream)
     stream.isDeferred = false
     events.append(Event(kind: .closed, stream: .passUnretained(stream), start: nil, count: 0, code: code))
@@ -114,6 +142,7 @@ final class HTTP2Recorder {
 
   /// Tells how many bytes of a body the next frame takes; the flags tell the library when they are the last.
   func announce(_ stream: HTTP2Stream, count: Int, flags: inout UInt32) -> Int {
+    guard !stream.hasEnded else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
     let rest = stream.output.count
     if rest == 0, !stream.outputHasEnded {
       stream.isDeferred = true
@@ -131,8 +160,12 @@ final class HTTP2Recorder {
   }
 
   /// Writes a DATA frame of `count` bytes that were announced. When enough is gathered the library is told to come
-  /// again with the same frame.
+  /// again with the same frame, and does so before anything else, even where the stream was reset meanwhile and its
+  /// output is gone: then the frame is dropped, and the reset that the library adds comes after ours and goes nowhere.
   func sendData(_ stream: HTTP2Stream, head: UnsafeRawBufferPointer, count: Int) -> nghttp2_error {
+    guard !stream.hasEnded, stream.output.count >= count else {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+    }
     guard output.count < limits.outputBytes else { return NGHTTP2_ERR_WOULDBLOCK }
     output.append(head)
     output.append(stream.output.readable.slice(0..<count))

@@ -21,6 +21,8 @@ package enum HTTP2StreamEnd: Sendable, Equatable {
 package protocol HTTP2StreamOwner: AnyObject {
   /// A head as HTTP/1.1 text, start line to empty line, valid during the call. Interim responses come too.
   func received(head: UnsafeRawBufferPointer)
+  /// A request's head was over its bounds, and is gone (server role).
+  func receivedTooLargeHead()
   /// Body bytes, valid during the call.
   func received(body: UnsafeRawBufferPointer)
   /// The peer has sent all; `trailers` are `name: value CRLF` lines, valid during the call.
@@ -29,6 +31,11 @@ package protocol HTTP2StreamOwner: AnyObject {
   func outputMoved()
   /// It is over. Not told after a silent reset, or once the connection is gone.
   func ended(_ end: HTTP2StreamEnd)
+}
+
+extension HTTP2StreamOwner {
+  /// For clients, which never hear it.
+  package func receivedTooLargeHead() {}
 }
 
 /// A stream of an ``HTTP2Multiplexer``: what waits to be sent on it, and how far it has come. The session owns it while it
@@ -55,6 +62,12 @@ package final class HTTP2Stream {
   /// The library waits to be told of new output.
   var isDeferred = false
   var hasResetByPeer = false
+  /// A head of ours went to the connection.
+  var hasLeft = false
+  /// When its request began (server role).
+  var began: Nanoseconds = 0
+  /// Its answer has begun (server role).
+  var isAnswered = false
   var hasResetByUs = false
   /// Trailer lines that follow the output; empty for none.
   var trailers = ByteBuffer()
@@ -85,11 +98,16 @@ package struct HTTP2MultiplexerLimits: Sendable {
   package var connectionWindowBytes = 4 << 20
   /// How much output is gathered at a time.
   package var outputBytes = 256 << 10
-  /// Frames that do no work, or undo it, which the peer may send at once (server role): resets, pings, settings,
-  /// priorities, window updates, empty data. Past it the session is ended.
+  /// Frames that do no work which the peer may send at once (server role): pings, settings, priorities, empty data,
+  /// window updates that answer no data, resets of streams that are over. Past it the session is ended.
   package var idleFramesBurst = 1_000
   /// How many more of those each further second allows.
   package var idleFramesPerSecond = 100
+  /// Requests younger than a second that the peer may reset at once before they were answered, or whose reset it may
+  /// provoke (server role). Each request that ends otherwise allows one more. Past it the session is ended.
+  package var rapidResetsBurst = 200
+  /// How many more of those each further second allows.
+  package var rapidResetsPerSecond = 20
 
   /// The defaults.
   package init() {}

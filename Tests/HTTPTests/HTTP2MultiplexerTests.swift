@@ -13,7 +13,10 @@ final class RecordedStream: HTTP2StreamOwner {
   var ends: [HTTP2StreamEnd] = []
   var pieces = 0
   var moves = 0
+  var tooLargeHeads = 0
   var onEnd: ((RecordedStream) -> Void)?
+
+  func receivedTooLargeHead() { tooLargeHeads += 1 }
 
   func received(head: UnsafeRawBufferPointer) { heads.append(head.text) }
 
@@ -237,6 +240,44 @@ struct HTTP2MultiplexerTests {
     #expect(pair.seen.streams.isEmpty && pair.client.openStreams == 0 && stream.ends.isEmpty)
   }
 
+  /// The library has fixed the length of a frame that did not fit any more, and comes back to it before the reset.
+  @Test(arguments: [true, false], ["", "x-sum: 7\r\n"])
+  func aStreamResetBetweenItsFramesHeadAndBytesLeavesTheOthersWhole(silently: Bool, trailers: String) throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.outputBytes = 700
+    let pair = try MultiplexedPair(server: limits)
+    let streams = try (0..<3).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n") }
+    try pair.exchange()
+    for asked in pair.seen.streams {
+      try pair.respond(asked, 200, "")
+      try pair.exchange()
+    }
+    let bytes = pattern(10_000)
+    for asked in pair.seen.streams.prefix(2) {
+      asked.stream.output.append(bytes)
+      pair.server.resume(asked.stream)
+      pair.finish(asked, trailers: trailers)
+    }
+    try pair.move(pair.server, pair.client)
+    let blocked = try #require(pair.seen.streams.prefix(2).firstIndex { !$0.stream.output.isEmpty })
+    pair.server.reset(
+      pair.seen.streams[blocked].stream, code: HTTP2ErrorCode.internalError, silently: silently)
+    pair.seen.streams[blocked].stream.output.release()
+    try pair.exchange()
+    #expect(streams[1 - blocked].body == bytes && streams[1 - blocked].ends == [.complete])
+    #expect(streams[blocked].ends == [.reset(code: HTTP2ErrorCode.internalError)])
+    #expect(streams[blocked].body.isEmpty && streams[blocked].trailers == nil)
+    pair.send(pair.seen.streams[2], "third")
+    pair.finish(pair.seen.streams[2])
+    try pair.exchange()
+    #expect(streams[2].body == Array("third".utf8) && streams[2].ends == [.complete])
+    let next = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.exchange()
+    try pair.respond(pair.seen.streams[3], 204, "", ends: true)
+    try pair.exchange()
+    #expect(next.ends == [.complete] && pair.client.openStreams == 0 && pair.server.openStreams == 0)
+  }
+
   @Test func goingAwayRefusesWhatCameTooLateAndFinishesTheRest() throws {
     let pair = try MultiplexedPair()
     let early = try pair.request("GET /early HTTP/1.1\r\nhost: a\r\n")
@@ -302,16 +343,95 @@ struct HTTP2MultiplexerTests {
     #expect(stream.heads == ["HTTP/1.1 413 Content Too Large\r\n\r\n"] && stream.ends == [.complete])
   }
 
-  @Test func headsOverTheirBoundsResetTheirStreamAndNoOther() throws {
+  @Test(arguments: [1, 7, 50, Int.max])
+  func aRequestsHeadOverItsBoundsCanBeAnswered(size: Int) throws {
     var limits = HTTP2MultiplexerLimits()
     limits.headerCount = 8
+    limits.headerListBytes = 2_000
     let pair = try MultiplexedPair(server: limits)
+    pair.pieceBytes = size
     let many = (0..<9).map { "x-\($0): 1\r\n" }.joined()
-    let long = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n" + many)
+    let tooMany = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n" + many)
+    let tooLong = try pair.request(
+      "GET /\(String(repeating: "x", count: 2_000)) HTTP/1.1\r\nhost: a\r\n")
     let fine = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
     try pair.exchange()
-    #expect(long.ends == [.reset(code: HTTP2ErrorCode.internalError)] && fine.ends.isEmpty)
-    #expect(pair.seen.streams[0].heads.isEmpty && pair.seen.streams[1].heads.count == 1)
+    #expect(pair.seen.streams.map(\.tooLargeHeads) == [1, 1, 0])
+    #expect(pair.seen.streams.map(\.heads.count) == [0, 0, 1] && !pair.server.isReadingHead)
+    #expect(pair.seen.streams.allSatisfy { $0.trailers == "" && $0.ends.isEmpty })
+    for asked in pair.seen.streams.prefix(2) { try pair.respond(asked, 431, "", ends: true) }
+    try pair.exchange()
+    #expect(tooMany.ends == [.complete] && tooLong.ends == [.complete] && fine.ends.isEmpty)
+    #expect(tooLong.heads == ["HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n"])
+  }
+
+  @Test func otherSectionsOverTheirBoundsResetTheirStreamAndNoOther() throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.headerCount = 8
+    let pair = try MultiplexedPair(client: limits)
+    let streams = try (0..<3).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n") }
+    try pair.exchange()
+    let many = (0..<9).map { "x-\($0): 1\r\n" }.joined()
+    try pair.respond(pair.seen.streams[0], 200, many)
+    try pair.respond(pair.seen.streams[1], 200, "")
+    pair.finish(pair.seen.streams[1], trailers: many)
+    try pair.respond(pair.seen.streams[2], 200, "", ends: true)
+    try pair.exchange()
+    #expect(streams.map(\.ends) == [[.malformed], [.malformed], [.complete]])
+    #expect(streams.map(\.heads.count) == [0, 1, 1] && !pair.client.isReadingHead)
+  }
+
+  @Test func requestsBeyondThePeersLimitThatHaveNotLeftAreTakenBack() throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.concurrentStreams = 2
+    let pair = try MultiplexedPair(server: limits)
+    let streams = try (0..<5).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n", body: [1]) }
+    // The server's SETTINGS come first.
+    try pair.move(pair.server, pair.client)
+    #expect(streams.map(\.ends) == [[], [], [.refused], [.refused], [.refused]])
+    for stream in streams.dropFirst(2) { stream.stream.output.release() }
+    try pair.exchange()
+    #expect(pair.seen.streams.count == 2)
+    for asked in pair.seen.streams { try pair.respond(asked, 204, "", ends: true) }
+    try pair.exchange()
+    #expect(streams.prefix(2).allSatisfy { $0.ends == [.complete] } && pair.seen.streams.count == 2)
+    #expect(streams.dropFirst(2).allSatisfy { $0.ends == [.refused] } && pair.client.openStreams == 0)
+  }
+
+  @Test func hostIsTheAuthorityOfRequestsAlone() throws {
+    let pair = try MultiplexedPair()
+    let stream = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.exchange()
+    try pair.respond(pair.seen.streams[0], 200, "Host: evil\r\nx-test: 1\r\n")
+    pair.finish(pair.seen.streams[0], trailers: "host: evil\r\nx-sum: 7\r\n")
+    try pair.exchange()
+    #expect(stream.heads == ["HTTP/1.1 200 OK\r\nx-test: 1\r\n\r\n"])
+    #expect(stream.trailers == "x-sum: 7\r\n" && stream.ends == [.complete])
+  }
+
+  @Test func whatComesInOneReadIsJudgedOnTheWay() throws {
+    let pair = try MultiplexedPair()
+    var bytes = ByteBuffer()
+    try pair.client.output(into: &bytes)
+    // Window updates for nothing, and a request behind them.
+    for _ in 0..<3_000 { bytes.append([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1]) }
+    _ = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.client.output(into: &bytes)
+    #expect(throws: HTTP2Error.self) { try pair.server.receive(bytes.readable, now: 0) }
+    #expect(pair.seen.streams.isEmpty)
+  }
+
+  @Test func anAnswerThatCannotLeaveResetsItsStreamAndEndsItOnce() throws {
+    let pair = try MultiplexedPair()
+    let stream = try pair.request("POST / HTTP/1.1\r\nhost: a\r\n", body: pattern(600_000))
+    try pair.move(pair.client, pair.server)
+    let asked = pair.seen.streams[0]
+    try pair.respond(asked, 413, "", ends: true)
+    try pair.server.inform(asked.stream, status: 100)
+    #expect(pair.server.openStreams == 1)
+    try pair.exchange()
+    #expect(asked.ends == [.malformed] && pair.server.openStreams == 0)
+    #expect(stream.ends.count == 1 && pair.client.openStreams == 0)
   }
 
   @Test func anHTTP1ServerIsNoPeer() throws {
