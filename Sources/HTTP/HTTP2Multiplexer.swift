@@ -142,7 +142,9 @@ package final class HTTP2Multiplexer {
       if count > 0 { recorder.output.append(UnsafeRawBufferPointer(start: data, count: count)) }
       // Trailers must be submitted after their last DATA frame, or they would overtake it.
       let trailersAreDue = !recorder.trailersDue.isEmpty
-      while let stream = recorder.trailersDue.popLast() { try submitTrailers(stream) }
+      while let stream = recorder.trailersDue.popLast() {
+        if !stream.hasEnded { try submitTrailers(stream) }
+      }
       if count == 0, !trailersAreDue { return }
     }
   }

@@ -114,6 +114,7 @@ final class HTTP2Recorder {
 
   /// Tells how many bytes of a body the next frame takes; the flags tell the library when they are the last.
   func announce(_ stream: HTTP2Stream, count: Int, flags: inout UInt32) -> Int {
+    guard !stream.hasEnded else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
     let rest = stream.output.count
     if rest == 0, !stream.outputHasEnded {
       stream.isDeferred = true
@@ -131,8 +132,12 @@ final class HTTP2Recorder {
   }
 
   /// Writes a DATA frame of `count` bytes that were announced. When enough is gathered the library is told to come
-  /// again with the same frame.
+  /// again with the same frame, and does so before anything else, even where the stream was reset meanwhile and its
+  /// output is gone: then the frame is dropped, and the reset that the library adds comes after ours and goes nowhere.
   func sendData(_ stream: HTTP2Stream, head: UnsafeRawBufferPointer, count: Int) -> nghttp2_error {
+    guard !stream.hasEnded, stream.output.count >= count else {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+    }
     guard output.count < limits.outputBytes else { return NGHTTP2_ERR_WOULDBLOCK }
     output.append(head)
     output.append(stream.output.readable.slice(0..<count))

@@ -237,6 +237,44 @@ struct HTTP2MultiplexerTests {
     #expect(pair.seen.streams.isEmpty && pair.client.openStreams == 0 && stream.ends.isEmpty)
   }
 
+  /// The library has fixed the length of a frame that did not fit any more, and comes back to it before the reset.
+  @Test(arguments: [true, false], ["", "x-sum: 7\r\n"])
+  func aStreamResetBetweenItsFramesHeadAndBytesLeavesTheOthersWhole(silently: Bool, trailers: String) throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.outputBytes = 700
+    let pair = try MultiplexedPair(server: limits)
+    let streams = try (0..<3).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n") }
+    try pair.exchange()
+    for asked in pair.seen.streams {
+      try pair.respond(asked, 200, "")
+      try pair.exchange()
+    }
+    let bytes = pattern(10_000)
+    for asked in pair.seen.streams.prefix(2) {
+      asked.stream.output.append(bytes)
+      pair.server.resume(asked.stream)
+      pair.finish(asked, trailers: trailers)
+    }
+    try pair.move(pair.server, pair.client)
+    let blocked = try #require(pair.seen.streams.prefix(2).firstIndex { !$0.stream.output.isEmpty })
+    pair.server.reset(
+      pair.seen.streams[blocked].stream, code: HTTP2ErrorCode.internalError, silently: silently)
+    pair.seen.streams[blocked].stream.output.release()
+    try pair.exchange()
+    #expect(streams[1 - blocked].body == bytes && streams[1 - blocked].ends == [.complete])
+    #expect(streams[blocked].ends == [.reset(code: HTTP2ErrorCode.internalError)])
+    #expect(streams[blocked].body.isEmpty && streams[blocked].trailers == nil)
+    pair.send(pair.seen.streams[2], "third")
+    pair.finish(pair.seen.streams[2])
+    try pair.exchange()
+    #expect(streams[2].body == Array("third".utf8) && streams[2].ends == [.complete])
+    let next = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.exchange()
+    try pair.respond(pair.seen.streams[3], 204, "", ends: true)
+    try pair.exchange()
+    #expect(next.ends == [.complete] && pair.client.openStreams == 0 && pair.server.openStreams == 0)
+  }
+
   @Test func goingAwayRefusesWhatCameTooLateAndFinishesTheRest() throws {
     let pair = try MultiplexedPair()
     let early = try pair.request("GET /early HTTP/1.1\r\nhost: a\r\n")
