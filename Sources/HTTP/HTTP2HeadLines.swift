@@ -32,7 +32,7 @@ enum HTTP2HeadLines {
     lines.append(
       line(":scheme", UnsafeRawBufferPointer(start: scheme.utf8Start, count: scheme.utf8CodeUnitCount)))
     lines.append(line(":path", bytes.slice(methodEnd + 1..<targetEnd)))
-    return fields(&text, from: lineEnd + 2, keepsLines: true, into: &lines)
+    return fields(&text, from: lineEnd + 2, keepsLines: true, ofRequest: true, into: &lines)
   }
 
   /// Writes the answer's lines; `text` holds what they point into.
@@ -48,10 +48,12 @@ enum HTTP2HeadLines {
     _ = self.fields(&text, from: 5, keepsLines: true, into: &lines)
   }
 
-  /// Reads `name: value CRLF` lines from `start` on, up to an empty line or the end. Returns where it stopped.
+  /// Reads `name: value CRLF` lines from `start` on, up to an empty line or the end. Returns where it stopped. `host`
+  /// is the authority in a request's head and says nothing anywhere else.
   @discardableResult
   static func fields(
-    _ text: inout ByteBuffer, from start: Int, keepsLines: Bool = false, into lines: inout [nghttp2_nv]
+    _ text: inout ByteBuffer, from start: Int, keepsLines: Bool = false, ofRequest: Bool = false,
+    into lines: inout [nghttp2_nv]
   ) -> Int {
     if !keepsLines { lines.removeAll(keepingCapacity: true) }
     let bytes = text.readable
@@ -72,6 +74,10 @@ enum HTTP2HeadLines {
       let name = bytes.slice(position..<colon)
       let value = bytes.slice(colon + 1..<end).trimmed
       if name.equals("host") {
+        guard ofRequest else {
+          position = min(end + 2, bytes.count)
+          continue
+        }
         lines.append(line(":authority", value))
         // Pseudo-headers come first (RFC 9113 section 8.3).
         lines.swapAt(lines.count - 1, 3 < lines.count ? 3 : lines.count - 1)
