@@ -32,6 +32,8 @@ extension HTTP1ServerConnection {
     server.connection(self, became: connection)
     socket.handOver(to: connection)
     _ = connection.received(bytes)
+    // A drain that met the beginning of the preface could not tell this connection.
+    if server.isDraining { connection.drain() }
     return true
   }
 }
