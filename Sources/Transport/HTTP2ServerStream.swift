@@ -148,6 +148,8 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
 
   func send(_ bytes: UnsafeRawBufferPointer) {
     guard hasBegun, !hasFinished, !isHeadOnly, !stream.hasEnded, bytes.count > 0 else { return }
+    // The peer owes nothing for the time in which there was nothing to take.
+    if stream.output.isEmpty { lastProgress = loop.now }
     if let left = lengthLeft {
       let count = min(left, bytes.count)
       lengthLeft = left - count
