@@ -157,6 +157,8 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
     if !socket.output.isEmpty, now - socket.lastProgress > limits.writeStallTimeout {
       return close(.timedOut)
     }
+    // What was refused since the last bytes came is read no more.
+    if !session.isReadingHead { headSince = 0 }
     if headSince > 0, now - headSince > limits.headTimeout {
       leave(HTTP2ErrorCode.enhanceYourCalm, cuts: true)
       return
