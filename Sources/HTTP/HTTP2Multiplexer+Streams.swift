@@ -63,6 +63,7 @@ extension HTTP2Multiplexer {
     var text = ByteBuffer(capacity: fields.count + 16)
     HTTP2HeadLines.response(status: status, fields, in: &text, into: &lines)
     var provider = provider(Unmanaged.passUnretained(stream).toOpaque())
+    stream.isAnswered = true
     if endsStream { stream.outputHasEnded = true }
     let code = lines.withUnsafeBufferPointer {
       endsStream

@@ -16,7 +16,8 @@ package final class HTTP2Multiplexer {
   /// Where neighbouring pieces of one stream are put together; empty between reads.
   private var gathered = ByteBuffer()
   private var idleFramesLeft: Double
-  private var idleFramesRefilled: Nanoseconds = 0
+  private var rapidResetsLeft: Double
+  private var budgetsRefilled: Nanoseconds = 0
 
   /// A client's session; its preface and SETTINGS are the first output.
   package convenience init(client limits: HTTP2MultiplexerLimits) throws(HTTP2Error) {
@@ -36,6 +37,7 @@ package final class HTTP2Multiplexer {
   ) throws(HTTP2Error) {
     self.limits = limits
     idleFramesLeft = Double(limits.idleFramesBurst)
+    rapidResetsLeft = Double(limits.rapidResetsBurst)
     recorder = HTTP2Recorder(isServer: isServer, limits: limits, makeStream: makeStream)
     handle = try Self.makeHandle(recorder)
     try submitSettings()
@@ -103,25 +105,42 @@ package final class HTTP2Multiplexer {
   /// Takes bytes from the peer, all of them, at `now`. After an error the connection must be closed: no HTTP/2, or
   /// too many frames that do no work.
   package func receive(_ bytes: UnsafeRawBufferPointer, now: Nanoseconds) throws(HTTP2Error) {
-    guard let start = bytes.bindMemory(to: UInt8.self).baseAddress, !bytes.isEmpty else { return }
-    let taken = nghttp2_session_mem_recv(handle, start, bytes.count)
-    deliver()
-    if taken < 0 { throw .library(call: "nghttp2_session_mem_recv", code: Int32(clamping: taken)) }
-    guard hasPatience(now) else {
-      throw .library(call: "too many frames without work", code: NGHTTP2_ERR_FLOODED.rawValue)
+    guard let start = bytes.bindMemory(to: UInt8.self).baseAddress else { return }
+    recorder.now = now
+    // A byte can stand for a whole field line of the compression's table: what it grows into is judged before more is read.
+    var offset = 0
+    while offset < bytes.count, !isAbandoned {
+      let count = min(Self.sliceBytes, bytes.count - offset)
+      let taken = nghttp2_session_mem_recv(handle, start + offset, count)
+      offset += count
+      deliver()
+      if taken < 0 { throw .library(call: "nghttp2_session_mem_recv", code: Int32(clamping: taken)) }
+      guard hasPatience(now) else {
+        throw .library(call: "too many frames without work", code: NGHTTP2_ERR_FLOODED.rawValue)
+      }
     }
   }
 
-  /// Counts frames that did no work against their budget; a client trusts its workers.
+  /// How much is read before what it said is acted on.
+  private static let sliceBytes = 16 << 10
+
+  /// Counts frames that did no work, and requests that were taken back at once, against their budgets; a client trusts
+  /// its workers.
   private func hasPatience(_ now: Nanoseconds) -> Bool {
-    guard recorder.isServer, recorder.idleFrames > 0 else { return true }
-    let seconds = Double(now - min(now, idleFramesRefilled)) / Double(second)
-    idleFramesRefilled = now
+    guard recorder.isServer, recorder.idleFrames > 0 || recorder.rapidResets > 0 else { return true }
+    let seconds = Double(now - min(now, budgetsRefilled)) / Double(second)
+    budgetsRefilled = now
     idleFramesLeft = min(
       Double(limits.idleFramesBurst), idleFramesLeft + seconds * Double(limits.idleFramesPerSecond))
     idleFramesLeft -= Double(recorder.idleFrames)
     recorder.idleFrames = 0
-    return idleFramesLeft >= 0
+    // A gateway's own callers leave early too: one for each request that was not taken back.
+    let earned = seconds * Double(limits.rapidResetsPerSecond) + Double(recorder.keptRequests)
+    rapidResetsLeft = min(Double(limits.rapidResetsBurst), rapidResetsLeft + earned)
+    rapidResetsLeft -= Double(recorder.rapidResets)
+    recorder.rapidResets = 0
+    recorder.keptRequests = 0
+    return idleFramesLeft >= 0 && rapidResetsLeft >= 0
   }
 
   /// Appends what is to be sent until nothing is left or `out` holds ``HTTP2MultiplexerLimits/outputBytes``.

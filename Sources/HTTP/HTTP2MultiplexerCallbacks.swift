@@ -69,10 +69,17 @@ func installMultiplexerCallbacks(_ callbacks: OpaquePointer) {
     recorder(user)?.record(.moved, stream)
     return 0
   }
-  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, _, user in
-    // A request that cannot leave any more (the peer is going away) was not processed by anyone.
+  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { session, frame, _, user in
     guard let frame, frame.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return 0 }
-    recorder(user)?.closed(frame.pointee.hd.stream_id, code: HTTP2ErrorCode.refusedStream)
+    let streamID = frame.pointee.hd.stream_id
+    if frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+      // A request that cannot leave any more (the peer is going away) was not processed by anyone.
+      recorder(user)?.closed(streamID, code: HTTP2ErrorCode.refusedStream)
+    } else if stream(session, streamID) != nil {
+      // An answer that cannot leave: the library keeps the stream, and so do we until the reset closes it.
+      nghttp2_submit_rst_stream(
+        session, UInt8(NGHTTP2_FLAG_NONE.rawValue), streamID, HTTP2ErrorCode.internalError)
+    }
     return 0
   }
 }
@@ -84,6 +91,7 @@ private func beganHeaders(
   if recorder.isServer, frame.headers.cat == NGHTTP2_HCAT_REQUEST {
     guard let stream = recorder.makeStream?() else { return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }
     stream.id = streamID
+    stream.began = recorder.now
     recorder.open[streamID] = stream
     // Unretained: `open` owns it until the library has closed the stream.
     nghttp2_session_set_stream_user_data(session, streamID, Unmanaged.passUnretained(stream).toOpaque())
@@ -110,7 +118,11 @@ private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ 
       recorder.endedSection(stream, endsStream: endsStream)
     }
   case NGHTTP2_RST_STREAM.rawValue:
-    stream(session, frame.hd.stream_id)?.hasResetByPeer = true
+    if let stream = stream(session, frame.hd.stream_id) {
+      stream.hasResetByPeer = true
+    } else {
+      recorder.idleFrames += 1
+    }
   case NGHTTP2_SETTINGS.rawValue:
     if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { recorder.receivedSettings = true }
     recorder.idleFrames += 1

@@ -41,6 +41,11 @@ final class HTTP2Recorder {
   var receivedSettings = false
   /// Frames that did no work since the session last looked.
   var idleFrames = 0
+  /// Requests that were taken back at once, and the others that ended, since the session last looked.
+  var rapidResets = 0
+  var keptRequests = 0
+  /// The caller's clock as of the last bytes.
+  var now: Nanoseconds = 0
   /// Window updates that the peer may send for the DATA frames it got.
   private var windowUpdatesDue = 0
 
@@ -78,7 +83,10 @@ final class HTTP2Recorder {
   /// False when the line cannot be taken: the library then resets the stream.
   func receivedLine(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
     guard section.isOpen else { return true }
-    return section.append(name, value, isServer: isServer, limits: limits, to: &text)
+    if section.append(name, value, isServer: isServer, limits: limits, to: &text) { return true }
+    text.truncate(to: section.start)
+    section.drop()
+    return false
   }
 
   /// The section is whole. `endsStream` when nothing follows.
@@ -99,13 +107,26 @@ final class HTTP2Recorder {
 
   // MARK: Streams
 
-  /// What a reset counts for among the frames that do no work: a request was begun for it.
-  private static let resetWeight = 5
+  /// A request that lived so long kept one of the streams that the peer may open: resets after it are bounded by that.
+  private static let shortLife = second
+
+  /// Notes whether the request was taken back at once. Also those whose reset the peer has provoked (CVE-2023-44487,
+  /// CVE-2025-8671), which leave our side at work as well.
+  private func judge(_ stream: HTTP2Stream, code: UInt32) {
+    let isKept =
+      if stream.hasResetByUs {
+        true
+      } else if stream.hasResetByPeer {
+        stream.isAnswered || now - stream.began >= Self.shortLife
+      } else {
+        code == HTTP2ErrorCode.noError
+      }
+    if isKept { keptRequests += 1 } else { rapidResets += 1 }
+  }
 
   func closed(_ streamID: Int32, code: UInt32) {
     guard let stream = open.removeValue(forKey: streamID) else { return }
-    // Also those that the peer has provoked (CVE-2023-44487, CVE-2025-8671).
-    if code != HTTP2ErrorCode.noError, !stream.hasResetByUs { idleFrames += Self.resetWeight }
+    judge(stream, code: code)
     closed.append(stream)
     stream.isDeferred = false
     events.append(Event(kind: .closed, stream: .passUnretained(stream), start: nil, count: 0, code: code))

@@ -55,6 +55,10 @@ package final class HTTP2Stream {
   /// The library waits to be told of new output.
   var isDeferred = false
   var hasResetByPeer = false
+  /// When its request began (server role).
+  var began: Nanoseconds = 0
+  /// Its answer has begun (server role).
+  var isAnswered = false
   var hasResetByUs = false
   /// Trailer lines that follow the output; empty for none.
   var trailers = ByteBuffer()
@@ -85,11 +89,16 @@ package struct HTTP2MultiplexerLimits: Sendable {
   package var connectionWindowBytes = 4 << 20
   /// How much output is gathered at a time.
   package var outputBytes = 256 << 10
-  /// Frames that do no work, or undo it, which the peer may send at once (server role): resets, pings, settings,
-  /// priorities, window updates, empty data. Past it the session is ended.
+  /// Frames that do no work which the peer may send at once (server role): pings, settings, priorities, empty data,
+  /// window updates that answer no data, resets of streams that are over. Past it the session is ended.
   package var idleFramesBurst = 1_000
   /// How many more of those each further second allows.
   package var idleFramesPerSecond = 100
+  /// Requests younger than a second that the peer may reset at once before they were answered, or whose reset it may
+  /// provoke (server role). Each request that ends otherwise allows one more. Past it the session is ended.
+  package var rapidResetsBurst = 200
+  /// How many more of those each further second allows.
+  package var rapidResetsPerSecond = 20
 
   /// The defaults.
   package init() {}

@@ -75,6 +75,8 @@ package struct WorkerConfiguration: Sendable {
     multiplexed.concurrentStreams = 1_024
     multiplexed.idleFramesBurst = 10_000
     multiplexed.idleFramesPerSecond = 10_000
+    multiplexed.rapidResetsBurst = 2_000
+    multiplexed.rapidResetsPerSecond = 2_000
     limits.multiplexed = multiplexed
     return limits
   }

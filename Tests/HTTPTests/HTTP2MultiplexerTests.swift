@@ -352,6 +352,42 @@ struct HTTP2MultiplexerTests {
     #expect(pair.seen.streams[0].heads.isEmpty && pair.seen.streams[1].heads.count == 1)
   }
 
+  @Test func hostIsTheAuthorityOfRequestsAlone() throws {
+    let pair = try MultiplexedPair()
+    let stream = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.exchange()
+    try pair.respond(pair.seen.streams[0], 200, "Host: evil\r\nx-test: 1\r\n")
+    pair.finish(pair.seen.streams[0], trailers: "host: evil\r\nx-sum: 7\r\n")
+    try pair.exchange()
+    #expect(stream.heads == ["HTTP/1.1 200 OK\r\nx-test: 1\r\n\r\n"])
+    #expect(stream.trailers == "x-sum: 7\r\n" && stream.ends == [.complete])
+  }
+
+  @Test func whatComesInOneReadIsJudgedOnTheWay() throws {
+    let pair = try MultiplexedPair()
+    var bytes = ByteBuffer()
+    try pair.client.output(into: &bytes)
+    // Window updates for nothing, and a request behind them.
+    for _ in 0..<3_000 { bytes.append([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1]) }
+    _ = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
+    try pair.client.output(into: &bytes)
+    #expect(throws: HTTP2Error.self) { try pair.server.receive(bytes.readable, now: 0) }
+    #expect(pair.seen.streams.isEmpty)
+  }
+
+  @Test func anAnswerThatCannotLeaveResetsItsStreamAndEndsItOnce() throws {
+    let pair = try MultiplexedPair()
+    let stream = try pair.request("POST / HTTP/1.1\r\nhost: a\r\n", body: pattern(600_000))
+    try pair.move(pair.client, pair.server)
+    let asked = pair.seen.streams[0]
+    try pair.respond(asked, 413, "", ends: true)
+    try pair.server.inform(asked.stream, status: 100)
+    #expect(pair.server.openStreams == 1)
+    try pair.exchange()
+    #expect(asked.ends == [.malformed] && pair.server.openStreams == 0)
+    #expect(stream.ends.count == 1 && pair.client.openStreams == 0)
+  }
+
   @Test func anHTTP1ServerIsNoPeer() throws {
     let client = try HTTP2Multiplexer(client: HTTP2MultiplexerLimits())
     var bytes = ByteBuffer()

@@ -251,6 +251,18 @@ struct MultiplexedServerTests {
     #expect(caller.exchanges[0].ends.map(\.name) == ["complete"])
   }
 
+  @Test(arguments: [1, 10, 16, 20])
+  func aDrainInTheMiddleOfThePrefaceIsHeardAfterIt(count: Int) throws {
+    let caller = try CallerRig()
+    caller.push(Array(preface.prefix(count)))
+    caller.rig.server.drain()
+    #expect(!caller.rig.isClosed)
+    caller.push(Array(preface.dropFirst(count)))
+    caller.rig.turn()
+    #expect(caller.rig.isClosed && caller.rig.server.connectionCount == 0)
+    #expect(caller.rig.kernel.takeOutput(caller.rig.caller).contains(subsequence: [7, 0, 0, 0, 0, 0]), "GOAWAY")
+  }
+
   @Test func aCutEndsAllAsFailed() throws {
     let caller = try CallerRig()
     caller.rig.application.onRequest = { _ in }
@@ -272,6 +284,53 @@ struct MultiplexedServerTests {
     for _ in 0..<5 { caller.rig.pass(10 * second) }
     #expect(caller.exchanges[0].ends.map(\.name) == ["timedOut"] && caller.rig.loads.openRequests == 0)
     #expect(caller.rig.application.refusals == [408])
+  }
+
+  @Test(arguments: [
+    "x-a: 1\r\nx-b: 1\r\nx-c: 1\r\nx-d: 1\r\nx-e: 1\r\n", "x-a: \u{1}\r\n",
+  ])
+  func aHeadThatIsRefusedLeavesTheOtherStreamsAlone(_ fields: String) throws {
+    let caller = try CallerRig { $0.multiplexed?.headerCount = 8 }
+    caller.rig.application.onRequest = { _ in }
+    let fine = try caller.request()
+    try caller.settle()
+    let refused = try caller.request("GET / HTTP/1.1\r\nhost: a\r\n" + fields)
+    try caller.settle()
+    #expect(refused.ends.count == 1 && caller.exchanges.count == 1)
+    for _ in 0..<10 { caller.rig.pass(3 * second) }
+    #expect(!caller.rig.isClosed && caller.exchanges[0].ends.isEmpty)
+    caller.exchanges[0].respond(200, "ok")
+    try caller.settle()
+    #expect(fine.body == "ok" && fine.ends == [.complete])
+  }
+
+  @Test func aReaderThatHadNothingToReadIsNotStalled() throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.streamWindowBytes = 1_000
+    let caller = try CallerRig(client: limits)
+    caller.rig.application.onRequest = { _ in }
+    let stream = try caller.request()
+    caller.session.pause(stream.stream)
+    try caller.settle()
+    let exchange = caller.exchanges[0]
+    exchange.respond(200, .stream)
+    exchange.send(String(repeating: "x", count: 1_000))
+    try caller.settle()
+    for _ in 0..<40 { caller.rig.pass(3 * second) }
+    exchange.send("more")
+    caller.rig.pass(3 * second)
+    #expect(exchange.ends.isEmpty && stream.body.count == 1_000)
+    caller.session.unpause(stream.stream)
+    try caller.settle()
+    #expect(stream.body.hasSuffix("more"))
+    // And one that does not read what there is, is.
+    caller.session.pause(stream.stream)
+    exchange.send(String(repeating: "x", count: 2_000))
+    for _ in 0..<30 {
+      try caller.settle()
+      caller.rig.pass(3 * second)
+    }
+    #expect(exchange.ends.map(\.name) == ["timedOut"])
   }
 
   @Test func anIdleConnectionIsClosedAndAHalfHeadCut() throws {
@@ -306,7 +365,76 @@ struct MultiplexedServerTests {
     #expect(said.contains(subsequence: [7, 0, 0, 0, 0, 0]), "GOAWAY")
   }
 
-  @Test func rapidResetsAreCut() throws {
+  @Test func resetsOfStreamsThatAreOverAreAFlood() throws {
+    let caller = try CallerRig()
+    _ = try caller.request()
+    try caller.settle()
+    let flood = Array([[UInt8]](repeating: frame(2, stream: 1, [0, 0, 0, 8]), count: 100).joined())
+    for _ in 0..<20 where !caller.rig.isClosed { caller.push(flood) }
+    #expect(caller.rig.isClosed)
+  }
+
+  /// Clients in Go send one for the stream and one for the connection with each 4 KiB that were read.
+  @Test func windowUpdatesThatAnswerDataAreNoFlood() throws {
+    let caller = try CallerRig()
+    caller.rig.application.onRequest = { _ in }
+    let stream = try caller.request()
+    try caller.settle()
+    caller.exchanges[0].respond(200, .stream)
+    let updates = Array(
+      [[UInt8]](repeating: frame(8, stream: 1, [0, 0, 0, 1]) + frame(8, [0, 0, 0, 1]), count: 4).joined())
+    for _ in 0..<1_000 {
+      caller.exchanges[0].send("token")
+      try caller.settle()
+      caller.push(updates)
+    }
+    #expect(!caller.rig.isClosed && stream.body.count == 5_000)
+  }
+
+  /// A gateway's own callers leave as well.
+  @Test func resetsInProportionAreNotCut() throws {
+    let caller = try CallerRig()
+    caller.rig.application.onRequest = { if $0.path == "/kept" { $0.respond(200, "ok") } }
+    for _ in 0..<500 {
+      let kept = try caller.request("GET /kept HTTP/1.1\r\nhost: a\r\n")
+      let left = try caller.request()
+      try caller.settle()
+      caller.session.reset(left.stream, code: HTTP2ErrorCode.cancel, silently: true)
+      try caller.settle()
+      #expect(kept.ends == [.complete])
+    }
+    #expect(!caller.rig.isClosed)
+  }
+
+  @Test func resetsOfAnswersAreNotCut() throws {
+    let caller = try CallerRig()
+    caller.rig.application.onRequest = { $0.respond(200, .stream) }
+    for _ in 0..<500 {
+      let stream = try caller.request()
+      try caller.settle()
+      caller.session.reset(stream.stream, code: HTTP2ErrorCode.cancel, silently: true)
+      try caller.settle()
+    }
+    #expect(!caller.rig.isClosed && caller.exchanges.allSatisfy { $0.ends.map(\.name) == ["cancelled"] })
+  }
+
+  @Test func resetsAfterAWhileAreNotCut() throws {
+    let caller = try CallerRig()
+    caller.rig.application.onRequest = { _ in }
+    for _ in 0..<6 {
+      let streams = try (0..<90).map { _ in try caller.request() }
+      try caller.settle()
+      caller.rig.pass(second)
+      for stream in streams {
+        caller.session.reset(stream.stream, code: HTTP2ErrorCode.cancel, silently: true)
+      }
+      try caller.settle()
+    }
+    #expect(!caller.rig.isClosed && caller.exchanges.count == 540)
+  }
+
+  @Test(arguments: [HTTP2ErrorCode.cancel, HTTP2ErrorCode.noError])
+  func rapidResetsAreCut(code: UInt32) throws {
     let caller = try CallerRig()
     caller.rig.application.onRequest = { _ in }
     try caller.settle()
@@ -314,7 +442,7 @@ struct MultiplexedServerTests {
     while !caller.rig.isClosed, count < 2_000 {
       guard let stream = try? caller.request() else { break }
       try caller.session.output(intoArray: caller.push)
-      caller.session.reset(stream.stream, code: HTTP2ErrorCode.cancel, silently: true)
+      caller.session.reset(stream.stream, code: code, silently: true)
       try caller.session.output(intoArray: caller.push)
       count += 1
     }

@@ -37,6 +37,7 @@ final class WorkerMultiplex: StreamSocketHandler {
     limits.concurrentStreams = 10_000
     limits.idleFramesBurst = 1_000_000
     limits.idleFramesPerSecond = 1_000_000
+    limits.rapidResetsBurst = 1_000_000
     session = try HTTP2Multiplexer(server: limits) { [unowned self] in WorkerStream(self).stream }
     try socket.start(self)
     _ = self.received(received)
