@@ -282,7 +282,7 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
     socket = nil
     lane.remove(self)
     for case let stream as HTTP2ClientStream in left {
-      if let failure { stream.fail(failure) } else { stream.lostConnection() }
+      stream.lostConnection(failure, spokeHTTP2: session.receivedSettings)
     }
   }
 }

@@ -116,9 +116,12 @@ package final class HTTP2ClientStream: HTTP2StreamOwner {
     }
   }
 
-  /// The connection went away.
-  func lostConnection() {
+  /// The connection ended as `failure`, or, where nil, went away. Where its peer `spokeHTTP2` and broke a rule later, who
+  /// had heard nothing of it may ask another.
+  func lostConnection(_ failure: UpstreamFailure?, spokeHTTP2: Bool) {
     guard let connection else { return }
+    if case .protocolError = failure, spokeHTTP2, !sawHead { return fail(.broken) }
+    if let failure { return fail(failure) }
     // As over HTTP/1.1: where nothing came since, the worker may have left before it saw this.
     let isStale = !isRetry && readsBefore > 0 && connection.reads == readsBefore
     fail(isStale ? .stale : .broken)

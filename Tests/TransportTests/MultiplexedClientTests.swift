@@ -391,6 +391,22 @@ struct MultiplexedClientTests {
     #expect(rig.kernel.closed == [rig.first])
   }
 
+  @Test func aRuleBrokenForAllSparesThoseWhoHeardNothing() throws {
+    let rig = try Rig()
+    let (streaming, _) = rig.send()
+    let (unheard, _) = rig.send()
+    let worker = try rig.worker()
+    try worker.respond(worker.streams.all[0])
+    try rig.settle()
+    #expect(streaming.status == 200)
+    // DATA on stream 0.
+    rig.kernel.input[rig.first] = [[0, 0, 1, 0, 0, 0, 0, 0, 0, 1]]
+    rig.kernel.queue([(rig.first, .readable)])
+    for _ in 0..<3 { rig.loop.turn(patience: 0) }
+    #expect(streaming.ends == ["protocolError"] && unheard.ends == ["broken"])
+    #expect(rig.kernel.closed == [rig.first])
+  }
+
   @Test func aLengthThatDoesNotFitIsAProtocolError() throws {
     let rig = try Rig()
     let (answer, _) = rig.send()
