@@ -136,6 +136,20 @@ extension HTTP2Multiplexer {
     nghttp2_submit_rst_stream(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream.id, code)
   }
 
+  /// Tells requests that the peer allows no stream for, and that are still here, that they were refused: inside the
+  /// library they would wait without an end. Elsewhere they may find a place.
+  func takeBackHeld() {
+    recorder.settingsChanged = false
+    guard !recorder.isServer, !isAbandoned else { return }
+    let room = max(0, peerConcurrentStreams - recorder.open.values.count { $0.hasLeft })
+    let here = recorder.open.values.filter { !$0.hasLeft && !$0.hasEnded }.sorted { $0.id < $1.id }
+    for stream in here.dropFirst(room) {
+      let owner = stream.owner
+      reset(stream, code: HTTP2ErrorCode.cancel, silently: true)
+      owner?.ended(.refused)
+    }
+  }
+
   /// Says that no stream beyond those begun so far will be acted on (server), or that none will be opened (client).
   package func goAway(code: UInt32 = HTTP2ErrorCode.noError) throws(HTTP2Error) {
     let last = nghttp2_session_get_last_proc_stream_id(handle)

@@ -114,6 +114,7 @@ package final class HTTP2Multiplexer {
       let taken = nghttp2_session_mem_recv(handle, start + offset, count)
       offset += count
       deliver()
+      if recorder.settingsChanged { takeBackHeld() }
       if taken < 0 { throw .library(call: "nghttp2_session_mem_recv", code: Int32(clamping: taken)) }
       guard hasPatience(now) else {
         throw .library(call: "too many frames without work", code: NGHTTP2_ERR_FLOODED.rawValue)
@@ -228,6 +229,7 @@ package final class HTTP2Multiplexer {
     let text = recorder.text.readable
     switch event.kind {
     case .head: owner.received(head: text.slice(event.offset..<event.offset + event.count))
+    case .tooLarge: owner.receivedTooLargeHead()
     case .body: break
     case .end where event.count == 0: owner.receivedEnd(trailers: text.slice(0..<0))
     case .end: deliver(trailers: text.slice(event.offset..<event.offset + event.count), to: owner)

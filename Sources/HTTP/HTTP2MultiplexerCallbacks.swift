@@ -61,10 +61,11 @@ func installMultiplexerCallbacks(_ callbacks: OpaquePointer) {
       .rawValue
   }
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { session, frame, user in
-    guard let frame, frame.pointee.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
-      frame.pointee.hd.type <= UInt8(NGHTTP2_HEADERS.rawValue),
+    guard let frame, frame.pointee.hd.type <= UInt8(NGHTTP2_HEADERS.rawValue),
       let stream = stream(session, frame.pointee.hd.stream_id)
     else { return 0 }
+    stream.hasLeft = true
+    guard frame.pointee.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 else { return 0 }
     stream.outputIsSent = true
     recorder(user)?.record(.moved, stream)
     return 0
@@ -95,9 +96,9 @@ private func beganHeaders(
     recorder.open[streamID] = stream
     // Unretained: `open` owns it until the library has closed the stream.
     nghttp2_session_set_stream_user_data(session, streamID, Unmanaged.passUnretained(stream).toOpaque())
-    recorder.beganSection(stream)
+    recorder.beganSection(stream, isRequest: true)
   } else {
-    recorder.beganSection(stream(session, streamID))
+    recorder.beganSection(stream(session, streamID), isRequest: false)
   }
   return 0
 }
@@ -124,7 +125,10 @@ private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ 
       recorder.idleFrames += 1
     }
   case NGHTTP2_SETTINGS.rawValue:
-    if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { recorder.receivedSettings = true }
+    if frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
+      recorder.receivedSettings = true
+      recorder.settingsChanged = true
+    }
     recorder.idleFrames += 1
   case NGHTTP2_GOAWAY.rawValue:
     let goAway = frame.goaway

@@ -12,7 +12,7 @@ final class HTTP2Recorder {
   /// One thing that happened to a stream. Heads and trailers are ranges of ``text``; body bytes lie in the input.
   struct Event {
     enum Kind {
-      case head, body, end, closed, moved
+      case head, tooLarge, body, end, closed, moved
     }
 
     let kind: Kind
@@ -39,6 +39,8 @@ final class HTTP2Recorder {
   var trailersDue: [HTTP2Stream] = []
   var goAway: HTTP2GoAway?
   var receivedSettings = false
+  /// Settings came since the session last looked.
+  var settingsChanged = false
   /// Frames that did no work since the session last looked.
   var idleFrames = 0
   /// Requests that were taken back at once, and the others that ended, since the session last looked.
@@ -74,10 +76,10 @@ final class HTTP2Recorder {
 
   // MARK: Sections
 
-  /// A section begins; returns the stream that a request opened.
-  func beganSection(_ stream: HTTP2Stream?) {
+  /// A section begins; `isRequest` for the head of one.
+  func beganSection(_ stream: HTTP2Stream?, isRequest: Bool) {
     text.truncate(to: section.isOpen ? section.start : text.count)
-    section.begin(at: text.count, on: stream)
+    section.begin(at: text.count, on: stream, isRequest: isRequest)
   }
 
   /// False when the line cannot be taken: the library then resets the stream.
@@ -92,13 +94,18 @@ final class HTTP2Recorder {
   /// The section is whole. `endsStream` when nothing follows.
   func endedSection(_ stream: HTTP2Stream, endsStream: Bool) {
     guard section.isOpen, section.stream === stream else { return }
-    let range = section.finish(isServer: isServer, endsStream: endsStream, in: &text)
-    if section.isTrailers {
-      stream.inputHasEnded = true
-      record(.end, stream, text: range)
-      return
+    if section.isTooLarge {
+      section.drop()
+      record(.tooLarge, stream)
+    } else {
+      let range = section.finish(isServer: isServer, endsStream: endsStream, in: &text)
+      if section.isTrailers {
+        stream.inputHasEnded = true
+        record(.end, stream, text: range)
+        return
+      }
+      record(.head, stream, text: range)
     }
-    record(.head, stream, text: range)
     if endsStream {
       stream.inputHasEnded = true
       record(.end, stream)

@@ -10,6 +10,8 @@ internal import Base
 struct HTTP2Section: ~Copyable {
   private(set) var isOpen = false
   private(set) var isTrailers = false
+  /// A request's head over its bounds: it is read to its end, for an answer, and not kept.
+  private(set) var isTooLarge = false
   private(set) var start = 0
   /// Whose it is. Unowned in effect: the session owns streams while sections of theirs are open.
   private(set) var stream: HTTP2Stream?
@@ -22,11 +24,14 @@ struct HTTP2Section: ~Copyable {
   private var cookies = ByteBuffer()
   private var hasLength = false
   private var hasStartLine = false
+  private var isRequest = false
 
-  mutating func begin(at start: Int, on stream: HTTP2Stream?) {
+  mutating func begin(at start: Int, on stream: HTTP2Stream?, isRequest: Bool) {
     self.start = start
     self.stream = stream
+    self.isRequest = isRequest
     isOpen = true
+    isTooLarge = false
     lines = 0
     listBytes = 0
     hasLength = false
@@ -43,16 +48,20 @@ struct HTTP2Section: ~Copyable {
     stream = nil
   }
 
-  /// Takes a line; false when the section is over its bounds or the line cannot be said in HTTP/1.1.
+  /// Takes a line; false when it cannot be said in HTTP/1.1, or the section is over its bounds and no request's head.
   mutating func append(
     _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, isServer: Bool,
     limits: HTTP2MultiplexerLimits, to text: inout ByteBuffer
   ) -> Bool {
+    if isTooLarge { return true }
     lines += 1
     listBytes += name.count + value.count + 32
-    guard lines <= limits.headerCount, listBytes <= limits.headerListBytes, Self.isOneLine(value) else {
-      return false
+    guard lines <= limits.headerCount, listBytes <= limits.headerListBytes else {
+      isTooLarge = isRequest
+      text.truncate(to: start)
+      return isRequest
     }
+    guard Self.isOneLine(value) else { return false }
     if name.first == UInt8(ascii: ":") { return take(pseudo: name, value, &text) }
     if isServer {
       if name.equals("cookie") {

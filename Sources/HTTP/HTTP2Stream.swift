@@ -21,6 +21,8 @@ package enum HTTP2StreamEnd: Sendable, Equatable {
 package protocol HTTP2StreamOwner: AnyObject {
   /// A head as HTTP/1.1 text, start line to empty line, valid during the call. Interim responses come too.
   func received(head: UnsafeRawBufferPointer)
+  /// A request's head was over its bounds, and is gone (server role).
+  func receivedTooLargeHead()
   /// Body bytes, valid during the call.
   func received(body: UnsafeRawBufferPointer)
   /// The peer has sent all; `trailers` are `name: value CRLF` lines, valid during the call.
@@ -29,6 +31,11 @@ package protocol HTTP2StreamOwner: AnyObject {
   func outputMoved()
   /// It is over. Not told after a silent reset, or once the connection is gone.
   func ended(_ end: HTTP2StreamEnd)
+}
+
+extension HTTP2StreamOwner {
+  /// For clients, which never hear it.
+  package func receivedTooLargeHead() {}
 }
 
 /// A stream of an ``HTTP2Multiplexer``: what waits to be sent on it, and how far it has come. The session owns it while it
@@ -55,6 +62,8 @@ package final class HTTP2Stream {
   /// The library waits to be told of new output.
   var isDeferred = false
   var hasResetByPeer = false
+  /// A head of ours went to the connection.
+  var hasLeft = false
   /// When its request began (server role).
   var began: Nanoseconds = 0
   /// Its answer has begun (server role).

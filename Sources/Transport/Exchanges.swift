@@ -71,6 +71,7 @@ package struct Refusal: Sendable {
     self.message = message
   }
 
+  static let malformedHead = Refusal(status: 400, message: "malformed request head")
   static let headTimeout = Refusal(status: 408, message: "request head took too long")
   static let bodyTimeout = Refusal(status: 408, message: "request body took too long")
 }

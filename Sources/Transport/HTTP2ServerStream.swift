@@ -10,6 +10,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
   private let connection: HTTP2ExchangeConnection
   private let began: Nanoseconds
   private var handler: (any ServerExchangeHandler)?
+  private var hasHead = false
   private var hasBegun = false
   private var hasFinished = false
   private var isHeadOnly = false
@@ -47,7 +48,10 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
     }
   }
 
+  func receivedTooLargeHead() { refuse(Refusal(.headTooLarge)) }
+
   private func begin(_ head: RequestHead) {
+    hasHead = true
     if case .head = head.method { isHeadOnly = true }
     server.requestBegan()
     isCounted = true
@@ -107,7 +111,13 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
     guard !isLeaving else { return }
     switch end {
     case .complete, .refused, .cancelled, .reset: self.end(.cancelled)
-    case .malformed: self.end(.failed(.http2(code: HTTP2ErrorCode.protocolError)))
+    case .malformed:
+      if !hasHead, !hasBegun {
+        // Its stream was reset before an answer was possible: it is counted alike.
+        var unsent = ByteBuffer()
+        server.application.refused(.malformedHead, body: &unsent)
+      }
+      self.end(.failed(.http2(code: HTTP2ErrorCode.protocolError)))
     }
   }
 

@@ -13,7 +13,10 @@ final class RecordedStream: HTTP2StreamOwner {
   var ends: [HTTP2StreamEnd] = []
   var pieces = 0
   var moves = 0
+  var tooLargeHeads = 0
   var onEnd: ((RecordedStream) -> Void)?
+
+  func receivedTooLargeHead() { tooLargeHeads += 1 }
 
   func received(head: UnsafeRawBufferPointer) { heads.append(head.text) }
 
@@ -340,16 +343,59 @@ struct HTTP2MultiplexerTests {
     #expect(stream.heads == ["HTTP/1.1 413 Content Too Large\r\n\r\n"] && stream.ends == [.complete])
   }
 
-  @Test func headsOverTheirBoundsResetTheirStreamAndNoOther() throws {
+  @Test(arguments: [1, 7, 50, Int.max])
+  func aRequestsHeadOverItsBoundsCanBeAnswered(size: Int) throws {
     var limits = HTTP2MultiplexerLimits()
     limits.headerCount = 8
+    limits.headerListBytes = 2_000
     let pair = try MultiplexedPair(server: limits)
+    pair.pieceBytes = size
     let many = (0..<9).map { "x-\($0): 1\r\n" }.joined()
-    let long = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n" + many)
+    let tooMany = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n" + many)
+    let tooLong = try pair.request(
+      "GET /\(String(repeating: "x", count: 2_000)) HTTP/1.1\r\nhost: a\r\n")
     let fine = try pair.request("GET / HTTP/1.1\r\nhost: a\r\n")
     try pair.exchange()
-    #expect(long.ends == [.reset(code: HTTP2ErrorCode.internalError)] && fine.ends.isEmpty)
-    #expect(pair.seen.streams[0].heads.isEmpty && pair.seen.streams[1].heads.count == 1)
+    #expect(pair.seen.streams.map(\.tooLargeHeads) == [1, 1, 0])
+    #expect(pair.seen.streams.map(\.heads.count) == [0, 0, 1] && !pair.server.isReadingHead)
+    #expect(pair.seen.streams.allSatisfy { $0.trailers == "" && $0.ends.isEmpty })
+    for asked in pair.seen.streams.prefix(2) { try pair.respond(asked, 431, "", ends: true) }
+    try pair.exchange()
+    #expect(tooMany.ends == [.complete] && tooLong.ends == [.complete] && fine.ends.isEmpty)
+    #expect(tooLong.heads == ["HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n"])
+  }
+
+  @Test func otherSectionsOverTheirBoundsResetTheirStreamAndNoOther() throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.headerCount = 8
+    let pair = try MultiplexedPair(client: limits)
+    let streams = try (0..<3).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n") }
+    try pair.exchange()
+    let many = (0..<9).map { "x-\($0): 1\r\n" }.joined()
+    try pair.respond(pair.seen.streams[0], 200, many)
+    try pair.respond(pair.seen.streams[1], 200, "")
+    pair.finish(pair.seen.streams[1], trailers: many)
+    try pair.respond(pair.seen.streams[2], 200, "", ends: true)
+    try pair.exchange()
+    #expect(streams.map(\.ends) == [[.malformed], [.malformed], [.complete]])
+    #expect(streams.map(\.heads.count) == [0, 1, 1] && !pair.client.isReadingHead)
+  }
+
+  @Test func requestsBeyondThePeersLimitThatHaveNotLeftAreTakenBack() throws {
+    var limits = HTTP2MultiplexerLimits()
+    limits.concurrentStreams = 2
+    let pair = try MultiplexedPair(server: limits)
+    let streams = try (0..<5).map { _ in try pair.request("GET / HTTP/1.1\r\nhost: a\r\n", body: [1]) }
+    // The server's SETTINGS come first.
+    try pair.move(pair.server, pair.client)
+    #expect(streams.map(\.ends) == [[], [], [.refused], [.refused], [.refused]])
+    for stream in streams.dropFirst(2) { stream.stream.output.release() }
+    try pair.exchange()
+    #expect(pair.seen.streams.count == 2)
+    for asked in pair.seen.streams { try pair.respond(asked, 204, "", ends: true) }
+    try pair.exchange()
+    #expect(streams.prefix(2).allSatisfy { $0.ends == [.complete] } && pair.seen.streams.count == 2)
+    #expect(streams.dropFirst(2).allSatisfy { $0.ends == [.refused] } && pair.client.openStreams == 0)
   }
 
   @Test func hostIsTheAuthorityOfRequestsAlone() throws {
