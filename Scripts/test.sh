@@ -50,7 +50,8 @@ stage_tsan() {
 stage_asan() {
   # The tests are all Swift Testing; the runner of XCTest leaks, which this sanitizer would report.
   swift build --build-tests --sanitize=address --scratch-path .build/asan
-  swift test --skip-build --sanitize=address --scratch-path .build/asan --disable-xctest
+  LSAN_OPTIONS="suppressions=$ROOT/Tests/leak-suppressions.txt" \
+    swift test --skip-build --sanitize=address --scratch-path .build/asan --disable-xctest
 }
 
 # name:limit in seconds

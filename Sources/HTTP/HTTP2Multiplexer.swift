@@ -62,6 +62,8 @@ package final class HTTP2Multiplexer {
     nghttp2_option_set_no_closed_streams(option, 1)
     // A stream whose reader is slow gets no window; see ``HTTP2Stream/isPaused``.
     nghttp2_option_set_no_auto_window_update(option, 1)
+    // The library's own bound (33 resets a second) knows no answers and no shares; see ``hasPatience(_:)``.
+    nghttp2_option_set_stream_reset_rate_limit(option, 1_000_000, 1_000_000)
     var handle: OpaquePointer?
     // Unretained: the session owns the recorder and frees the handle first.
     let user = Unmanaged.passUnretained(recorder).toOpaque()

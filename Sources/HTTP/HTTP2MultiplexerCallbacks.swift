@@ -71,16 +71,7 @@ func installMultiplexerCallbacks(_ callbacks: OpaquePointer) {
     return 0
   }
   nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { session, frame, _, user in
-    guard let frame, frame.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return 0 }
-    let streamID = frame.pointee.hd.stream_id
-    if frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
-      // A request that cannot leave any more (the peer is going away) was not processed by anyone.
-      recorder(user)?.closed(streamID, code: HTTP2ErrorCode.refusedStream)
-    } else if stream(session, streamID) != nil {
-      // An answer that cannot leave: the library keeps the stream, and so do we until the reset closes it.
-      nghttp2_submit_rst_stream(
-        session, UInt8(NGHTTP2_FLAG_NONE.rawValue), streamID, HTTP2ErrorCode.internalError)
-    }
+    if let frame, let recorder = recorder(user) { notSent(session, frame.pointee, recorder) }
     return 0
   }
 }
@@ -101,6 +92,18 @@ private func beganHeaders(
     recorder.beganSection(stream(session, streamID), isRequest: false)
   }
   return 0
+}
+
+private func notSent(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ recorder: HTTP2Recorder) {
+  guard frame.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return }
+  if frame.headers.cat == NGHTTP2_HCAT_REQUEST {
+    // A request that cannot leave any more (the peer is going away) was not processed by anyone.
+    recorder.closed(frame.hd.stream_id, code: HTTP2ErrorCode.refusedStream)
+  } else if stream(session, frame.hd.stream_id) != nil {
+    // An answer that cannot leave: the library keeps the stream, and so do we until the reset closes it.
+    nghttp2_submit_rst_stream(
+      session, UInt8(NGHTTP2_FLAG_NONE.rawValue), frame.hd.stream_id, HTTP2ErrorCode.internalError)
+  }
 }
 
 private func receivedFrame(_ session: OpaquePointer?, _ frame: nghttp2_frame, _ recorder: HTTP2Recorder) {

@@ -414,7 +414,7 @@ struct MultiplexedServerTests {
   @Test func resetsOfAnswersAreNotCut() throws {
     let caller = try CallerRig()
     caller.rig.application.onRequest = { $0.respond(200, .stream) }
-    for _ in 0..<500 {
+    for _ in 0..<1_500 {
       let stream = try caller.request()
       try caller.settle()
       caller.session.reset(stream.stream, code: HTTP2ErrorCode.cancel, silently: true)
