@@ -191,6 +191,9 @@ package final class EventLoop {
     set { pacer.interval = newValue }
   }
 
+  /// Streams whose tokens a rest gathers. Without any the loop never rests: a short request gains nothing by it.
+  package var openStreams = 0
+
   /// Runs until ``stop()``, then closes.
   package func run() {
     while !stopping { turn() }
@@ -213,7 +216,7 @@ package final class EventLoop {
 
   /// One wake-up; `patience` caps the wait in milliseconds (tests pass 0).
   package func turn(patience: Int32 = Int32.max) {
-    if pacer.isDense, tick.isEmpty {
+    if openStreams > 0, pacer.isDense, tick.isEmpty {
       let pause = pacer.pause(at: system.monotonicNanoseconds())
       if pause > 0 { system.sleep(pause) }
     }

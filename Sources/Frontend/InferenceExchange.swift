@@ -162,15 +162,17 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
       service.stages.queued.add(-1)
       leaveQueue()
     case .dispatched: service.stages.dispatched.add(-1)
-    case .reading, .relaying, .answered, .ended: break
+    case .relaying: if isEventStream { loop.openStreams -= 1 }
+    case .reading, .answered, .ended: break
     }
     switch phase {
     case .preprocessing: service.stages.preprocessing.add(1)
     case .queued: service.stages.queued.add(1)
     case .dispatched: service.stages.dispatched.add(1)
-    case .reading: break
-    case .relaying, .answered, .ended: if old.awaitsAnswer, model != nil { metrics.answered() }
+    case .reading, .answered, .ended: break
+    case .relaying: if isEventStream { loop.openStreams += 1 }
     }
+    if old.awaitsAnswer, !phase.awaitsAnswer, model != nil { metrics.answered() }
   }
 
   /// What the router keeps of this request for the worker's metrics.

@@ -45,8 +45,8 @@ extension SettingsTable {
       nil, "DYN_HTTP_WAKEUP_INTERVAL_US", .integer(0...10_000), fallback: "250", group: "Server",
       """
       Least time between two wake-ups of a busy event loop, in microseconds: several tokens are then relayed at once; \
-      up to twice that while fewer than eight events come in it. A loop with fewer than two events in that time wakes \
-      for each; 0 always does.
+      up to twice that while fewer than eight events come in it. A loop with fewer than two events in that time, or \
+      without open streams, wakes for each; 0 always does.
       """),
     SettingDefinition(
       nil, "DYN_FRONTEND_FD_LIMIT_TARGET", .integer(64...1_048_576), fallback: "65536", group: "Server",

@@ -64,6 +64,7 @@ struct WakeupPacerTests {
     let loop = try EventLoop(index: 0, system: kernel, seed: 1)
     defer { loop.close() }
     loop.wakeupInterval = interval
+    loop.openStreams = 1
     _ = try loop.register(10, Silent())
     for _ in 0..<40 {
       kernel.time += 20 * microsecond
@@ -72,7 +73,17 @@ struct WakeupPacerTests {
     }
     #expect(kernel.rests.last == interval - 20 * microsecond)
     #expect(kernel.rests.count > 5)
-    let before = kernel.rests.count
+    var before = kernel.rests.count
+    loop.openStreams = 0
+    for _ in 0..<40 {
+      kernel.time += 20 * microsecond
+      kernel.queue(Array(repeating: (10, .readable), count: 12))
+      loop.turn(patience: 0)
+    }
+    // Nothing is relayed whose pieces could be gathered.
+    #expect(kernel.rests.count == before)
+    loop.openStreams = 1
+    before = kernel.rests.count
     kernel.time += second
     for _ in 0..<5 {
       kernel.time += 10 * millisecond
