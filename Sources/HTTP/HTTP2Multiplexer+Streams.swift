@@ -70,7 +70,7 @@ extension HTTP2Multiplexer {
         ? nghttp2_submit_response(handle, stream.id, $0.baseAddress, $0.count, nil)
         : nghttp2_submit_response(handle, stream.id, $0.baseAddress, $0.count, &provider)
     }
-    try check(code, "nghttp2_submit_response")
+    try HTTP2Library.check(code, "nghttp2_submit_response")
   }
 
   /// Sends an interim response without fields.
@@ -83,7 +83,7 @@ extension HTTP2Multiplexer {
       nghttp2_submit_headers(
         handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream.id, nil, $0.baseAddress, $0.count, nil)
     }
-    try check(min(code, 0), "nghttp2_submit_headers")
+    try HTTP2Library.check(min(code, 0), "nghttp2_submit_headers")
   }
 
   private func provider(_ pointer: UnsafeMutableRawPointer) -> nghttp2_data_provider {
@@ -115,7 +115,7 @@ extension HTTP2Multiplexer {
     let code = lines.withUnsafeBufferPointer {
       nghttp2_submit_trailer(handle, stream.id, $0.baseAddress, $0.count)
     }
-    try check(code, "nghttp2_submit_trailer")
+    try HTTP2Library.check(code, "nghttp2_submit_trailer")
   }
 
   /// The reader of a stream is slow: the peer gets no new window for it.
@@ -153,14 +153,14 @@ extension HTTP2Multiplexer {
   /// Says that no stream beyond those begun so far will be acted on (server), or that none will be opened (client).
   package func goAway(code: UInt32 = HTTP2ErrorCode.noError) throws(HTTP2Error) {
     let last = nghttp2_session_get_last_proc_stream_id(handle)
-    try check(
+    try HTTP2Library.check(
       nghttp2_submit_goaway(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, code, nil, 0),
       "nghttp2_submit_goaway")
   }
 
   /// Asks the peer for a sign of life.
   package func ping() throws(HTTP2Error) {
-    try check(
+    try HTTP2Library.check(
       nghttp2_submit_ping(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil), "nghttp2_submit_ping")
   }
 

@@ -39,68 +39,23 @@ package final class HTTP2Multiplexer {
     idleFramesLeft = Double(limits.idleFramesBurst)
     rapidResetsLeft = Double(limits.rapidResetsBurst)
     recorder = HTTP2Recorder(isServer: isServer, limits: limits, makeStream: makeStream)
-    handle = try Self.makeHandle(recorder)
-    try submitSettings()
+    // Unretained: the session owns the recorder and frees the handle first.
+    handle = try HTTP2Library.makeSession(
+      isServer: isServer, user: Unmanaged.passUnretained(recorder).toOpaque(),
+      installing: installMultiplexerCallbacks
+    ) { option in
+      // A stream whose reader is slow gets no window; see ``HTTP2Stream/isPaused``.
+      nghttp2_option_set_no_auto_window_update(option, 1)
+      // The library's own bound (33 resets a second) knows no answers and no shares; see ``hasPatience(_:)``.
+      nghttp2_option_set_stream_reset_rate_limit(option, 1_000_000, 1_000_000)
+    }
+    let announcement = HTTP2Library.Announcement(
+      streamWindowBytes: limits.streamWindowBytes, connectionWindowBytes: limits.connectionWindowBytes,
+      headerListBytes: limits.headerListBytes, concurrentStreams: limits.concurrentStreams)
+    try HTTP2Library.announce(announcement, isServer: isServer, on: handle)
   }
 
   deinit { nghttp2_session_del(handle) }
-
-  private static func makeHandle(_ recorder: HTTP2Recorder) throws(HTTP2Error) -> OpaquePointer {
-    var callbacks: OpaquePointer?
-    var option: OpaquePointer?
-    defer {
-      nghttp2_session_callbacks_del(callbacks)
-      nghttp2_option_del(option)
-    }
-    var code = nghttp2_session_callbacks_new(&callbacks)
-    guard code == 0, let callbacks else { throw .library(call: "nghttp2_session_callbacks_new", code: code) }
-    code = nghttp2_option_new(&option)
-    guard code == 0, let option else { throw .library(call: "nghttp2_option_new", code: code) }
-    installMultiplexerCallbacks(callbacks)
-    // Nothing may be pushed to us, also in the moment before our settings arrive.
-    nghttp2_option_set_max_reserved_remote_streams(option, 0)
-    nghttp2_option_set_no_closed_streams(option, 1)
-    // A stream whose reader is slow gets no window; see ``HTTP2Stream/isPaused``.
-    nghttp2_option_set_no_auto_window_update(option, 1)
-    // The library's own bound (33 resets a second) knows no answers and no shares; see ``hasPatience(_:)``.
-    nghttp2_option_set_stream_reset_rate_limit(option, 1_000_000, 1_000_000)
-    var handle: OpaquePointer?
-    // Unretained: the session owns the recorder and frees the handle first.
-    let user = Unmanaged.passUnretained(recorder).toOpaque()
-    code =
-      recorder.isServer
-      ? nghttp2_session_server_new2(&handle, callbacks, user, option)
-      : nghttp2_session_client_new2(&handle, callbacks, user, option)
-    guard code == 0, let handle else { throw .library(call: "nghttp2_session_new", code: code) }
-    return handle
-  }
-
-  private func submitSettings() throws(HTTP2Error) {
-    var entries = [
-      entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.streamWindowBytes),
-      entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.headerListBytes),
-    ]
-    if recorder.isServer {
-      entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.concurrentStreams))
-    } else {
-      entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
-    }
-    try check(
-      nghttp2_submit_settings(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), entries, entries.count),
-      "nghttp2_submit_settings")
-    guard limits.connectionWindowBytes > 65_535 else { return }
-    try check(
-      nghttp2_session_set_local_window_size(handle, 0, 0, Int32(clamping: limits.connectionWindowBytes)),
-      "nghttp2_session_set_local_window_size")
-  }
-
-  private func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
-    nghttp2_settings_entry(settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
-  }
-
-  func check(_ code: Int32, _ call: StaticString) throws(HTTP2Error) {
-    if code != 0 { throw .library(call: call, code: code) }
-  }
 
   // MARK: Bytes
 

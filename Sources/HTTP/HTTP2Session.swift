@@ -11,65 +11,17 @@ final class HTTP2Session {
   /// Throws ``HTTP2Error/library(call:code:)`` when the library cannot make a session.
   init(limits: HTTP2Limits, isServer: Bool) throws(HTTP2Error) {
     streams = HTTP2Streams(limits: limits, isServer: isServer)
-    handle = try HTTP2Session.makeHandle(isServer: isServer, streams: streams)
-    try submitSettings(limits)
+    // Unretained: the session owns `streams` and frees the handle first.
+    handle = try HTTP2Library.makeSession(
+      isServer: isServer, user: Unmanaged.passUnretained(streams).toOpaque(),
+      installing: installHTTP2Callbacks)
+    let announcement = HTTP2Library.Announcement(
+      streamWindowBytes: limits.streamWindowBytes, connectionWindowBytes: limits.connectionWindowBytes,
+      headerListBytes: limits.headerListBytes, concurrentStreams: limits.concurrentStreams)
+    try HTTP2Library.announce(announcement, isServer: isServer, on: handle)
   }
 
   deinit { nghttp2_session_del(handle) }
-
-  private static func makeHandle(isServer: Bool, streams: HTTP2Streams) throws(HTTP2Error) -> OpaquePointer {
-    var callbacks: OpaquePointer?
-    var option: OpaquePointer?
-    defer {
-      nghttp2_session_callbacks_del(callbacks)
-      nghttp2_option_del(option)
-    }
-    var code = nghttp2_session_callbacks_new(&callbacks)
-    guard code == 0, let callbacks else { throw .library(call: "nghttp2_session_callbacks_new", code: code) }
-    code = nghttp2_option_new(&option)
-    guard code == 0, let option else { throw .library(call: "nghttp2_option_new", code: code) }
-    installHTTP2Callbacks(callbacks)
-    // Nothing may be pushed to us, also in the moment before our settings arrive.
-    nghttp2_option_set_max_reserved_remote_streams(option, 0)
-    nghttp2_option_set_no_closed_streams(option, 1)
-    var handle: OpaquePointer?
-    // Unretained: the session owns `streams` and frees the handle first.
-    let user = Unmanaged.passUnretained(streams).toOpaque()
-    code =
-      isServer
-      ? nghttp2_session_server_new2(&handle, callbacks, user, option)
-      : nghttp2_session_client_new2(&handle, callbacks, user, option)
-    guard code == 0, let handle else { throw .library(call: "nghttp2_session_new", code: code) }
-    return handle
-  }
-
-  private func submitSettings(_ limits: HTTP2Limits) throws(HTTP2Error) {
-    var entries = [
-      entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.streamWindowBytes),
-      entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.headerListBytes),
-    ]
-    if streams.isServer {
-      entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.concurrentStreams))
-    } else {
-      entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
-    }
-    try check(
-      nghttp2_submit_settings(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), entries, entries.count),
-      "nghttp2_submit_settings")
-    if limits.connectionWindowBytes > 65_535 {
-      try check(
-        nghttp2_session_set_local_window_size(handle, 0, 0, Int32(clamping: limits.connectionWindowBytes)),
-        "nghttp2_session_set_local_window_size")
-    }
-  }
-
-  private func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
-    nghttp2_settings_entry(settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
-  }
-
-  func check(_ code: Int32, _ call: StaticString) throws(HTTP2Error) {
-    if code != 0 { throw .library(call: call, code: code) }
-  }
 
   // MARK: Bytes
 
@@ -102,7 +54,7 @@ final class HTTP2Session {
 
   private func submitTrailers(_ streamID: Int32) throws(HTTP2Error) {
     guard let trailers = streams.open[streamID]?.outgoingTrailers else { return }
-    try check(
+    try HTTP2Library.check(
       withLines(trailers) { nghttp2_submit_trailer(handle, streamID, $0, $1) }, "nghttp2_submit_trailer")
   }
 
@@ -146,24 +98,25 @@ final class HTTP2Session {
         ? nghttp2_submit_response(handle, streamID, lines, count, nil)
         : nghttp2_submit_response(handle, streamID, lines, count, &provider)
     }
-    try check(code, "nghttp2_submit_response")
+    try HTTP2Library.check(code, "nghttp2_submit_response")
   }
 
   func reset(_ streamID: Int32, code: UInt32) throws(HTTP2Error) {
-    try check(
+    try HTTP2Library.check(
       nghttp2_submit_rst_stream(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), streamID, code),
       "nghttp2_submit_rst_stream")
   }
 
   func goAway(lastStreamID: Int32, code: UInt32) throws(HTTP2Error) {
-    try check(
+    try HTTP2Library.check(
       nghttp2_submit_goaway(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), lastStreamID, code, nil, 0),
       "nghttp2_submit_goaway")
   }
 
   /// Ends the session: GOAWAY goes out, then ``isFinished`` turns true.
   func terminate(code: UInt32) throws(HTTP2Error) {
-    try check(nghttp2_session_terminate_session(handle, code), "nghttp2_session_terminate_session")
+    try HTTP2Library.check(
+      nghttp2_session_terminate_session(handle, code), "nghttp2_session_terminate_session")
   }
 
   var lastStreamID: Int32 { nghttp2_session_get_last_proc_stream_id(handle) }

@@ -34,11 +34,7 @@ final class CompareRunner {
     self.options = options
     self.loop = loop
     self.setting = setting
-    let command = [ownPath, "worker", "--count", String(Self.workerCount), "--model", setting.model]
-    worker = try ChildProcess("worker", command, logPath: "\(setting.directory)/worker.log")
-    let lines = try worker.firstLines(Self.workerCount)
-    self.setting.workers = lines.compactMap { $0.split(separator: ":").last.flatMap { UInt16($0) } }
-    self.setting.workerProcess = worker.process
+    worker = try self.setting.startWorkers(Self.workerCount)
     results.peers = options.peers.map(\.name)
   }
 

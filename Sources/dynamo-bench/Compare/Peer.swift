@@ -95,6 +95,16 @@ struct PeerSetting {
   var model: String
   /// Folder of the tokenizer for peers that route by tokens.
   var modelPath: String?
+
+  /// Starts one process of `count` fake workers, and notes where they listen. The caller stops it.
+  mutating func startWorkers(_ count: Int) throws(CompareError) -> ChildProcess {
+    let command = [ownPath, "worker", "--count", String(count), "--model", model]
+    let worker = try ChildProcess("worker", command, logPath: "\(directory)/worker.log")
+    let lines = try worker.firstLines(count)
+    workers = lines.compactMap { $0.split(separator: ":").last.flatMap { UInt16($0) } }
+    workerProcess = worker.process
+    return worker
+  }
 }
 
 /// A started peer.

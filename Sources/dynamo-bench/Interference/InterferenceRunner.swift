@@ -50,11 +50,7 @@ final class InterferenceRunner {
     self.options = options
     self.loop = loop
     self.setting = setting
-    let command = [ownPath, "worker", "--count", String(Self.workerCount), "--model", setting.model]
-    worker = try ChildProcess("worker", command, logPath: "\(setting.directory)/worker.log")
-    let lines = try worker.firstLines(Self.workerCount)
-    self.setting.workers = lines.compactMap { $0.split(separator: ":").last.flatMap { UInt16($0) } }
-    self.setting.workerProcess = worker.process
+    worker = try self.setting.startWorkers(Self.workerCount)
   }
 
   /// Runs everything and returns the table.
