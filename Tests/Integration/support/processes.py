@@ -18,16 +18,23 @@ BIN = Path(os.environ.get("DYNAMO_BIN", ROOT / ".build/release"))
 MODEL = "Qwen/Qwen3-0.6B"
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A port nobody listens on, below the range the kernel takes for outgoing connections."""
+    """A port nobody listens on, below the range the kernel takes for outgoing connections; never the same one
+    twice in a run, since a port given a moment ago may not be listened on yet."""
     while True:
         port = random.randrange(18000, 32000)
+        if port in _given_ports:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given_ports.add(port)
             return port
 
 
