@@ -3,14 +3,31 @@
 
 import PackageDescription
 
-let language: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  // Dynamic exclusivity checks cost about 30 k instructions a streamed request; debug builds and tests keep them.
-  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
-]
+// Release builds lay out and inline the request path by a profile of it: a tenth less CPU for a short request
+// (docs/performance.md). Scripts/profile.sh makes the profile, and turns its use off while it does.
+#if compiler(>=6.3)
+  let profile: [SwiftSetting] =
+    Context.environment["DYNAMO_PROFILE"] == "off"
+    ? []
+    : [
+      .unsafeFlags(
+        ["-Xfrontend", "-ir-profile-use=\(Context.packageDirectory)/Config/release.profdata"],
+        .when(configuration: .release))
+    ]
+#else
+  // An older compiler may not read this one's format.
+  let profile: [SwiftSetting] = []
+#endif
+
+let language: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    // Dynamic exclusivity checks cost about 30 k instructions a streamed request; debug builds and tests keep them.
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+  ] + profile
 
 // CI sets this (Scripts/test.sh): a warning of ours then fails the build. Not the default: a newer compiler's new
 // warning must not stop a user's build.

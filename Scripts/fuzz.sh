@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes the parsers with libFuzzer and AddressSanitizer: Scripts/fuzz.sh [SECONDS] [TARGET...], 10 s each unless told.
-# A target is a file Tests/Fuzz/FuzzTARGET.swift; its seeds are in Tests/Fuzz/corpus/TARGET, where found failures belong
-# as well. What a run learns is kept in .build/fuzz/corpus, and an input that fails in .build/fuzz/failures.
+# Fuzzes the parsers with libFuzzer and AddressSanitizer: Scripts/fuzz.sh [SECONDS] [TARGET...], 10 s each unless told,
+# as many at a time as there are processors. A target is a file Tests/Fuzz/FuzzTARGET.swift; its seeds are in
+# Tests/Fuzz/corpus/TARGET, where found failures belong as well. What a run learns is kept in .build/fuzz/corpus, and an
+# input that fails in .build/fuzz/failures.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 seconds="${1:-10}"
@@ -73,40 +74,54 @@ if [ ${#targets[@]} -eq 0 ]; then
   done
 fi
 
-failed=()
-for target in "${targets[@]}"; do
-  source="Tests/Fuzz/Fuzz$target.swift"
-  [ -f "$source" ] || die "no fuzz target $target"
-  program="$out/fuzz-$target"
+# fuzz TARGET: builds its program where that is stale and runs it; fails when an input did.
+fuzz() {
+  local target="$1"
+  local source="Tests/Fuzz/Fuzz$target.swift" program="$out/fuzz-$target" log="$out/$target.log"
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
-    libraries=()
+    local libraries=() name
     for name in OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \
       "${libraries[@]}" -lnghttp2 -lJSON -lBase -lswiftSynchronization -o "$program"
   fi
-  corpus="$out/corpus/$target"
-  seeds="Tests/Fuzz/corpus/$target"
+  local corpus="$out/corpus/$target" seeds="Tests/Fuzz/corpus/$target"
   mkdir -p "$corpus" "$seeds"
-  options=(
+  local options=(
     -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0
     -artifact_prefix="$out/failures/$target-"
   )
   [ -f "Tests/Fuzz/dictionaries/$target" ] && options+=("-dict=Tests/Fuzz/dictionaries/$target")
-  log="$out/$target.log"
   # The backtracer of the Swift runtime would hang at the failure; AddressSanitizer prints its own trace.
-  if SWIFT_BACKTRACE=enable=no "$program" "${options[@]}" "$corpus" "$seeds" >"$log" 2>&1; then
-    say "$(printf '%-14s %10s inputs, %s a second' "$target" \
-      "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
-      "$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log")")"
-  else
+  if ! SWIFT_BACKTRACE=enable=no "$program" "${options[@]}" "$corpus" "$seeds" >"$log" 2>&1; then
     tail -n 60 "$log"
-    failed+=("$target")
+    return 1
   fi
+  say "$(printf '%-14s %10s inputs, %s a second' "$target" \
+    "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
+    "$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log")")"
+}
+
+for target in "${targets[@]}"; do
+  [ -f "Tests/Fuzz/Fuzz$target.swift" ] || die "no fuzz target $target"
 done
 
+# As many targets at a time as there are processors.
+verdicts="$out/verdicts"
+rm -rf "$verdicts" && mkdir -p "$verdicts"
+slots="$(nproc)"
+for target in "${targets[@]}"; do
+  [ "$(jobs -rp | wc -l)" -ge "$slots" ] && { wait -n || true; }
+  (fuzz "$target" && touch "$verdicts/$target") &
+done
+wait
+
+failed=()
+for target in "${targets[@]}"; do
+  [ -e "$verdicts/$target" ] || failed+=("$target")
+done
 if [ ${#failed[@]} -gt 0 ]; then
   die "failing: ${failed[*]} (inputs in .build/fuzz/failures; logs in .build/fuzz)"
 fi
