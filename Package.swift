@@ -72,6 +72,7 @@ let package = Package(
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),
     room("Tokenizer", ["Base", "JSON", "CBytes"]),
+    room("Tenants", ["Base"]),
 
     // Layer 2
     room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
@@ -92,7 +93,7 @@ let package = Package(
       "Frontend",
       [
         "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing",
-        "Telemetry",
+        "Telemetry", "Tenants",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
@@ -117,7 +118,7 @@ let package = Package(
       [
         "Frontend", "WorkerServer", "TraceStore", "Workers", "Prompts", "Routing", "Transport", "TLS",
         "Exporter",
-        "Telemetry", "EventLoop", "Settings", "Base", logging,
+        "Telemetry", "Tenants", "EventLoop", "Settings", "Base", logging,
       ]),
     executable(
       "dynamo-worker",
@@ -146,6 +147,7 @@ let package = Package(
     tests("OpenAI", ["Base", "JSON"]),
     tests("Routing", ["Base"]),
     tests("Tokenizer", ["Base", "JSON"]),
+    tests("Tenants", ["Base"]),
     tests("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
@@ -156,7 +158,7 @@ let package = Package(
       "Frontend",
       [
         "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
-        "Base",
+        "Tenants", "Base", logging,
       ]),
     tests(
       "WorkerServer",

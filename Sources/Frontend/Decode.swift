@@ -28,6 +28,10 @@ extension InferenceExchange {
   /// Finds the workers of the model that a valid request names, and goes on to choose one of them.
   func accept(_ request: InferenceRequest) {
     self.request = request
+    if let error = refusalForTenant(request) {
+      refuse(error)
+      return
+    }
     if let asked = request.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
     var found = service.workers.modelIndex(of: request, in: body.readable)
     if found.map({ service.workers.models[$0].workers.isEmpty }) ?? true {

@@ -58,10 +58,20 @@ extension InferenceExchange {
       service.configuration.tracing.propagators.inject(
         span, isDebug: trace?.isDebug ?? false, traceState: traceState, into: &output)
     }
+    if !service.configuration.workerAuthorization.isEmpty {
+      output.append(service.configuration.workerAuthorization)
+    }
     let edit = passBodyVerbatim ? nil : request?.usageEdit
-    output.header("content-length", body.count + (edit?.growth ?? 0))
+    let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)
+    output.header("content-length", body.count + (edit?.growth ?? 0) + (salt?.growth ?? 0))
     output.endHead()
-    if let edit { edit.write(body.readable, into: &output) } else { output.append(body.readable) }
+    if let salt {
+      salt.write(body.readable, with: edit, into: &output)
+    } else if let edit {
+      edit.write(body.readable, into: &output)
+    } else {
+      output.append(body.readable)
+    }
   }
 
   /// A bare engine keys its requests by `x-request-id` (vLLM): a second one must not meet the first there.

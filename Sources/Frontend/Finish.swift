@@ -5,6 +5,7 @@ internal import EventLoop
 internal import HTTP
 internal import OpenAI
 internal import Telemetry
+internal import Tenants
 internal import Transport
 internal import Workers
 
@@ -38,9 +39,7 @@ extension InferenceExchange {
     errorCode = error.code
     status = error.status
     var fields = ByteBuffer(capacity: 512)
-    fields.append("content-type: application/json\r\n" as StaticString)
-    if let seconds = error.retryAfterSeconds { fields.header("retry-after", seconds) }
-    if let allow = error.allow { fields.header("allow", text: allow) }
+    error.appendFields(to: &fields)
     appendIdentityFields(to: &fields)
     var text = ByteBuffer(capacity: 512)
     error.write(into: &text, format: service.configuration.errorFormat)
@@ -54,6 +53,7 @@ extension InferenceExchange {
   /// The fields by which a caller finds its request again: ids, and what is known of the time spent.
   func appendIdentityFields(to fields: inout ByteBuffer) {
     identity.appendFields(trace, to: &fields)
+    if let key = tenancy?.key { key.appendFields(to: &fields, now: loop.now) }
     guard trace != nil else { return }
     fields.append("server-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
@@ -110,10 +110,12 @@ extension InferenceExchange {
   /// this wake-up (``RequestSteps``).
   func finish(_ end: EndOfStream) {
     phase = .ended
+    service.openRequests -= 1
     times.ended = loop.system.monotonicNanoseconds()
     cancelSilence()
     takeStreamSummary()
     settleOutcome(end)
+    settleTenant()
     releaseBody()
     service.steps.record(self)
   }
@@ -224,7 +226,14 @@ extension InferenceExchange {
       record.inputTokens = usage?.promptTokens
       record.outputTokens = outputTokens
       record.cachedTokens = usage?.cachedTokens
-      service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+      guard let tenancy else {
+        service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+        return
+      }
+      tenancy.name.withUnsafeBytes { name in
+        record.tenant = name
+        service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+      }
     }
   }
 

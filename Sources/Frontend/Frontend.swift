@@ -30,6 +30,7 @@ package final class Frontend {
   /// Where the frontend listens.
   package let address: SocketAddress
   private let logger: Logger
+  private let overload: OverloadWatch
   private var threads: [Thread] = []
   private var drainBegan: Nanoseconds?
   /// Called on the first loop when SIGHUP asks to read the configuration again.
@@ -51,6 +52,7 @@ package final class Frontend {
       loops.append(loop)
     }
     self.loops = loops
+    overload = OverloadWatch(loops[0], shared: shared, logger: logger)
     let shared = shared
     services = loops.map { loop in
       FrontendLoop(
@@ -73,6 +75,8 @@ package final class Frontend {
     }
     registerGauges()
     for service in services { service.watch.begin() }
+    shared.shedding.register(on: shared.registry)
+    overload.begin()
     if let tokenizer = configuration.tokenizer { TokenizerMetrics.register(tokenizer, on: shared.registry) }
     if let security = configuration.security { registerHandshakes(security.counters) }
   }

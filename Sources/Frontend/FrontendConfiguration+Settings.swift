@@ -23,6 +23,10 @@ extension FrontendConfiguration {
     bodyBytesMax = min(settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20, bodyMemoryMax)
     bodyMemoryLoan = min(bodyBytesMax, bodyMemoryMax / 2)
     overloadStatus = settings.int("DYN_HTTP_OVERLOAD_STATUS_CODE")
+    if let requests = settings.optionalInt("DYN_HTTP_REQUEST_LIMIT") {
+      requestsMax = max(1, requests / threads)
+    }
+    memoryMax = settings.optionalInt("DYN_MEMORY_LIMIT_MB").map { $0 << 20 } ?? Machine.memoryLimit
     errorFormat = settings.string("DYN_ERROR_FORMAT") == "dynamo" ? .dynamo : .openAI
     passBodyVerbatim = settings.bool("DYN_PASS_BODY_VERBATIM")
     nameWorkerInResponse = settings.bool("DYN_HTTP_WORKER_ID_HEADER")
@@ -35,6 +39,8 @@ extension FrontendConfiguration {
     sessions = SessionMode(rawValue: settings.string("router-session-affinity-mode")) ?? .soft
     let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
     queueWait = queueTime > 0 ? queueTime : nil
+    guardsSystemRoutes = settings.bool("DYN_API_KEY_SYSTEM_ROUTES")
+    forwardsKey = settings.bool("DYN_API_KEY_FORWARD")
     tracing.sampler = Sampler(settings)
     var faults: [String] = []
     tracing.trust = CallerTrust(settings, faults: &faults)
@@ -159,6 +165,8 @@ extension RoutingOptions {
         settings.string("router-queue-policy") == "wspt" ? .weightedShortestPrefill : .firstComeFirstServed
       queue.requestsPerWorkerMax = settings.int("DYN_ROUTER_QUEUE_REQUESTS_PER_WORKER")
       queue.tokensMax = settings.int("DYN_ROUTER_QUEUE_TOKENS")
+      let newestFirst = settings.duration("DYN_ROUTER_QUEUE_NEWEST_FIRST_SECS")
+      queue.newestFirstAfter = newestFirst > 0 ? newestFirst : nil
       self.queue = queue
     }
   }

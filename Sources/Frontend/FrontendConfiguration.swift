@@ -5,6 +5,7 @@ package import EventLoop
 package import OpenAI
 package import Prompts
 package import Telemetry
+package import Tenants
 package import Transport
 
 /// Limits, deadlines and switches of the frontend.
@@ -31,6 +32,10 @@ package struct FrontendConfiguration: Sendable {
   /// Requests of one loop that may wait for memory.
   package var bodyWaitersMax = 128
   package var overloadStatus = 529
+  /// Inference requests in progress on one loop; past it new ones are refused.
+  package var requestsMax = 16_384
+  /// Resident memory of the process in bytes, near which work is refused; nil for no bound.
+  package var memoryMax: Int?
   package var errorFormat = ErrorFormat.openAI
   /// Never ask a worker for usage on a stream whose caller did not.
   package var passBodyVerbatim = false
@@ -58,6 +63,17 @@ package struct FrontendConfiguration: Sendable {
   package var preprocess = PreprocessLimits()
   /// Makes tokens of prompts; nil where they are routed by bytes. The same for as long as the process runs.
   package var tokenizer: ModelTokenizer?
+  /// The API keys of which a request must present one; nil where none is asked for.
+  package var keys: KeyRing?
+  /// Whether that holds for health, readiness, metrics and version too.
+  package var guardsSystemRoutes = false
+  /// Whether the caller's key goes on to the worker although it was meant for here.
+  package var forwardsKey = false
+  /// The field line by which workers are told our own key; empty for none.
+  package var workerAuthorization: [UInt8] = []
+
+  /// Whether `authorization` and `x-api-key` are the worker's business.
+  var passesCallersKey: Bool { workerAuthorization.isEmpty && (keys == nil || forwardsKey) }
 
   package init() {}
 }

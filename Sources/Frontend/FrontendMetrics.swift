@@ -31,6 +31,11 @@ package final class FrontendMetrics: Sendable {
     registry.counter(.untokenizedPrompts, labels: [("reason", reason)]).add()
   }
 
+  /// A request had no key, or one that is not known.
+  func notAuthenticated(_ reason: String) {
+    registry.counter(.authenticationFailures, labels: [("reason", reason)]).add()
+  }
+
   /// A connection answered by itself, before there was a request.
   func refused(status: Int) {
     registry.counter(.httpRefusals, labels: [("status", String(status))]).add()

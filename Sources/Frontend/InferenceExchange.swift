@@ -87,6 +87,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.
   var preprocessor: Preprocessor?
+  /// Whose it is; nil where there are no tenants.
+  var tenancy: Tenancy?
   /// What it asks of routing by headers and by `nvext`; nil for almost every request.
   var hints: RoutingHints?
   /// Its place in the router's queue, and its name among those of this loop that wait.
@@ -148,6 +150,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     traceState = state
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics
+    service.openRequests += 1
   }
 
   /// Keeps the gauges of stages, and of requests that wait for an answer.

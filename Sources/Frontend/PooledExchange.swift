@@ -88,15 +88,19 @@ final class PooledExchange: ServerExchangeHandler {
     guard phase != .answered else { return }
     var text = ByteBuffer(capacity: 256)
     error.write(into: &text, format: service.configuration.errorFormat)
-    answer(error.status, text.readable, retryAfter: error.retryAfterSeconds)
+    answer(error.status, text.readable, error)
   }
 
-  private func answer(_ status: Int, _ text: UnsafeRawBufferPointer, retryAfter: Int? = nil) {
+  private func answer(_ status: Int, _ text: UnsafeRawBufferPointer, _ error: APIError? = nil) {
     phase = .answered
     releaseMemory()
     var fields = ByteBuffer(capacity: 128)
-    fields.append("content-type: application/json\r\ncache-control: no-store\r\n" as StaticString)
-    if let retryAfter { fields.header("retry-after", retryAfter) }
+    if let error {
+      error.appendFields(to: &fields)
+    } else {
+      fields.append("content-type: application/json\r\n" as StaticString)
+    }
+    fields.append("cache-control: no-store\r\n" as StaticString)
     exchange.respond(status: status, fields: fields.readable, body: .length(text.count))
     exchange.send(text)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))

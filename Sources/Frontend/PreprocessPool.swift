@@ -42,10 +42,15 @@ final class PreprocessJob: PooledWork {
   private let workers: WorkerSet
   private let system: any SystemCalls
   private let tokenizer: ModelTokenizer?
+  private let tenant: [UInt8]
   private let home: LoopBound<FrontendLoop>
 
   /// - Parameter request: what the loop has decoded already, if anything.
-  init(ticket: UInt64, request: InferenceRequest?, endpoint: Endpoint, service: FrontendLoop) {
+  init(
+    ticket: UInt64, request: InferenceRequest?, endpoint: Endpoint, tenant: [UInt8] = [],
+    service: FrontendLoop
+  ) {
+    self.tenant = tenant
     self.ticket = ticket
     self.endpoint = endpoint
     outcome = request.map { .success($0) }
@@ -71,7 +76,7 @@ final class PreprocessJob: PooledWork {
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
     let rules = workers.models[index].promptRules(tokenizer)
-    preprocessor.prepare(request, in: bytes, by: rules, clock: system)
+    preprocessor.prepare(request, in: bytes, by: rules, tenant: tenant, clock: system)
   }
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }

@@ -52,6 +52,8 @@ extension InferenceExchange {
         isEventStream = Self.isEventStreamType(field.value)
       case .cacheControl:
         hasCacheControl = true
+      case .other where tenancy != nil && Self.isRateLimit(field.name):
+        continue
       default:
         break
       }
@@ -68,6 +70,12 @@ extension InferenceExchange {
       responseFields.append(decimal: attempt.worker.id)
       responseFields.append("\r\n" as StaticString)
     }
+  }
+
+  /// True for the fields of limits, which are the caller's own and not the worker's for us.
+  private static func isRateLimit(_ name: UnsafeRawBufferPointer) -> Bool {
+    let prefix = "x-ratelimit-".utf8.count
+    return name.count > prefix && name.slice(0..<prefix).equalsIgnoringCase("x-ratelimit-")
   }
 
   private static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {

@@ -60,6 +60,7 @@ extension InferenceExchange {
     let own = spans.run(since: start)
     identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
     if model != nil { spans.attributes(metrics.nameAttribute) }
+    if let tenancy { tenancy.name.withUnsafeBytes { spans.attribute(AttributeName.tenant, $0) } }
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))

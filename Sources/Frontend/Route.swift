@@ -25,6 +25,24 @@ enum SystemRoute {
 }
 
 extension Route {
+  /// Whether a caller must show a key where there are keys; `systemToo` for what watches the server.
+  func needsKey(systemToo: Bool) -> Bool {
+    switch self {
+    case .tokenize, .explain, .routerState, .system(.models), .system(.model): true
+    case .system: systemToo
+    // The first admits itself; the others answer nothing.
+    case .inference, .wrongMethod, .unknown: false
+    }
+  }
+
+  /// One that is answered by work and counts as a request of its key.
+  var takesWork: Bool {
+    switch self {
+    case .tokenize, .explain: true
+    default: false
+    }
+  }
+
   /// One of the routes that show the router's inside.
   var isAdministrative: Bool {
     switch self {

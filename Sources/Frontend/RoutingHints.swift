@@ -79,6 +79,11 @@ final class RoutingHints {
     return hints
   }
 
+  /// Keeps the request's session apart from those of the same name that other tenants have.
+  func keepSession(of tenant: UInt64) {
+    if let session { self.session = RoutingSession(key: session.key ^ tenant, isHard: session.isHard) }
+  }
+
   /// Puts the wishes into a routing request.
   func apply(to request: inout RoutingRequest) {
     request.named = worker

@@ -27,6 +27,7 @@ extension InferenceExchange {
         service.tokenizing?.observe(prompt.times)
         if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
+        guard takePromptTokens() else { return false }
       }
     }
     var request = RoutingRequest(
@@ -85,7 +86,8 @@ extension InferenceExchange {
   private func preprocess() -> Preprocessor {
     if let preprocessor, preprocessor.rules == promptRules { return preprocessor }
     if let request, let rules = promptRules {
-      service.preprocessor.prepare(request, in: body.readable, by: rules, clock: loop.system)
+      service.preprocessor.prepare(
+        request, in: body.readable, by: rules, tenant: tenancy?.name ?? [], clock: loop.system)
       prompt = service.preprocessor.estimate
     }
     return service.preprocessor

@@ -22,12 +22,15 @@ final class SystemExchange: ServerExchangeHandler {
   private let metricFormat: MetricFormat
   /// Its trace, where these routes are traced.
   private let trace: PlainTrace?
+  /// The models that the caller may see; nil for all.
+  private let visible: Set<String>?
   private var status = 0
 
   init(
     service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, head: RequestHead,
-    trace: PlainTrace? = nil
+    trace: PlainTrace? = nil, models: Set<String>? = nil
   ) {
+    visible = models
     self.service = service
     self.exchange = exchange
     self.route = route
@@ -107,7 +110,7 @@ final class SystemExchange: ServerExchangeHandler {
   /// 200 only when at least one worker can serve and the server is not stopping.
   private func ready(_ body: inout ByteBuffer) -> Int {
     let set = service.workers
-    let readyCount = set.workers.count { $0.isReady }
+    let readyCount = set.workers.count { $0.takesRequests }
     if service.shared.isDraining {
       body.append("{\"status\":\"draining\"}\n" as StaticString)
       return 503
@@ -164,6 +167,7 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(jsonString: worker.source.label)
     body.append(",\"state\":" as StaticString)
     switch worker.state {
+    case .ready where worker.isDraining: body.append("\"draining\"" as StaticString)
     case .ready: body.append("\"ready\"" as StaticString)
     case .unprobed: body.append("\"unprobed\"" as StaticString)
     case .unreachable(let reason):
@@ -191,13 +195,16 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private func models(_ body: inout ByteBuffer) -> ContentType {
-    let served = service.workers.models.filter { !$0.workers.isEmpty }
+    let served = service.workers.models.filter { !$0.workers.isEmpty && sees($0.name) }
     body.append(served.map { ListedModel(id: $0.name, created: $0.created) })
     return .json
   }
 
+  private func sees(_ model: String) -> Bool { visible?.contains(model) ?? true }
+
   private func model(_ name: String, _ body: inout ByteBuffer) -> Int {
-    if let model = service.workers.models.first(where: { $0.name == name && !$0.workers.isEmpty }) {
+    if sees(name), let model = service.workers.models.first(where: { $0.name == name && !$0.workers.isEmpty })
+    {
       body.append(ListedModel(id: model.name, created: model.created))
       return 200
     }

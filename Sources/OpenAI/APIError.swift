@@ -118,7 +118,8 @@ extension APIError {
     APIError(
       status: 401, code: "invalid_api_key",
       message: isMissing
-        ? "An API key is required in the header 'authorization: Bearer KEY'." : "The API key is not valid.")
+        ? "An API key is required in the header 'authorization: Bearer KEY' or 'x-api-key: KEY'."
+        : "The API key is not valid.")
   }
 
   /// 404: no such route.
@@ -167,10 +168,11 @@ extension APIError {
 // MARK: Capacity and workers
 
 extension APIError {
-  /// 429: the key's rate or concurrency limit is reached.
-  package static func rateLimited(retryAfterSeconds: Int) -> APIError {
+  /// 429: the key's rate or concurrency limit is reached. `limit` completes "Rate limit reached for …".
+  package static func rateLimited(_ limit: String, retryAfterSeconds: Int) -> APIError {
     APIError(
-      status: 429, code: "rate_limited", message: "Rate limit reached; try again in \(retryAfterSeconds) s.",
+      status: 429, code: "rate_limited",
+      message: "Rate limit reached for \(limit); try again in \(retryAfterSeconds) s.",
       retryAfterSeconds: retryAfterSeconds)
   }
 
@@ -208,6 +210,7 @@ extension APIError {
   package enum Overload: String, Sendable {
     case workers = "All workers are busy"
     case bodyMemory = "The server holds as many request bodies as it may"
+    case process = "The server is at its bounds"
     case preprocessing = "Too many long prompts wait to be preprocessed"
     case queue = "All workers are full, and too many requests wait for them"
     case queueTime = "All workers are full, and the request waited for too long"

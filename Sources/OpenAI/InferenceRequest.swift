@@ -54,6 +54,12 @@ package struct InferenceRequest: Sendable {
   /// The contents of `cache_salt` between its quotes, when it is a string.
   package internal(set) var cacheSalt: Range<Int>?
 
+  /// The whole value of `cache_salt`, of whatever kind it is; nil when the key is absent.
+  package internal(set) var cacheSaltValue: Range<Int>?
+
+  /// The body's closing brace.
+  package internal(set) var closingBrace = 0
+
   /// What `nvext` asks of routing and of the answer; nil without it.
   package internal(set) var extensions: RequestExtensions?
 

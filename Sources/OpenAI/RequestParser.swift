@@ -50,7 +50,6 @@ struct RequestParser {
   private var options = StreamOptions.absent
   private var maxTokens: Int?
   private var maxCompletionTokens: Int?
-  private var closingBrace = 0
 
   init(_ body: UnsafeRawBufferPointer, endpoint: Endpoint) {
     self.body = body
@@ -76,7 +75,7 @@ struct RequestParser {
       seen |= key.rawValue
       try read(key)
     }
-    closingBrace = scanner.offset - 1
+    request.closingBrace = scanner.offset - 1
     try scanner.finish()
   }
 
@@ -92,7 +91,13 @@ struct RequestParser {
     case .maxCompletionTokens: maxCompletionTokens = try readCount("max_completion_tokens")
     case .tools: try readTools()
     case .cacheSalt:
-      request.cacheSalt = try scanner.stringOrSkip()?.range
+      if case .string = try scanner.kind() {
+        let salt = try scanner.string().range
+        request.cacheSalt = salt
+        request.cacheSaltValue = salt.lowerBound - 1..<salt.upperBound + 1
+      } else {
+        request.cacheSaltValue = try scanner.skipValue()
+      }
       // Engines repeat it in their cache events, whose size is bounded.
       if let salt = request.cacheSalt, salt.count > InferenceRequest.saltBytesMax {
         note(.invalidValue("cache_salt", reason: "it is longer than \(InferenceRequest.saltBytesMax) bytes"))
@@ -125,7 +130,8 @@ struct RequestParser {
       request.includeUsage = true
     case .absent:
       request.usageEdit = BodyEdit(
-        range: closingBrace..<closingBrace, replacement: ",\"stream_options\":{\"include_usage\":true}")
+        range: request.closingBrace..<request.closingBrace,
+        replacement: ",\"stream_options\":{\"include_usage\":true}")
     case .null(let range):
       request.usageEdit = BodyEdit(range: range, replacement: "{\"include_usage\":true}")
     case .object(let position, let isEmpty):

@@ -10,10 +10,12 @@ extension SettingsTable {
     subcommands: [
       Subcommand("serve", "Serve requests; the same as no subcommand."),
       Subcommand("doctor", "Print every setting and where it came from, and check what can be reached."),
+      Subcommand("hash-key", "Read an API key from standard input and print its hash, for --api-key-file."),
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
+    definitions: frontendServer + frontendTLS + frontendTenants + frontendWorkers + frontendRouter
+      + frontendQueue
       + frontendLimits
       + frontendDeadlines
       + frontendMetrics + embeddedTraceStore + tracing + signals + requestTrace + logging,

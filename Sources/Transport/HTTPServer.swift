@@ -39,6 +39,9 @@ package final class LoopLoads: Sendable {
 
   func connections(_ index: Int, _ change: Int) { loads[index].connections.add(change, ordering: .relaxed) }
 
+  /// Connections open on one loop.
+  package func connections(of index: Int) -> Int { loads[index].connections.load(ordering: .relaxed) }
+
   /// Requests open on all loops.
   package var openRequests: Int { loads.reduce(0) { $0 + $1.openRequests.load(ordering: .relaxed) } }
 
@@ -53,6 +56,8 @@ package final class ListenerCounters: Sendable {
   package let acceptErrors = Atomic<Int>(0)
   /// HTTP/2 connections that were cut because all together held too much of their requests.
   package let cutByMemory = Atomic<Int>(0)
+  /// New connections are closed at once, whatever their number: the process has no memory for them.
+  package let refusesAll = Atomic<Bool>(false)
 
   package init() {}
 }
@@ -139,7 +144,9 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   /// Serves an accepted socket on this loop.
   private func adopt(_ descriptor: Int32) {
-    guard !isDraining, connectionCount < limits.connectionsMax else {
+    guard !isDraining, connectionCount < limits.connectionsMax,
+      !counters.refusesAll.load(ordering: .relaxed)
+    else {
       if !isDraining { counters.refusedByLimit.add(1, ordering: .relaxed) }
       loads.connections(loop.index, -1)
       loop.system.close(descriptor)

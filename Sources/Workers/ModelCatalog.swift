@@ -113,7 +113,8 @@ extension Worker {
     id == other.id && url == other.url && source == other.source && state.isSame(as: other.state)
       && models == other.models && blockSize == other.blockSize && totalBlocks == other.totalBlocks
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && adapters == other.adapters
-      && contextLength == other.contextLength && sequencesMax == other.sequencesMax
+      && isDraining == other.isDraining && contextLength == other.contextLength
+      && sequencesMax == other.sequencesMax
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
       && eventSources == other.eventSources && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix

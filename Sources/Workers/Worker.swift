@@ -57,6 +57,8 @@ package struct Worker: Sendable {
   package var batchedTokensMax: Int?
   /// Where it publishes its cache's events; empty when it does not.
   package var eventSources: [CacheEventSource] = []
+  /// An operator takes it out of service: requests that it has go on, new ones go elsewhere.
+  package var isDraining = false
   /// Whether its engine makes the tokens that are counted on here.
   package var prompts = PromptAgreement.unchecked
 
@@ -75,11 +77,14 @@ package struct Worker: Sendable {
     self.isDynamoWorker = isDynamoWorker
   }
 
-  /// True when requests may be sent there.
+  /// True when it answers, and is known to the router.
   package var isReady: Bool {
     if case .ready = state { return true }
     return false
   }
+
+  /// True when requests may be sent there.
+  package var takesRequests: Bool { isReady && !isDraining }
 }
 
 /// A worker that takes requests, with what the spans of every request sent there say of it. One object a snapshot, so

@@ -258,6 +258,13 @@ final class WorkerMember: TimerHandler {
     show(next)
   }
 
+  /// An operator takes it out of service, or back.
+  func drain(_ isDraining: Bool) {
+    var next = worker
+    next.isDraining = isDraining
+    show(next)
+  }
+
   private func show(_ facts: Worker) {
     let old = worker
     worker = facts
@@ -296,6 +303,7 @@ extension Worker {
     worker.sequencesMax = sequencesMax
     worker.batchedTokensMax = batchedTokensMax
     worker.prompts = prompts
+    worker.isDraining = isDraining
     worker.eventSources = eventSources
     return worker
   }

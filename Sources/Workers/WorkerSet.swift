@@ -64,5 +64,5 @@ package final class WorkerSet: Sendable {
   }
 
   /// True when at least one worker can serve.
-  package var hasReadyWorker: Bool { models.contains { !$0.workers.isEmpty } }
+  package var hasReadyWorker: Bool { models.contains { $0.workers.contains { !$0.facts.isDraining } } }
 }

@@ -34,6 +34,7 @@ enum FrontendProcess {
       }
       switch settings.subcommand {
       case "help": return say(SettingsTable.frontend.helpText)
+      case "hash-key": return APIKeys.hash()
       case "version": return say("dynamo-frontend \(frontendVersion)\n")
       case "doctor": return Doctor.run(settings, settings.effectiveEnvironment(environment))
       default: return serve(settings, arguments, environment)
@@ -73,6 +74,7 @@ enum FrontendProcess {
       defer { directory.stop() }
       let processors = Machine.processorCount
       let handshakes = HandshakeCounters()
+      let keys = APIKeys()
       let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
@@ -80,6 +82,10 @@ enum FrontendProcess {
         configuration.tracing.keep = telemetry.keep
         configuration.tracing.propagators = telemetry.propagators
         configuration.tokenizer = tokenizer
+        configuration.keys = try keys.read(settings)
+        if let path = settings.optionalString("worker-api-key-file") {
+          configuration.workerAuthorization = Array("authorization: Bearer \(try readKey(path))\r\n".utf8)
+        }
         do throws(TLSError) {
           try configuration.readCertificates(settings, counters: handshakes)
         } catch {

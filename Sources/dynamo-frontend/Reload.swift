@@ -7,6 +7,7 @@ import Routing
 import Settings
 import Synchronization
 import Telemetry
+import Tenants
 import Workers
 
 /// Reads the configuration file, and the certificate files that it names, again. A file with faults changes nothing.
@@ -86,7 +87,8 @@ final class Reload: Sendable {
 
   /// Without a configuration file there is nothing else to read again.
   private func reloadCertificates(_ settings: SettingsValues) {
-    guard settings.optionalString("tls-cert-path") != nil else {
+    let namesFiles = ["tls-cert-path", "api-key-file"].contains { settings.optionalString($0) != nil }
+    guard namesFiles else {
       logger.warning("SIGHUP: there is no configuration file to read again; --config or DYN_CONFIG names one")
       return
     }
@@ -95,11 +97,17 @@ final class Reload: Sendable {
       frontend.adopt(configuration)
       report(configuration)
     } catch {
-      logger.error("certificate is not taken over: the files have faults", metadata: ["fault": "\(error)"])
+      logger.error(
+        "certificate and keys are not taken over: the files have faults", metadata: ["fault": "\(error)"])
     }
   }
 
   private func report(_ configuration: FrontendConfiguration) {
+    if let keys = configuration.keys {
+      logger.info(
+        "API keys are read again",
+        metadata: ["keys": "\(keys.keys.count)", "tenants": "\(keys.tenants.count)"])
+    }
     guard let days = configuration.certificateDaysLeft(unixSeconds: unixSeconds()) else { return }
     logger.info("certificate is read again", metadata: ["days_left": "\(days)"])
   }
