@@ -15,6 +15,7 @@ extension FrontendConfiguration {
     self.init()
     host = settings.string("http-host")
     port = UInt16(settings.int("http-port"))
+    readListeners(settings)
     threads = settings.optionalInt("threads") ?? processors
     wakeupInterval = UInt64(settings.int("DYN_HTTP_WAKEUP_INTERVAL_US")) * microsecond
     backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))

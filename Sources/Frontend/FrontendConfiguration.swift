@@ -11,6 +11,12 @@ package import Transport
 package struct FrontendConfiguration: Sendable {
   package var host = "0.0.0.0"
   package var port: UInt16 = 8000
+  /// What is listened on instead of host and port; empty for those.
+  package var listen: [ListenAddress] = []
+  /// Permissions of Unix sockets' files.
+  package var unixSocketMode: UInt32 = 0o660
+  /// Where the process that comes next asks for the listening sockets, and this one asks at start; nil for nowhere.
+  package var handoverPath: String?
   /// Event loops, one thread each.
   package var threads = 1
   package var backlog: Int32 = 4096
@@ -60,6 +66,9 @@ package struct FrontendConfiguration: Sendable {
   package var tokenizer: ModelTokenizer?
 
   package init() {}
+
+  /// All that is listened on.
+  package var addresses: [ListenAddress] { listen.isEmpty ? [.tcp(host: host, port: port)] : listen }
 }
 
 /// What of tracing is alive.

@@ -104,6 +104,12 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     workers = set
   }
 
+  /// Whether requests can be answered: enough workers are there, and the server is not stopping.
+  var isReady: Bool {
+    !shared.isDraining && workers.hasReadyWorker
+      && workers.workers.count { $0.isReady } >= configuration.initialWorkers
+  }
+
   /// Takes the newest snapshot where it is still on its way here: another loop may have said `/ready` by it.
   func catchUp() { adopt(reports.current) }
 

@@ -13,7 +13,8 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
+    definitions: frontendServer + frontendListeners + frontendTLS + frontendWorkers + frontendRouter
+      + frontendQueue
       + frontendLimits
       + frontendDeadlines
       + frontendMetrics + embeddedTraceStore + tracing + signals + requestTrace + logging,

@@ -74,6 +74,7 @@ enum FrontendProcess {
       let processors = Machine.processorCount
       let handshakes = HandshakeCounters()
       let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
+        if let fault = FrontendConfiguration.listenerFaults(settings).first { throw StartError(fault) }
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
@@ -89,19 +90,25 @@ enum FrontendProcess {
       }
       let configuration = try configure(settings)
       announceCertificate(configuration, logger)
+      let sockets = try FrontendSockets.open(configuration, environment: variables)
       let frontend: Frontend
       do throws(SystemError) {
         frontend = try Frontend(
           configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
           routeSpanName: settings.string("router-mode") == "kv"
             ? SpanName.kvRouteRequest : SpanName.routeRequest,
-          buckets: MetricBuckets(environment: environment))
+          buckets: MetricBuckets(environment: environment), sockets: sockets)
       } catch {
-        throw StartError("cannot listen on \(configuration.host):\(configuration.port): \(error)")
+        throw StartError("cannot start: \(error)")
       }
       let reload = Reload(
-        settings, arguments: arguments, environment: variables, directory: directory,
-        frontend: frontend.control, log: telemetry.outputs.log, configure: configure)
+        settings, arguments: arguments, environment: variables,
+        parts: [
+          // Loops read the log filter again when they take the rest.
+          .log(telemetry.outputs.log, environment: variables), .workers(directory),
+          .frontend(frontend.control, configure: configure),
+        ],
+        manager: sockets.manager, logger: logger, registry: registry, perform: { directory.perform($0) })
       frontend.onReload = reload.request
       try frontend.run()
       return 0
