@@ -64,16 +64,16 @@ extension InferenceExchange {
   /// Copies the end-to-end fields that a worker gets (RFC 9110 section 7.6.1). Those that the frontend makes itself,
   /// and codings that would hide the answer from it, stay behind.
   private func keepFields(_ fields: HeaderFields) {
-    let configuration = service.configuration
-    let propagators = configuration.tracing.propagators
-    let passesKey = configuration.passesCallersKey
+    let propagators = service.configuration.tracing.propagators
+    let hasKeys = service.configuration.keys != nil
+    let passesKey = service.configuration.passesCallersKey
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
       case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
         .xDynamoWorkerInstanceID:
         continue
       case .authorization where !passesKey, .xAPIKey where !passesKey: continue
-      case .xTenantID where configuration.keys != nil: continue
+      case .xTenantID where hasKeys: continue
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

@@ -15,6 +15,7 @@ extension FrontendConfiguration {
     self.init()
     host = settings.string("http-host")
     port = UInt16(settings.int("http-port"))
+    readListeners(settings)
     threads = settings.optionalInt("threads") ?? processors
     wakeupInterval = UInt64(settings.int("DYN_HTTP_WAKEUP_INTERVAL_US")) * microsecond
     backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))
@@ -39,6 +40,8 @@ extension FrontendConfiguration {
     sessions = SessionMode(rawValue: settings.string("router-session-affinity-mode")) ?? .soft
     let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
     queueWait = queueTime > 0 ? queueTime : nil
+    adminAddress = Self.sideAddress("admin-listen", settings)
+    metricsAddress = Self.sideAddress("metrics-listen", settings)
     guardsSystemRoutes = settings.bool("DYN_API_KEY_SYSTEM_ROUTES")
     forwardsKey = settings.bool("DYN_API_KEY_FORWARD")
     tracing.sampler = Sampler(settings)
@@ -87,7 +90,7 @@ extension FrontendConfiguration {
   }
 
   /// Settings that are understood and have no effect in this version; each that was given earns one warning.
-  private static let withoutEffect = ["admin-listen", "prefill-worker"]
+  private static let withoutEffect = ["prefill-worker"]
 
   /// Complete sentences about settings that were given and have no effect.
   package static func warnings(_ settings: SettingsValues) -> [String] {

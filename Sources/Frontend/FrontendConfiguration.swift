@@ -12,6 +12,12 @@ package import Transport
 package struct FrontendConfiguration: Sendable {
   package var host = "0.0.0.0"
   package var port: UInt16 = 8000
+  /// What is listened on instead of host and port; empty for those.
+  package var listen: [ListenAddress] = []
+  /// Permissions of Unix sockets' files.
+  package var unixSocketMode: UInt32 = 0o660
+  /// Where the process that comes next asks for the listening sockets, and this one asks at start; nil for nowhere.
+  package var handoverPath: String?
   /// Event loops, one thread each.
   package var threads = 1
   package var backlog: Int32 = 4096
@@ -63,6 +69,10 @@ package struct FrontendConfiguration: Sendable {
   package var preprocess = PreprocessLimits()
   /// Makes tokens of prompts; nil where they are routed by bytes. The same for as long as the process runs.
   package var tokenizer: ModelTokenizer?
+  /// Where state is changed; nil for nowhere.
+  package var adminAddress: ListenAddress?
+  /// Where metrics are instead of on the callers' port; nil for there.
+  package var metricsAddress: ListenAddress?
   /// The API keys of which a request must present one; nil where none is asked for.
   package var keys: KeyRing?
   /// Whether that holds for health, readiness, metrics and version too.
@@ -76,6 +86,9 @@ package struct FrontendConfiguration: Sendable {
   var passesCallersKey: Bool { workerAuthorization.isEmpty && (keys == nil || forwardsKey) }
 
   package init() {}
+
+  /// All that is listened on.
+  package var addresses: [ListenAddress] { listen.isEmpty ? [.tcp(host: host, port: port)] : listen }
 }
 
 /// What of tracing is alive.

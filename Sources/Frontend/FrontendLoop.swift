@@ -113,6 +113,12 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     nameWorkersWithoutSalt()
   }
 
+  /// Whether requests can be answered: enough workers are there, and the server is not stopping.
+  var isReady: Bool {
+    !shared.isDraining && workers.hasReadyWorker
+      && workers.workers.count { $0.takesRequests } >= configuration.initialWorkers
+  }
+
   /// Takes the newest snapshot where it is still on its way here: another loop may have said `/ready` by it.
   func catchUp() { adopt(reports.current) }
 
@@ -159,6 +165,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   ) -> any ServerExchangeHandler {
     let route = Route(head)
     if configuration.hidesRouter, route.isAdministrative { return unknown(exchange, head, began: began) }
+    if configuration.metricsAddress != nil, case .system(.metrics) = route {
+      return unknown(exchange, head, began: began)
+    }
     // An inference request admits itself, so that a refused one is traced as what it is.
     var tenancy: Tenancy?
     if configuration.keys != nil, route.needsKey(systemToo: configuration.guardsSystemRoutes) {
@@ -211,16 +220,6 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     ErrorExchange(
       service: self, exchange: exchange, head: head, began: began,
       .notFound(method: head.methodText.text, path: head.path.text))
-  }
-
-  /// Counts a call that takes work and no tokens against its key's limit. Throws 429.
-  private func countCall(_ route: Route, _ tenancy: Tenancy?) throws(APIError) {
-    guard route.takesWork, let key = tenancy?.key else { return }
-    do throws(LimitReached) {
-      try key.takeRequest(now: loop.now)
-    } catch {
-      throw limited(error, key)
-    }
   }
 
   /// The cells of the tenant that a key belongs to.

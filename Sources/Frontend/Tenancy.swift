@@ -70,6 +70,16 @@ extension FrontendLoop {
     return Tenancy(key: key, name: Array(name), metrics: metrics)
   }
 
+  /// Counts a call that takes work and no tokens against its key's limit. Throws 429.
+  func countCall(_ route: Route, _ tenancy: Tenancy?) throws(APIError) {
+    guard route.takesWork, let key = tenancy?.key else { return }
+    do throws(LimitReached) {
+      try key.takeRequest(now: loop.now)
+    } catch {
+      throw limited(error, key)
+    }
+  }
+
   /// The error of a limit that is reached; counts it.
   func limited(_ reached: LimitReached, _ key: APIKey) -> APIError {
     tenantMetrics(of: key).limited(reached.limit)

@@ -14,7 +14,8 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendTLS + frontendTenants + frontendWorkers + frontendRouter
+    definitions: frontendServer + frontendListeners + frontendTLS + frontendTenants + frontendWorkers
+      + frontendRouter
       + frontendQueue
       + frontendLimits
       + frontendDeadlines
@@ -36,7 +37,19 @@ extension SettingsTable {
     SettingDefinition(
       "admin-listen", "DYN_ADMIN_LISTEN", .string, unset: "off", placeholder: "unix:PATH|HOST:PORT",
       group: "Server",
-      "Unix socket or loopback port for requests that change state. No effect in this version."),
+      """
+      Unix socket (mode 0600) or loopback port for requests that change state: /admin/…, beside health, metrics and \
+      /v1/router/state. Without it there are none.
+      """),
+    SettingDefinition(
+      "admin-token-file", "DYN_ADMIN_TOKEN_FILE", .string, unset: "none", placeholder: "FILE",
+      group: "Server",
+      "File with the token (authorization: Bearer) of the admin listener; a port needs one."),
+    SettingDefinition(
+      "metrics-listen", "DYN_METRICS_LISTEN", .string, unset: "on the port of callers",
+      placeholder: "unix:PATH|HOST:PORT", group: "Server",
+      "Serve /metrics, /health, /live, /ready and /version here, and /metrics no more on the port of callers."
+    ),
     SettingDefinition(
       nil, "DYN_DISABLE_FRONTEND_ADMIN_API", .boolean, fallback: "false", group: "Server", live: true,
       "Answer 404 to /v1/router/state and /v1/router/explain, which show the router's inside."),

@@ -137,6 +137,13 @@ extension MetricDescription {
   /// no labels
   package static let acceptErrors = MetricDescription(
     "dynamo_frontend_accept_errors_total", "Client connections that the system could not give.")
+  /// no labels
+  package static let badProxyHeaders = MetricDescription(
+    "dynamo_frontend_bad_proxy_headers_total",
+    "Connections of trusted proxies that were closed because they began with no PROXY header of version 2.")
+  /// result (success, failure)
+  package static let reloads = MetricDescription(
+    "dynamo_frontend_reloads_total", "Times that SIGHUP had the configuration read again.")
   /// peer (client, worker), outcome
   package static let tlsHandshakes = MetricDescription(
     "dynamo_frontend_tls_handshakes_total", "TLS handshakes that are over, by how they ended.")

@@ -1,6 +1,6 @@
 // SHA-256 (FIPS 180-4) of API keys: what of a key is kept, and how two are compared.
 
-package import Base
+internal import Base
 
 /// The SHA-256 of an API key.
 package struct KeyDigest: Sendable {
@@ -47,7 +47,7 @@ package struct KeyDigest: Sendable {
   var prefix: UInt64 { words.0 }
 
   /// Compares all bits, in a time that does not depend on where the first difference is.
-  func matches(_ other: KeyDigest) -> Bool {
+  package func matches(_ other: KeyDigest) -> Bool {
     let difference =
       (words.0 ^ other.words.0) | (words.1 ^ other.words.1) | (words.2 ^ other.words.2)
       | (words.3 ^ other.words.3)

@@ -28,6 +28,7 @@ enum Doctor {
       print("note     \(warning)")
     }
     tls(settings, check)
+    for fault in FrontendConfiguration.sideFaults(settings) { check("listeners", fault) }
     if let path = settings.optionalString("api-key-file") {
       do throws(StartError) {
         let keys = try APIKeys().read(settings)

@@ -178,3 +178,35 @@ def test_past_the_bound_of_requests_new_ones_are_refused(stack):
 
     eventually("all of it is said", lambda: told() == 20)
     assert sum("some were refused" in r["message"] for r in frontend.records()) <= 2
+
+
+def test_once_the_oldest_has_waited_too_long_the_newest_goes_first(stack):
+    upstream = stack.upstream()
+    release = threading.Event()
+
+    def hold(peer, seen):
+        release.wait(20)
+        normal(peer, seen)
+
+    upstream.behaviour = hold
+    frontend = stack.frontend(
+        "--worker", upstream.url, "--router-queue-threshold", "0.01", env={"DYN_ROUTER_QUEUE_NEWEST_FIRST_SECS": "1ms"}
+    )
+    statuses: list[int] = []
+    threads = []
+    for number in range(4):
+        prompt = f"{number} has a prompt of its own, " * 40
+        thread = threading.Thread(target=lambda prompt=prompt: statuses.append(frontend.post(PATH, chat(prompt))[0]))
+        thread.start()
+        threads.append(thread)
+        if number == 0:
+            upstream.wait_requests(1)
+        else:
+            waiting = "dynamo_frontend_router_queue_pending_requests"
+            eventually("it waits", lambda number=number: frontend.metrics().sum(waiting) == number)
+    release.set()
+    for thread in threads:
+        thread.join(20)
+    order = [seen.json()["messages"][0]["content"][0] for seen in upstream.requests]
+    assert statuses == [200] * 4 and order == ["0", "3", "2", "1"]
+    assert frontend.metrics().sum("dynamo_frontend_router_queue_newest_first_total") >= 2
