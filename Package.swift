@@ -77,6 +77,7 @@ let package = Package(
     room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
+    room("Anthropic", ["OpenAI", "JSON", "Base"]),
     room("Prompts", ["Tokenizer", "OpenAI", "EventLoop", "JSON", "Base"]),
 
     // Layer 3
@@ -84,15 +85,18 @@ let package = Package(
       "Exporter", ["EventLoop", "TLS", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
     room(
       "Workers",
-      ["EventLoop", "TLS", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
+      [
+        "EventLoop", "TLS", "Transport", "HTTP", "OpenAI", "Routing", "KVEvents", "Telemetry", "JSON", "Base",
+        logging,
+      ]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
     room(
       "Frontend",
       [
-        "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing",
-        "Telemetry",
+        "Anthropic", "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer",
+        "Routing", "Telemetry",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
@@ -152,6 +156,7 @@ let package = Package(
     tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
     tests("Workers", ["EventLoop", "TLS", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
+    tests("Anthropic", ["OpenAI", "HTTP", "JSON", "Base"]),
     tests(
       "Frontend",
       [

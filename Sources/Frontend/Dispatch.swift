@@ -21,7 +21,7 @@ extension InferenceExchange {
     isEventStream = false
     lengthOfAnswer = nil
     responseFields.removeAll()
-    if extendsAnswer {
+    if extendsAnswer || !answer.isEmpty {
       extendsAnswer = false
       answer.removeAll()
       times.firstToken = 0
@@ -43,7 +43,7 @@ extension InferenceExchange {
     let upstream = attempt.worker.upstream
     output.append("POST " as StaticString)
     upstream.pathPrefix.withUnsafeBytes { output.append($0) }
-    output.append(endpoint.path)
+    output.append(attempt.endpoint.path)
     output.append(" HTTP/1.1\r\nhost: " as StaticString)
     upstream.authority.withUnsafeBytes { output.append($0) }
     output.append("\r\n" as StaticString)
@@ -57,6 +57,12 @@ extension InferenceExchange {
     if let span = attempt.span {
       service.configuration.tracing.propagators.inject(
         span, isDebug: trace?.isDebug ?? false, traceState: traceState, into: &output)
+    }
+    if endpoint.isAnthropic, !attempt.isTranslated {
+      output.header("content-length", original.count)
+      output.endHead()
+      output.append(original.readable)
+      return
     }
     let edit = passBodyVerbatim ? nil : request?.usageEdit
     output.header("content-length", body.count + (edit?.growth ?? 0))

@@ -130,6 +130,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     let route = Route(head)
     if configuration.hidesRouter, route.isAdministrative { return unknown(exchange, head, began: began) }
     switch route {
+    case .inference(let endpoint) where endpoint.isAnthropic && !configuration.enablesAnthropic:
+      return unknown(exchange, head, began: began)
+    case .inference(.countTokens) where configuration.tokenizer != nil:
+      return countTokens(exchange, head)
     case .inference(let endpoint):
       let request = InferenceExchange(
         service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
@@ -169,6 +173,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     ErrorExchange(
       service: self, exchange: exchange, head: head, began: began,
       .notFound(method: head.methodText.text, path: head.path.text))
+  }
+
+  private func countTokens(
+    _ exchange: any ServerExchange, _ head: RequestHead
+  ) -> any ServerExchangeHandler {
+    let pooled = PooledExchange(service: self, exchange: exchange, errorFormat: .anthropic)
+    if let model = configuration.tokenizer { pooled.job = CountTokensJob(model: model, service: self) }
+    return pooled
   }
 
   private func explain(_ exchange: any ServerExchange, _ head: RequestHead) -> any ServerExchangeHandler {

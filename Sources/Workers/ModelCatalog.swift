@@ -1,6 +1,7 @@
 // The models that workers serve or served lately, with the routing state that outlives snapshots.
 
 internal import Base
+internal import OpenAI
 internal import Routing
 internal import Telemetry
 internal import Transport
@@ -115,7 +116,8 @@ extension Worker {
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && adapters == other.adapters
       && contextLength == other.contextLength && sequencesMax == other.sequencesMax
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
-      && eventSources == other.eventSources && upstream.addresses == other.upstream.addresses
+      && endpoints == other.endpoints && eventSources == other.eventSources
+      && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix
       && upstream.isMultiplexed == other.upstream.isMultiplexed
   }

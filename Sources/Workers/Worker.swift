@@ -1,5 +1,6 @@
 // One worker as routing and dispatch see it: an immutable record in a snapshot.
 
+package import OpenAI
 package import Telemetry
 package import Transport
 
@@ -57,6 +58,8 @@ package struct Worker: Sendable {
   package var batchedTokensMax: Int?
   /// Where it publishes its cache's events; empty when it does not.
   package var eventSources: [CacheEventSource] = []
+  /// The routes that it serves; what it does not tell is tried, but for Anthropic's, which can be translated.
+  package var endpoints = Worker.assumedEndpoints
   /// Whether its engine makes the tokens that are counted on here.
   package var prompts = PromptAgreement.unchecked
 
@@ -74,6 +77,9 @@ package struct Worker: Sendable {
     self.totalBlocks = totalBlocks
     self.isDynamoWorker = isDynamoWorker
   }
+
+  /// What is taken for served by a worker that does not say.
+  package static let assumedEndpoints = EndpointSet(Endpoint.allCases.filter { !$0.isAnthropic })
 
   /// True when requests may be sent there.
   package var isReady: Bool {

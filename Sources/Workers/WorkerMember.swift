@@ -297,6 +297,7 @@ extension Worker {
     worker.batchedTokensMax = batchedTokensMax
     worker.prompts = prompts
     worker.eventSources = eventSources
+    worker.endpoints = endpoints
     return worker
   }
 }
