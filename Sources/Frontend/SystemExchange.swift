@@ -190,6 +190,8 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(jsonString: worker.engine.rawValue)
     body.append(",\"tokens\":" as StaticString)
     body.append(jsonString: worker.prompts.label)
+    body.append(",\"endpoints\":" as StaticString)
+    body.append(worker.endpoints)
     body.append(",\"models\":[" as StaticString)
     for (index, model) in worker.models.enumerated() {
       if index > 0 { body.append(UInt8(ascii: ",")) }

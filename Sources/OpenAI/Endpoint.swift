@@ -118,26 +118,3 @@ package enum AnswerForm: UInt8, Sendable {
   /// Never a stream; usage without output.
   case plain
 }
-
-/// A set of inference routes.
-package struct EndpointSet: OptionSet, Sendable, Hashable {
-  package let rawValue: UInt16
-
-  package init(rawValue: UInt16) { self.rawValue = rawValue }
-
-  /// The set of one.
-  package init(_ endpoint: Endpoint) { rawValue = 1 << UInt16(endpoint.rawValue) }
-
-  /// Every route.
-  package static let all = EndpointSet(Endpoint.allCases)
-
-  package init(_ endpoints: [Endpoint]) {
-    self = endpoints.reduce(into: []) { $0.formUnion(EndpointSet($1)) }
-  }
-
-  /// True when `endpoint` is one of them.
-  package func contains(_ endpoint: Endpoint) -> Bool { contains(EndpointSet(endpoint)) }
-
-  /// Its members in their order.
-  package var endpoints: [Endpoint] { Endpoint.allCases.filter { contains($0) } }
-}

@@ -182,6 +182,43 @@ def test_tools_both_ways(shared_stack):
     assert body["messages"][2] == {"role": "tool", "tool_call_id": "t0", "content": "sun"}
 
 
+def test_an_engine_that_speaks_messages_gets_them_as_they_came(shared_stack):
+    """What vLLM does: its OpenAPI document lists its routes, of which the others are not asked."""
+    message = {"id": "m", "type": "message", "role": "assistant", "model": MODEL, "stop_reason": "end_turn"}
+
+    def answers(peer, seen):
+        if seen.path.endswith("count_tokens"):
+            peer.answer(200, {"input_tokens": 7})
+        else:
+            text = [{"type": "text", "text": "Paris"}]
+            peer.answer(200, {**message, "content": text, "usage": {"input_tokens": 3, "output_tokens": 1}})
+
+    upstream = shared_stack.upstream()
+    upstream.behaviour = answers
+    upstream.paths = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"]
+    frontend = shared_stack.frontend(
+        "--worker", upstream.url, "--enable-anthropic-api", env={"DYN_FILE_KV": shared_stack.folder / "none"}
+    )
+    claude = anthropic.Anthropic(base_url=frontend.url, api_key="none", max_retries=0)
+    assert claude.messages.create(model=MODEL, max_tokens=5, messages=MESSAGES).content[0].text == "Paris"
+    assert claude.messages.count_tokens(model=MODEL, messages=MESSAGES).input_tokens == 7
+    assert [seen.path for seen in upstream.requests] == ["/v1/messages", "/v1/messages/count_tokens"]
+    assert upstream.requests[0].header("anthropic-version")
+    status, _, body = frontend.post("/v1/embeddings", {"model": MODEL, "input": "x"})
+    assert status == 404 and json.loads(body)["error"]["code"] == "endpoint_not_served"
+
+
+def test_a_registered_worker_tells_its_routes(shared_stack):
+    store = {"DYN_FILE_KV": shared_stack.folder / "registered"}
+    store["DYN_FILE_KV"].mkdir(mode=0o700)
+    shared_stack.worker(env=store)
+    frontend = shared_stack.frontend(env=store)
+    (instance,) = json.loads(frontend.get("/health")[2])["instances"]
+    assert {"chat_completions", "embeddings", "responses", "rerank"} <= set(instance["endpoints"])
+    assert "anthropic_messages" not in instance["endpoints"]
+    assert frontend.post("/v1/embeddings", {"model": MODEL, "input": "x"})[0] == 200
+
+
 def test_a_worker_that_dies_in_a_message_is_told(shared_stack):
     def dies(peer, seen):
         peer.send(STREAM_HEAD)
@@ -244,3 +281,22 @@ def test_the_description_is_valid_and_the_page_loads_nothing(frontend):
     assert status == 200 and headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in headers["content-security-policy"]
     assert b"http://" not in page and b"https://" not in page and b"src=" not in page
+
+
+@pytest.mark.full
+def test_nothing_that_the_description_allows_is_a_fault_of_ours(shared_stack):
+    """schemathesis sends what the description says and what it forbids: whatever it is, no 500, and JSON where JSON is told."""
+    import os
+    import subprocess
+    import sys
+
+    frontend = shared_stack.frontend("--simulate", "2", "--model-name", MODEL, "--enable-anthropic-api")
+    run = subprocess.run(
+        [
+            os.path.join(os.path.dirname(sys.executable), "schemathesis"), "run", f"{frontend.url}/openapi.json",
+            "--checks", "not_a_server_error,content_type_conformance", "--max-examples", "40", "--workers", "2",
+            "--seed", "1", "--suppress-health-check", "all", "--request-timeout", "20", "--no-color",
+        ],
+        capture_output=True, text=True, timeout=600, cwd=shared_stack.folder,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
