@@ -78,6 +78,7 @@ let package = Package(
     room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
+    room("Anthropic", ["OpenAI", "JSON", "Base"]),
     room("Prompts", ["Tokenizer", "OpenAI", "EventLoop", "JSON", "Base"]),
 
     // Layer 3
@@ -85,15 +86,18 @@ let package = Package(
       "Exporter", ["EventLoop", "TLS", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
     room(
       "Workers",
-      ["EventLoop", "TLS", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
+      [
+        "EventLoop", "TLS", "Transport", "HTTP", "OpenAI", "Routing", "KVEvents", "Telemetry", "JSON", "Base",
+        logging,
+      ]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
     room(
       "Frontend",
       [
-        "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing",
-        "Telemetry", "Tenants",
+        "Anthropic", "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer",
+        "Routing", "Telemetry", "Tenants",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
@@ -152,8 +156,11 @@ let package = Package(
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
     tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
-    tests("Workers", ["EventLoop", "TLS", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
+    tests(
+      "Workers",
+      ["EventLoop", "TLS", "Transport", "OpenAI", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
+    tests("Anthropic", ["OpenAI", "HTTP", "JSON", "Base"]),
     tests(
       "Frontend",
       [

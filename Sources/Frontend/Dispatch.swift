@@ -21,7 +21,7 @@ extension InferenceExchange {
     isEventStream = false
     lengthOfAnswer = nil
     responseFields.removeAll()
-    if extendsAnswer {
+    if extendsAnswer || !answer.isEmpty {
       extendsAnswer = false
       answer.removeAll()
       times.firstToken = 0
@@ -43,7 +43,7 @@ extension InferenceExchange {
     let upstream = attempt.worker.upstream
     output.append("POST " as StaticString)
     upstream.pathPrefix.withUnsafeBytes { output.append($0) }
-    output.append(endpoint.path)
+    output.append(attempt.endpoint.path)
     output.append(" HTTP/1.1\r\nhost: " as StaticString)
     upstream.authority.withUnsafeBytes { output.append($0) }
     output.append("\r\n" as StaticString)
@@ -60,6 +60,12 @@ extension InferenceExchange {
     }
     if !service.configuration.workerAuthorization.isEmpty {
       output.append(service.configuration.workerAuthorization)
+    }
+    if endpoint.isAnthropic, !attempt.isTranslated {
+      output.header("content-length", original.count)
+      output.endHead()
+      output.append(original.readable)
+      return
     }
     let edit = passBodyVerbatim ? nil : request?.usageEdit
     let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)

@@ -42,7 +42,7 @@ extension InferenceExchange {
     error.appendFields(to: &fields)
     appendIdentityFields(to: &fields)
     var text = ByteBuffer(capacity: 512)
-    error.write(into: &text, format: service.configuration.errorFormat)
+    error.write(into: &text, format: endpoint.isAnthropic ? .anthropic : service.configuration.errorFormat)
     responseBytes = text.count
     exchange.respond(status: error.status, fields: fields.readable, body: .length(text.count))
     exchange.send(text.readable)
@@ -54,6 +54,8 @@ extension InferenceExchange {
   func appendIdentityFields(to fields: inout ByteBuffer) {
     identity.appendFields(trace, to: &fields)
     if let key = tenancy?.key { key.appendFields(to: &fields, now: loop.now) }
+    // Anthropic's name of it, which its SDKs show.
+    if endpoint.isAnthropic { identity.xRequestID.withUnsafeBytes { fields.header("request-id", $0) } }
     guard trace != nil else { return }
     fields.append("server-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
@@ -174,6 +176,7 @@ extension InferenceExchange {
 
   /// Tokens that the caller was sent: as the engine reports them, else as chunks were counted; nil before any.
   var outputTokens: Int? {
+    guard endpoint.generates else { return nil }
     if let usage { return usage.completionTokens }
     return relay.tokenCount > 0 ? relay.tokenCount : nil
   }
@@ -185,6 +188,7 @@ extension InferenceExchange {
     metrics.measured(
       duration: times.ended - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
+    if case .embeddings = endpoint, status == 200 { metrics.embedded(in: times.ended - times.began) }
     metrics.staged(times, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
     if movedAt > 0 {
       let end = times.firstToken > 0 ? times.firstToken : loop.now

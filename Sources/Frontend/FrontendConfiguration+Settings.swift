@@ -37,6 +37,8 @@ extension FrontendConfiguration {
     drainTimeout = settings.duration("DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS")
     initialWorkers = settings.int("router-min-initial-workers")
     hidesRouter = settings.bool("DYN_DISABLE_FRONTEND_ADMIN_API")
+    enablesAnthropic = settings.bool("enable-anthropic-api")
+    stripsPreamble = settings.bool("strip-anthropic-preamble")
     sessions = SessionMode(rawValue: settings.string("router-session-affinity-mode")) ?? .soft
     let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
     queueWait = queueTime > 0 ? queueTime : nil

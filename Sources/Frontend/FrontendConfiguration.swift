@@ -61,6 +61,10 @@ package struct FrontendConfiguration: Sendable {
   package var queueWait: Nanoseconds? = 60 * second
   /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
   package var hidesRouter = false
+  /// Whether Anthropic's API is served.
+  package var enablesAnthropic = false
+  /// Whether the system block by which Claude Code names its version is left out of its prompts.
+  package var stripsPreamble = true
   package var server = ServerLimits()
   package var client = ClientLimits()
   /// TLS of the listener; nil for plain text.

@@ -173,12 +173,16 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     if configuration.keys != nil, route.needsKey(systemToo: configuration.guardsSystemRoutes) {
       do throws(APIError) {
         tenancy = try self.tenancy(head.fields)
-        try countCall(route, tenancy)
+        if route.takesWork { try countCall(tenancy) }
       } catch {
         return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
       }
     }
     switch route {
+    case .inference(let endpoint) where endpoint.isAnthropic && !configuration.enablesAnthropic:
+      return unknown(exchange, head, began: began)
+    case .inference(.countTokens) where configuration.tokenizer != nil:
+      return countTokens(exchange, head, began: began)
     case .inference(let endpoint):
       let request = InferenceExchange(
         service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
@@ -228,6 +232,19 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     let made = TenantMetrics(shared.registry, tenant: key.entry.tenant, index: key.tenantIndex)
     tenantMetrics[key.entry.tenant] = made
     return made
+  }
+
+  private func countTokens(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    do throws(APIError) {
+      try countCall(try tenancy(head.fields))
+    } catch {
+      return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
+    }
+    let pooled = PooledExchange(service: self, exchange: exchange, errorFormat: .anthropic)
+    if let model = configuration.tokenizer { pooled.job = CountTokensJob(model: model, service: self) }
+    return pooled
   }
 
   private func explain(

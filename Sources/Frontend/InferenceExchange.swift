@@ -65,6 +65,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var forwardedFields = ByteBuffer()
   /// The request body as the caller sent it; kept until no retry is possible.
   var body = ByteBuffer()
+  /// The body as the caller sent it where ``body`` is its translation, and a worker may take it as it is.
+  var original = ByteBuffer()
   /// What this request holds of the memory that all bodies share.
   var bodyMemory = 0
   /// It has the loan of body memory.

@@ -37,8 +37,12 @@ final class PooledExchange: ServerExchangeHandler {
   /// What the body holds of the memory that all bodies share; the job has it while the pool works.
   private var bodyMemory = 0
 
-  init(service: FrontendLoop, exchange: any ServerExchange) {
+  private let errorFormat: ErrorFormat
+
+  /// - Parameter errorFormat: nil for the configured one.
+  init(service: FrontendLoop, exchange: any ServerExchange, errorFormat: ErrorFormat? = nil) {
     self.service = service
+    self.errorFormat = errorFormat ?? service.configuration.errorFormat
     self.exchange = exchange
     if service.shared.isRefusingWork { refuse(.draining()) }
   }
@@ -87,7 +91,7 @@ final class PooledExchange: ServerExchangeHandler {
   func refuse(_ error: APIError) {
     guard phase != .answered else { return }
     var text = ByteBuffer(capacity: 256)
-    error.write(into: &text, format: service.configuration.errorFormat)
+    error.write(into: &text, format: errorFormat)
     answer(error.status, text.readable, error)
   }
 

@@ -113,7 +113,8 @@ final class Preprocessor {
   static func decode(_ body: UnsafeRawBufferPointer, _ endpoint: Endpoint) throws(APIError)
     -> InferenceRequest
   {
-    try InferenceRequest.parse(body, endpoint: endpoint)
+    // A message of Anthropic's API is a chat by now.
+    try InferenceRequest.parse(body, endpoint: endpoint.isAnthropic ? .chatCompletions : endpoint)
   }
 
   /// The second step: cuts the prompt's tokens, or the canonical prompt, into blocks and chains their hashes. `clock` is
@@ -127,7 +128,8 @@ final class Preprocessor {
     self.rules = rules
     let others = rules.hashes ? rules.blockSizes.others : []
     if others != otherBlocks.map(\.blockSize) { otherBlocks = others.map { OtherBlocks(blockSize: $0) } }
-    guard rules.hashes else {
+    guard rules.hashes, request.endpoint.generates else {
+      for other in otherBlocks { other.blocks.removeAll() }
       blocks.removeAll()
       estimate = PromptEstimate(bytes: request.promptBytes, blockCount: 0)
       return
@@ -176,6 +178,11 @@ final class Preprocessor {
     _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules,
     _ model: ModelTokenizer, _ seed: UInt64, _ clock: (any SystemCalls)?
   ) -> String? {
+    // What an engine's template makes of items is not known here.
+    if case .responses = request.endpoint {
+      estimate.times = PromptEncoder.Times()
+      return "responses"
+    }
     let fields: PromptFields
     do throws(APIError) {
       fields = try PromptFields.read(body)
@@ -221,7 +228,7 @@ final class Preprocessor {
 
 extension InferenceRequest {
   /// Bytes of the prompt as it stands in the body.
-  var promptBytes: Int { (messages ?? prompt)?.count ?? 0 }
+  var promptBytes: Int { ((messages ?? prompt)?.count ?? 0) + (instructions?.count ?? 0) }
 }
 
 extension ServedModel {

@@ -34,6 +34,7 @@ extension InferenceExchange {
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
+    request.allowed = latest(model).workers(serving: endpoint)
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
     let decision = service.decision
@@ -117,7 +118,8 @@ extension InferenceExchange {
     let served = attempt.status >= 200 && attempt.status < 300
     model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
-      promptTokens: usage?.promptTokens, cachedTokens: usage?.cachedTokens, request: servedRequest)
+      promptTokens: endpoint.generates ? usage?.promptTokens : nil, cachedTokens: usage?.cachedTokens,
+      request: servedRequest)
   }
 
   // MARK: The decision explained

@@ -57,6 +57,12 @@ final class SystemExchange: ServerExchangeHandler {
     case .version: respond(200, version(&body), body)
     case .models: respond(200, models(&body), body)
     case .model(let name): respond(model(name, &body), .json, body)
+    case .openAPI:
+      body.append(OpenAPIDocument(service.configuration).json)
+      respond(200, .json, body)
+    case .docs:
+      body.append(DocsPage.html)
+      respond(200, .page, body)
     }
   }
 
@@ -69,12 +75,13 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private enum ContentType {
-    case json
+    case json, page
     case metrics(MetricFormat)
 
     var text: StaticString {
       switch self {
       case .json: "application/json"
+      case .page: "text/html; charset=utf-8"
       case .metrics(let format): format.contentType
       }
     }
@@ -83,6 +90,7 @@ final class SystemExchange: ServerExchangeHandler {
   private func respond(_ status: Int, _ type: ContentType, _ body: borrowing ByteBuffer) {
     var fields = ByteBuffer(capacity: 128)
     fields.header("content-type", type.text)
+    if case .page = type { fields.header("content-security-policy", DocsPage.policy) }
     if case .metrics = type { fields.append("vary: accept\r\n" as StaticString) }
     fields.append("cache-control: no-store\r\n" as StaticString)
     trace?.appendFields(to: &fields)
@@ -186,6 +194,8 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(jsonString: worker.engine.rawValue)
     body.append(",\"tokens\":" as StaticString)
     body.append(jsonString: worker.prompts.label)
+    body.append(",\"endpoints\":" as StaticString)
+    body.append(worker.endpoints)
     body.append(",\"models\":[" as StaticString)
     for (index, model) in worker.models.enumerated() {
       if index > 0 { body.append(UInt8(ascii: ",")) }

@@ -71,8 +71,8 @@ extension FrontendLoop {
   }
 
   /// Counts a call that takes work and no tokens against its key's limit. Throws 429.
-  func countCall(_ route: Route, _ tenancy: Tenancy?) throws(APIError) {
-    guard route.takesWork, let key = tenancy?.key else { return }
+  func countCall(_ tenancy: Tenancy?) throws(APIError) {
+    guard let key = tenancy?.key else { return }
     do throws(LimitReached) {
       try key.takeRequest(now: loop.now)
     } catch {

@@ -147,6 +147,15 @@ extension APIError {
       message: "The model '\(shortened(model))' does not exist.")
   }
 
+  /// 404: the model is served, but no worker of it answers this route.
+  package static func endpointNotServed(_ model: String, path: StaticString, served: [Endpoint]) -> APIError {
+    let others = served.map { "\($0.path)" }.joined(separator: ", ")
+    return APIError(
+      status: 404, code: "endpoint_not_served", param: "model",
+      message: "No worker of the model '\(shortened(model))' serves \(path)"
+        + (others.isEmpty ? "." : "; they serve \(others)."))
+  }
+
   /// 408: head or body did not arrive in time.
   package static let requestTimeout = APIError(
     status: 408, code: "request_timeout", message: "The request did not arrive in time.")

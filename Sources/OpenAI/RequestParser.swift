@@ -46,7 +46,7 @@ struct RequestParser {
   var fault: APIError?
   /// The value of `nvext`, unread.
   fileprivate var extensions: Range<Int>?
-  private var seen: UInt16 = 0
+  private var seen: UInt32 = 0
   private var options = StreamOptions.absent
   private var maxTokens: Int?
   private var maxCompletionTokens: Int?
@@ -83,11 +83,17 @@ struct RequestParser {
     switch key {
     case .model: try readModel()
     case .messages: try readMessages()
-    case .prompt: try readPrompt()
+    case .prompt: try readPrompt("prompt")
+    case .input:
+      if case .responses = request.endpoint { try readInput() } else { try readPrompt("input") }
+    case .instructions: try readInstructions()
+    case .documents: request.prompt = try scanner.skipValue()
+    case .previousResponse: request.previousResponse = try scanner.stringOrSkip()?.range
     case .stream: request.stream = try readFlag("stream")
     case .streamOptions: try readStreamOptions()
     case .choices: request.choices = try readCount("n") ?? 1
     case .maxTokens: maxTokens = try readCount("max_tokens")
+    case .maxOutputTokens: maxTokens = try readCount("max_output_tokens")
     case .maxCompletionTokens: maxCompletionTokens = try readCount("max_completion_tokens")
     case .tools: try readTools()
     case .cacheSalt:
@@ -113,10 +119,16 @@ struct RequestParser {
     if fault != nil { return }
     if seen & RequestKey.model.rawValue == 0 { note(.missing("model")) }
     switch request.endpoint {
-    case .chatCompletions: if request.messages == nil { note(.missing("messages")) }
+    case .chatCompletions, .messages, .countTokens:
+      if request.messages == nil { note(.missing("messages")) }
     case .completions: if request.prompt == nil { note(.missing("prompt")) }
+    // Engines embed chats too.
+    case .embeddings: if request.prompt == nil, request.messages == nil { note(.missing("input")) }
+    // What of these is needed is the engine's business.
+    case .responses, .rerank, .score: break
     }
     request.maxTokens = maxCompletionTokens ?? maxTokens
+    guard case .chat = request.endpoint.form else { return }
     guard request.stream else {
       switch options {
       case .absent, .null: break

@@ -54,6 +54,16 @@ extension SettingsTable {
       nil, "DYN_DISABLE_FRONTEND_ADMIN_API", .boolean, fallback: "false", group: "Server", live: true,
       "Answer 404 to /v1/router/state and /v1/router/explain, which show the router's inside."),
     SettingDefinition(
+      "enable-anthropic-api", "DYN_ENABLE_ANTHROPIC_API", .boolean, fallback: "false", group: "Server",
+      live: true,
+      "Serve Anthropic's /v1/messages and /v1/messages/count_tokens: passed on to workers that serve them, translated for others."
+    ),
+    SettingDefinition(
+      "strip-anthropic-preamble", "DYN_STRIP_ANTHROPIC_PREAMBLE", .boolean, fallback: "true", group: "Server",
+      live: true,
+      "Leave out of translated prompts the system block by which Claude Code names its version, which hides equal prefixes."
+    ),
+    SettingDefinition(
       nil, "DYN_HTTP_LISTEN_BACKLOG", .integer(1...65535), fallback: "4096", group: "Server",
       "Connections that may wait to be accepted."),
     SettingDefinition(

@@ -48,6 +48,9 @@ extension MetricDescription {
   /// model
   package static let interTokenLatency = MetricDescription(
     "dynamo_frontend_inter_token_latency_seconds", "Time between two tokens of a stream.")
+  /// model
+  package static let embeddingLatency = MetricDescription(
+    "dynamo_frontend_embedding_latency_seconds", "Time from the head of a request for embeddings to its end.")
   /// model, endpoint, request_type
   package static let modelCancellations = MetricDescription(
     "dynamo_frontend_model_cancellation_total", "Requests that their client cancelled.")

@@ -1,5 +1,6 @@
 // One worker as routing and dispatch see it: an immutable record in a snapshot.
 
+package import OpenAI
 package import Telemetry
 package import Transport
 
@@ -59,6 +60,8 @@ package struct Worker: Sendable {
   package var eventSources: [CacheEventSource] = []
   /// An operator takes it out of service: requests that it has go on, new ones go elsewhere.
   package var isDraining = false
+  /// The routes that it serves; what it does not tell is tried, but for Anthropic's, which can be translated.
+  package var endpoints = Worker.assumedEndpoints
   /// Whether its engine makes the tokens that are counted on here.
   package var prompts = PromptAgreement.unchecked
 
@@ -76,6 +79,9 @@ package struct Worker: Sendable {
     self.totalBlocks = totalBlocks
     self.isDynamoWorker = isDynamoWorker
   }
+
+  /// What is taken for served by a worker that does not say.
+  package static let assumedEndpoints = EndpointSet(Endpoint.allCases.filter { !$0.isAnthropic })
 
   /// True when it answers, and is known to the router.
   package var isReady: Bool {

@@ -3,6 +3,7 @@
 import Base
 import EventLoop
 import Logging
+import OpenAI
 import Routing
 import Synchronization
 import Telemetry
@@ -132,13 +133,16 @@ final class FrontendRig {
   }
 
   /// A snapshot with the model on two workers; `blockSize` 0 leaves the model out.
-  func snapshot(generation: Int, blockSize: Int = 16) -> WorkerSet {
+  /// `endpoints` are the routes of each worker.
+  func snapshot(generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = []) -> WorkerSet {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
     let workers = [UInt64(1), 2].map { id in
-      Worker(
+      var worker = Worker(
         id: id, url: "http://127.0.0.1:\(id)",
         upstream: Upstream(id: id, addresses: addresses, authority: "worker-\(id)"), source: .fixed,
         state: .ready, models: [Self.model], blockSize: blockSize)
+      if endpoints.count == 2 { worker.endpoints = endpoints[Int(id) - 1] }
+      return worker
     }
     var options = options
     options.blockSize = max(blockSize, 1)

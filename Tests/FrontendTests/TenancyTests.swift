@@ -307,6 +307,40 @@ struct TenancyTests {
     #expect(!rig.upstreamRequest().contains("cache_salt"))
   }
 
+  // MARK: The other APIs
+
+  private func post(_ rig: FrontendRig, to path: String, _ fields: String, _ body: String) -> Int32 {
+    let caller = rig.connect()
+    rig.send(
+      "POST \(path) HTTP/1.1\r\nhost: x\r\n\(fields)content-length: \(body.utf8.count)\r\n\r\n\(body)",
+      on: caller)
+    return caller
+  }
+
+  /// A second key of that name in a body could be the one that an engine reads.
+  @Test(arguments: Endpoint.allCases)
+  func everyRouteNeedsAKeyAndGetsOneSalt(_ endpoint: Endpoint) throws {
+    let rig = try rig {
+      $0.concurrentMax = 1
+    } edit: {
+      $0.enablesAnthropic = true
+    }
+    let everywhere = EndpointSet(Endpoint.allCases)
+    rig.service.adopt(rig.snapshot(generation: 2, endpoints: [everywhere, everywhere]))
+    let body =
+      "{\"model\":\"\(FrontendRig.model)\",\"max_tokens\":9,\"input\":\"a\",\"prompt\":\"a\",\"documents\":[],"
+      + "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"cache_salt\":\"bob\"}"
+    #expect(rig.output(post(rig, to: "\(endpoint.path)", "", body)).status == 401)
+    _ = post(rig, to: "\(endpoint.path)", "x-api-key: \(Self.secret)\r\n", body)
+    let sent = rig.upstreamRequest()
+    #expect(!sent.contains(Self.secret) && !sent.isEmpty)
+    // Counting tokens caches nothing.
+    if case .countTokens = endpoint { return }
+    #expect(sent.contains("\"cache_salt\":\"acme:bob\""), "\(sent)")
+    #expect(sent.split(separator: "cache_salt").count == 2, "\(sent)")
+    #expect(sent.contains("content-length: \(sent.body.utf8.count)\r\n"))
+  }
+
   // MARK: What is told
 
   @Test func spansAndTheLineNameTheTenantAndNeverTheKey() throws {
