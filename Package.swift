@@ -89,11 +89,13 @@ let package = Package(
     room("OpenAI", ["Base", "JSON", "CBytes"]),
     room("Routing", ["Base"]),
     room("Tokenizer", ["Base", "JSON", "CBytes"]),
+    room("Tenants", ["Base"]),
 
     // Layer 2
     room("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     room("GRPC", ["HTTP", "Protobuf", "Base"]),
     room("KVEvents", ["Base"]),
+    room("Anthropic", ["OpenAI", "JSON", "Base"]),
     room("Prompts", ["Tokenizer", "OpenAI", "EventLoop", "JSON", "Base"]),
 
     // Layer 3
@@ -101,15 +103,18 @@ let package = Package(
       "Exporter", ["EventLoop", "TLS", "Transport", "GRPC", "HTTP", "Telemetry", "Protobuf", "Base", logging]),
     room(
       "Workers",
-      ["EventLoop", "TLS", "Transport", "HTTP", "Routing", "KVEvents", "Telemetry", "JSON", "Base", logging]),
+      [
+        "EventLoop", "TLS", "Transport", "HTTP", "OpenAI", "Routing", "KVEvents", "Telemetry", "JSON", "Base",
+        logging,
+      ]),
     room("Engine", ["OpenAI", "Routing", "JSON", "Base"]),
 
     // Layer 4
     room(
       "Frontend",
       [
-        "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing",
-        "Telemetry",
+        "Anthropic", "Workers", "Prompts", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer",
+        "Routing", "Telemetry", "Tenants",
         "Settings", "JSON", "Base", logging,
       ]),
     room(
@@ -134,7 +139,7 @@ let package = Package(
       [
         "Frontend", "WorkerServer", "TraceStore", "Workers", "Prompts", "Routing", "Transport", "TLS",
         "Exporter",
-        "Telemetry", "EventLoop", "Settings", "Base", logging,
+        "Telemetry", "Tenants", "EventLoop", "Settings", "Base", logging,
       ]),
     executable(
       "dynamo-worker",
@@ -163,17 +168,21 @@ let package = Package(
     tests("OpenAI", ["Base", "JSON"]),
     tests("Routing", ["Base"]),
     tests("Tokenizer", ["Base", "JSON"]),
+    tests("Tenants", ["Base"]),
     tests("Transport", ["EventLoop", "TLS", "HTTP", "Base"]),
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
     tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
-    tests("Workers", ["EventLoop", "TLS", "Transport", "Routing", "KVEvents", "Telemetry", "Base", logging]),
+    tests(
+      "Workers",
+      ["EventLoop", "TLS", "Transport", "OpenAI", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
+    tests("Anthropic", ["OpenAI", "HTTP", "JSON", "Base"]),
     tests(
       "Frontend",
       [
         "Workers", "Transport", "TLS", "EventLoop", "HTTP", "OpenAI", "Tokenizer", "Routing", "Telemetry",
-        "Base",
+        "Tenants", "Base", logging,
       ]),
     tests(
       "WorkerServer",

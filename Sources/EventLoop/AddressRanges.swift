@@ -2,7 +2,7 @@
 
 internal import Glibc
 
-/// IP networks in CIDR form; a bare address is a network of one.
+/// IP networks in CIDR form; a bare address is a network of one, and `unix` stands for all peers on Unix sockets.
 package struct AddressRanges: Sendable, Equatable {
   private struct Range: Equatable {
     let bytes: [UInt8]
@@ -10,13 +10,15 @@ package struct AddressRanges: Sendable, Equatable {
   }
 
   private let ranges: [Range]
+  private let hasUnix: Bool
 
-  /// Reads `10.0.0.0/8`, `::1`, `fd00::/8`.
+  /// Reads `10.0.0.0/8`, `::1`, `fd00::/8`, `unix`.
   ///
   /// - Parameter faults: gets a sentence for each entry that is none, which is left out.
   package init(_ entries: [String], faults: inout [String]) {
     var ranges: [Range] = []
-    for entry in entries {
+    hasUnix = entries.contains("unix")
+    for entry in entries where entry != "unix" {
       if let range = Self.range(entry) {
         ranges.append(range)
       } else {
@@ -41,10 +43,11 @@ package struct AddressRanges: Sendable, Equatable {
   }
 
   /// True when there is none.
-  package var isEmpty: Bool { ranges.isEmpty }
+  package var isEmpty: Bool { ranges.isEmpty && !hasUnix }
 
   /// True when `address` lies in one of them. An IPv4 address that an IPv6 socket shows mapped counts as IPv4.
   package func contains(_ address: SocketAddress) -> Bool {
+    if address.isUnix { return hasUnix }
     let bytes = address.ipBytes
     return ranges.contains { range in
       guard range.bytes.count == bytes.count else { return false }

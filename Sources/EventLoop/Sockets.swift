@@ -3,15 +3,52 @@
 internal import CSystem
 internal import Glibc
 
-/// An IPv4 or IPv6 address with a port.
+/// An IPv4 or IPv6 address with a port, or a Unix socket's path.
 package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
   private var storage: [UInt8]
-  /// AF_INET or AF_INET6.
+  /// AF_INET, AF_INET6 or AF_UNIX.
   let family: Int32
 
   init(_ pointer: UnsafePointer<sockaddr>, length: Int) {
     storage = Array(UnsafeRawBufferPointer(start: pointer, count: length))
     family = Int32(pointer.pointee.sa_family)
+  }
+
+  /// The Unix socket of that path, or of an abstract name that begins with `@`; nil when it is empty or longer than 107
+  /// bytes (unix(7)).
+  package init?(unixPath path: String) {
+    var name = Array(path.utf8)
+    guard !name.isEmpty, name.count <= 107, !name.contains(0) else { return nil }
+    // An abstract name begins with a zero byte and ends with the address; a path ends with one.
+    if name[0] == UInt8(ascii: "@") { name[0] = 0 } else { name.append(0) }
+    family = AF_UNIX
+    storage = withUnsafeBytes(of: sa_family_t(AF_UNIX)) { Array($0) } + name
+  }
+
+  /// The IPv4 (4 bytes) or IPv6 (16 bytes) address in network order with a port in host order; nil for other lengths.
+  package init?(ipBytes bytes: ArraySlice<UInt8>, port: UInt16) {
+    let portBytes = [UInt8(port >> 8), UInt8(port & 0xff)]
+    switch bytes.count {
+    case 4:
+      family = AF_INET
+      storage = portBytes + bytes + [UInt8](repeating: 0, count: 8)
+    case 16:
+      family = AF_INET6
+      storage = portBytes + [0, 0, 0, 0] + bytes + [0, 0, 0, 0]
+    default: return nil
+    }
+    storage.insert(contentsOf: withUnsafeBytes(of: sa_family_t(family)) { Array($0) }, at: 0)
+  }
+
+  /// True for a Unix socket, whose peers are on this machine.
+  package var isUnix: Bool { family == AF_UNIX }
+
+  /// The path of a Unix socket, `@name` for an abstract one; nil for other addresses, and for a peer without a name.
+  package var unixPath: String? {
+    guard isUnix, storage.count > 2 else { return nil }
+    var name = storage[2...]
+    if name.first == 0 { name[name.startIndex] = UInt8(ascii: "@") } else { name = name.prefix { $0 != 0 } }
+    return String(decoding: name, as: UTF8.self)
   }
 
   func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
@@ -26,15 +63,19 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// The port in host order.
-  package var port: UInt16 { UInt16(storage[2]) << 8 | UInt16(storage[3]) }
+  /// The port in host order; 0 for a Unix socket.
+  package var port: UInt16 { isUnix ? 0 : UInt16(storage[2]) << 8 | UInt16(storage[3]) }
 
-  /// `127.0.0.1:8000` or `[::1]:8000`.
-  package var description: String { family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
+  /// `127.0.0.1:8000`, `[::1]:8000` or `unix:/path`.
+  package var description: String {
+    if isUnix { return "unix:\(host)" }
+    return family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
 
-  /// The numeric address without the port.
+  /// The numeric address without the port, or a Unix socket's path.
   package var host: String {
-    withSockaddr { address, length in
+    if isUnix { return unixPath ?? "" }
+    return withSockaddr { address, length in
       withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
         guard let base = text.baseAddress,
           getnameinfo(address, length, base, 64, nil, 0, Int32(NI_NUMERICHOST)) == 0
@@ -44,8 +85,10 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// The address in network order, 4 or 16 bytes; 4 for an IPv4 address that an IPv6 socket shows mapped.
+  /// The address in network order, 4 or 16 bytes; 4 for an IPv4 address that an IPv6 socket shows mapped; none for a
+  /// Unix socket.
   var ipBytes: ArraySlice<UInt8> {
+    if isUnix { return [] }
     // sockaddr_in has it behind family and port, sockaddr_in6 behind the flow label too.
     guard family == AF_INET6 else { return storage[4..<8] }
     let bytes = storage[8..<24]
@@ -184,12 +227,11 @@ package enum Sockets {
     }
   }
 
-  private static func open(_ family: Int32) -> Int32 {
-    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    return socket(family, type, 0)
+  static func open(_ family: Int32, _ type: __socket_type = SOCK_STREAM) -> Int32 {
+    socket(family, Int32(type.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
   }
 
-  private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+  static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
     var value = value
     _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
   }

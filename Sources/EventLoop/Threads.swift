@@ -103,6 +103,14 @@ package enum Machine {
     return count
   }
 
+  /// cgroup v2's `memory.max` in bytes; nil where there is no limit.
+  package static var memoryLimit: Int? {
+    guard let text = firstLine(of: "/sys/fs/cgroup/memory.max"), let limit = Int(text), limit > 0 else {
+      return nil
+    }
+    return limit
+  }
+
   /// 64 random bits from the kernel.
   package static func randomSeed() -> UInt64 {
     var seed: UInt64 = 0
@@ -143,16 +151,22 @@ package enum Machine {
 
   /// cgroup v2's `cpu.max`: quota and period in microseconds, or `max`.
   private static func cgroupQuota() -> Int? {
-    let descriptor = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC)
+    guard let text = firstLine(of: "/sys/fs/cgroup/cpu.max") else { return nil }
+    let fields = text.split(separator: " ").compactMap { Int($0) }
+    guard fields.count == 2, fields[0] > 0, fields[1] > 0 else { return nil }
+    return (fields[0] + fields[1] - 1) / fields[1]
+  }
+
+  /// The first line of a file of the kernel's; nil when there is none.
+  private static func firstLine(of path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { _ = close(descriptor) }
     return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { bytes in
       let count = read(descriptor, bytes.baseAddress, 64)
       guard count > 0 else { return nil }
       let text = UnsafeRawBufferPointer(bytes).slice(0..<count).text
-      let fields = text.split(whereSeparator: { $0 == " " || $0 == "\n" }).compactMap { Int($0) }
-      guard fields.count == 2, fields[0] > 0, fields[1] > 0 else { return nil }
-      return (fields[0] + fields[1] - 1) / fields[1]
+      return text.split(separator: "\n").first.map(String.init)
     }
   }
 }

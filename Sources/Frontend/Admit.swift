@@ -16,6 +16,15 @@ extension InferenceExchange {
   func admit(_ head: RequestHead) {
     if service.logsSpanEvents { recordOpening() }
     if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
+    if let reason = service.shedReason {
+      // First of all, because it costs least; and the connection's memory goes too.
+      service.shared.shedding.count(reason)
+      exchange.closeAfterResponse()
+      refuse(.overloaded(status: service.configuration.overloadStatus, .process))
+      return
+    }
+    if service.isShortOfConnections { exchange.closeAfterResponse() }
+    guard admitTenant(head.fields) else { return }
     if service.shared.isRefusingWork {
       refuse(.draining())
       return
@@ -39,6 +48,7 @@ extension InferenceExchange {
       refuse(error)
       return
     }
+    if let tenancy { hints?.keepSession(of: tenancy.sessionSeed) }
     keepFields(head.fields)
   }
 
@@ -55,11 +65,15 @@ extension InferenceExchange {
   /// and codings that would hide the answer from it, stay behind.
   private func keepFields(_ fields: HeaderFields) {
     let propagators = service.configuration.tracing.propagators
+    let hasKeys = service.configuration.keys != nil
+    let passesKey = service.configuration.passesCallersKey
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
       case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
         .xDynamoWorkerInstanceID:
         continue
+      case .authorization where !passesKey, .xAPIKey where !passesKey: continue
+      case .xTenantID where hasKeys: continue
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

@@ -64,7 +64,7 @@ extension InferenceExchange {
     chunk.append("\",\"object\":\"" as StaticString)
     switch endpoint {
     case .chatCompletions: chunk.append("chat.completion.chunk" as StaticString)
-    case .completions: chunk.append("text_completion" as StaticString)
+    default: chunk.append("text_completion" as StaticString)
     }
     chunk.append("\",\"created\":" as StaticString)
     chunk.append(decimal: Int(times.wall / 1_000_000_000))

@@ -14,6 +14,8 @@ final class Attempt: ClientExchangeHandler {
   /// Counts from 1.
   let number: Int
   let worker: ReadyWorker
+  /// The route that the worker is asked by; another than the caller's where the request is translated.
+  let endpoint: Endpoint
   /// Its place in the router's books.
   private(set) var booking: Booking
   let span: SpanContext?
@@ -34,6 +36,14 @@ final class Attempt: ClientExchangeHandler {
   init(number: Int, worker: ReadyWorker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
     self.number = number
     self.worker = worker
+    // A tenant's salt goes into chat completions alone.
+    if case .messages = exchange.endpoint,
+      exchange.tenancy != nil || !worker.facts.endpoints.contains(.messages)
+    {
+      endpoint = .chatCompletions
+    } else {
+      endpoint = exchange.endpoint
+    }
     self.booking = booking
     self.span = span
     self.exchange = exchange
@@ -43,6 +53,9 @@ final class Attempt: ClientExchangeHandler {
 
   /// True while its events still concern the request.
   var isCurrent: Bool { outcome == nil }
+
+  /// True when the worker's answer is put into the form of another API.
+  var isTranslated: Bool { endpoint != exchange.endpoint }
 
   /// Hands the place in the router's books to the attempt that follows on the same worker.
   func takeBooking() -> Booking {

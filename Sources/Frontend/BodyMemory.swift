@@ -80,6 +80,7 @@ extension InferenceExchange {
       service.bodyWaiters.leave(self)
     }
     body.release()
+    original.release()
     endBodyLoan()
     // Whoever needs no body any more chooses no worker any more: a stream must not keep a long prompt's blocks.
     preprocessor = nil

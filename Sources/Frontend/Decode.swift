@@ -16,6 +16,10 @@ extension InferenceExchange {
     }
     let request: InferenceRequest
     do throws(APIError) {
+      if endpoint.isAnthropic {
+        bodyMemory += try service.shared.translate(
+          &body, original: &original, endpoint, service.configuration)
+      }
       request = try Preprocessor.decode(body.readable, endpoint)
     } catch {
       refuse(error)
@@ -28,6 +32,10 @@ extension InferenceExchange {
   /// Finds the workers of the model that a valid request names, and goes on to choose one of them.
   func accept(_ request: InferenceRequest) {
     self.request = request
+    if let error = refusalForTenant(request) {
+      refuse(error)
+      return
+    }
     if let asked = request.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
     var found = service.workers.modelIndex(of: request, in: body.readable)
     if found.map({ service.workers.models[$0].workers.isEmpty }) ?? true {
@@ -51,6 +59,14 @@ extension InferenceExchange {
       refuse(.noWorkers(model: model.name))
       return
     }
+    if let able = model.workers(serving: endpoint), able.isEmpty {
+      refuse(notServed(model))
+      return
+    }
+    if !original.isEmpty, !model.speaksMessages { releaseOriginal() }
+    if let previous = request.previousResponse {
+      hints = RoutingHints.following(XXH3.hash(body.readable.slice(previous), seed: Self.responseSeed), hints)
+    }
     // What the pool prepared is of no use where the model's rules have changed meanwhile.
     let rules = service.promptRules[index]
     promptRules = rules
@@ -59,6 +75,24 @@ extension InferenceExchange {
     } else {
       service.steps.route(self)
     }
+  }
+
+  /// Keeps ids of responses apart from sessions that callers name.
+  static let responseSeed: UInt64 = 0x7265_7370
+
+  private func notServed(_ model: ServedModel) -> APIError {
+    // Counting needs the model's tokens, from wherever.
+    if case .countTokens = endpoint { return .noTokenizer }
+    let served = Endpoint.allCases.filter { model.workers(serving: $0)?.isEmpty != true }
+    return .endpointNotServed(model.name, path: endpoint.path, served: served)
+  }
+
+  /// Every worker of the model gets the translation.
+  private func releaseOriginal() {
+    let count = min(original.count, bodyMemory)
+    original.release()
+    service.releaseBodyMemory(count)
+    bodyMemory -= count
   }
 
   /// Chooses the worker of an accepted request, unless it ended meanwhile.

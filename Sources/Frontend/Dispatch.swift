@@ -21,7 +21,7 @@ extension InferenceExchange {
     isEventStream = false
     lengthOfAnswer = nil
     responseFields.removeAll()
-    if extendsAnswer {
+    if extendsAnswer || !answer.isEmpty {
       extendsAnswer = false
       answer.removeAll()
       times.firstToken = 0
@@ -43,7 +43,7 @@ extension InferenceExchange {
     let upstream = attempt.worker.upstream
     output.append("POST " as StaticString)
     upstream.pathPrefix.withUnsafeBytes { output.append($0) }
-    output.append(endpoint.path)
+    output.append(attempt.endpoint.path)
     output.append(" HTTP/1.1\r\nhost: " as StaticString)
     upstream.authority.withUnsafeBytes { output.append($0) }
     output.append("\r\n" as StaticString)
@@ -58,10 +58,26 @@ extension InferenceExchange {
       service.configuration.tracing.propagators.inject(
         span, isDebug: trace?.isDebug ?? false, traceState: traceState, into: &output)
     }
+    if !service.configuration.workerAuthorization.isEmpty {
+      output.append(service.configuration.workerAuthorization)
+    }
+    if endpoint.isAnthropic, !attempt.isTranslated {
+      output.header("content-length", original.count)
+      output.endHead()
+      output.append(original.readable)
+      return
+    }
     let edit = passBodyVerbatim ? nil : request?.usageEdit
-    output.header("content-length", body.count + (edit?.growth ?? 0))
+    let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)
+    output.header("content-length", body.count + (edit?.growth ?? 0) + (salt?.growth ?? 0))
     output.endHead()
-    if let edit { edit.write(body.readable, into: &output) } else { output.append(body.readable) }
+    if let salt {
+      salt.write(body.readable, with: edit, into: &output)
+    } else if let edit {
+      edit.write(body.readable, into: &output)
+    } else {
+      output.append(body.readable)
+    }
   }
 
   /// A bare engine keys its requests by `x-request-id` (vLLM): a second one must not meet the first there.

@@ -31,8 +31,7 @@ final class ErrorExchange: ServerExchangeHandler {
 
   private func answer() {
     var fields = ByteBuffer(capacity: 256)
-    fields.append("content-type: application/json\r\n" as StaticString)
-    if let allow = error.allow { fields.header("allow", text: allow) }
+    error.appendFields(to: &fields)
     trace.appendFields(to: &fields)
     var body = ByteBuffer(capacity: 256)
     error.write(into: &body, format: service.configuration.errorFormat)

@@ -15,8 +15,11 @@ final class ExplainJob: AnswerJob {
   private let system: any SystemCalls
   private let tokenizer: ModelTokenizer?
   private let preprocessor = Preprocessor()
+  private let tenant: [UInt8]
 
-  init(hints: RoutingHints?, service: FrontendLoop) {
+  /// - Parameter tenant: whose request it would be; empty where there are no tenants.
+  init(hints: RoutingHints?, tenant: [UInt8], service: FrontendLoop) {
+    self.tenant = tenant
     headers = hints
     workers = service.workers
     system = service.loop.system
@@ -34,7 +37,7 @@ final class ExplainJob: AnswerJob {
       let model = workers.models[index]
       let hints = request.extensions.map { RoutingHints.adding($0.hints, to: headers) } ?? headers
       let rules = model.promptRules(tokenizer)
-      preprocessor.prepare(request, in: bytes, by: rules, clock: system)
+      preprocessor.prepare(request, in: bytes, by: rules, tenant: tenant, clock: system)
       explain(model, hints)
     } catch {
       failure = error

@@ -5,6 +5,7 @@ internal import EventLoop
 internal import HTTP
 internal import OpenAI
 internal import Telemetry
+internal import Tenants
 internal import Transport
 internal import Workers
 
@@ -38,12 +39,10 @@ extension InferenceExchange {
     errorCode = error.code
     status = error.status
     var fields = ByteBuffer(capacity: 512)
-    fields.append("content-type: application/json\r\n" as StaticString)
-    if let seconds = error.retryAfterSeconds { fields.header("retry-after", seconds) }
-    if let allow = error.allow { fields.header("allow", text: allow) }
+    error.appendFields(to: &fields)
     appendIdentityFields(to: &fields)
     var text = ByteBuffer(capacity: 512)
-    error.write(into: &text, format: service.configuration.errorFormat)
+    error.write(into: &text, format: endpoint.isAnthropic ? .anthropic : service.configuration.errorFormat)
     responseBytes = text.count
     exchange.respond(status: error.status, fields: fields.readable, body: .length(text.count))
     exchange.send(text.readable)
@@ -54,6 +53,9 @@ extension InferenceExchange {
   /// The fields by which a caller finds its request again: ids, and what is known of the time spent.
   func appendIdentityFields(to fields: inout ByteBuffer) {
     identity.appendFields(trace, to: &fields)
+    if let key = tenancy?.key { key.appendFields(to: &fields, now: loop.now) }
+    // Anthropic's name of it, which its SDKs show.
+    if endpoint.isAnthropic { identity.xRequestID.withUnsafeBytes { fields.header("request-id", $0) } }
     guard trace != nil else { return }
     fields.append("server-timing: " as StaticString)
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
@@ -110,10 +112,12 @@ extension InferenceExchange {
   /// this wake-up (``RequestSteps``).
   func finish(_ end: EndOfStream) {
     phase = .ended
+    service.openRequests -= 1
     times.ended = loop.system.monotonicNanoseconds()
     cancelSilence()
     takeStreamSummary()
     settleOutcome(end)
+    settleTenant()
     releaseBody()
     service.steps.record(self)
   }
@@ -172,6 +176,7 @@ extension InferenceExchange {
 
   /// Tokens that the caller was sent: as the engine reports them, else as chunks were counted; nil before any.
   var outputTokens: Int? {
+    guard endpoint.generates else { return nil }
     if let usage { return usage.completionTokens }
     return relay.tokenCount > 0 ? relay.tokenCount : nil
   }
@@ -183,6 +188,7 @@ extension InferenceExchange {
     metrics.measured(
       duration: times.ended - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
+    if case .embeddings = endpoint, status == 200 { metrics.embedded(in: times.ended - times.began) }
     metrics.staged(times, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
     if movedAt > 0 {
       let end = times.firstToken > 0 ? times.firstToken : loop.now
@@ -224,7 +230,14 @@ extension InferenceExchange {
       record.inputTokens = usage?.promptTokens
       record.outputTokens = outputTokens
       record.cachedTokens = usage?.cachedTokens
-      service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+      guard let tenancy else {
+        service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+        return
+      }
+      tenancy.name.withUnsafeBytes { name in
+        record.tenant = name
+        service.log(record, model: metrics.model, at: times.wallTime(times.ended))
+      }
     }
   }
 

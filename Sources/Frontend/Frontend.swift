@@ -26,24 +26,30 @@ package final class Frontend {
   private let loops: [EventLoop]
   private let services: [FrontendLoop]
   private let servers: [HTTPServer]
-  private let listener: Int32
-  /// Where the frontend listens.
-  package let address: SocketAddress
+  private let sockets: FrontendSockets
   private let logger: Logger
+  private let overload: OverloadWatch
+  /// The servers of the listeners beside the one of callers, on the first loop.
+  private let sides: [(listener: SideListener, server: HTTPServer)]
   private var threads: [Thread] = []
-  private var drainBegan: Nanoseconds?
+  private var drain: Drain?
+  private var handover: HandoverHost?
+  private var listensStill = true
+  /// Another process serves the listeners beside the callers' by now.
+  private var leavesSideFiles = false
+  private var startFailure: Takeover.Failure?
   /// Called on the first loop when SIGHUP asks to read the configuration again.
   package var onReload: () -> Void = {}
 
-  /// Binds the listening socket and prepares the loops; nothing is served before ``run()``.
+  /// Prepares the loops; nothing is served before ``run()``.
   package init(
     configuration: FrontendConfiguration, registry: MetricRegistry, workers: any WorkerProvider,
-    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets
+    outputs: TelemetryOutputs, routeSpanName: StaticString, buckets: MetricBuckets, sockets: FrontendSockets,
+    sides: [SideListener] = []
   ) throws(SystemError) {
+    self.sockets = sockets
     logger = outputs.log.logger("\(LogTarget.frontend)")
     shared = try FrontendShared(configuration: configuration, registry: registry)
-    (listener, address) = try Sockets.listen(
-      host: configuration.host, port: configuration.port, backlog: configuration.backlog)
     var loops: [EventLoop] = []
     for index in 0..<configuration.threads {
       let loop = try EventLoop(index: index, seed: Machine.randomSeed())
@@ -51,6 +57,7 @@ package final class Frontend {
       loops.append(loop)
     }
     self.loops = loops
+    overload = OverloadWatch(loops[0], shared: shared, logger: logger)
     let shared = shared
     services = loops.map { loop in
       FrontendLoop(
@@ -62,19 +69,35 @@ package final class Frontend {
         loop: loop, application: service, limits: configuration.server, loads: shared.loads,
         counters: shared.listenerCounters, security: configuration.security)
     }
+    self.sides = Self.serve(sides, services[0], logger)
     let peers = servers.map { ($0.loop.mailbox, LoopBound($0, of: $0.loop)) }
-    for server in servers {
-      server.share(with: peers)
-      try server.listen(on: listener)
-    }
+    for server in servers { server.share(with: peers) }
     for service in services {
       let bound = LoopBound(service, of: service.loop)
       workers.subscribe(service.loop.mailbox) { loop, set in bound.open(on: loop).adopt(set) }
     }
     registerGauges()
     for service in services { service.watch.begin() }
+    shared.shedding.register(on: shared.registry)
+    overload.begin()
     if let tokenizer = configuration.tokenizer { TokenizerMetrics.register(tokenizer, on: shared.registry) }
     if let security = configuration.security { registerHandshakes(security.counters) }
+  }
+
+  /// Servers without a part in the callers' numbers and bounds: they answer when those are reached.
+  private static func serve(
+    _ sides: [SideListener], _ service: FrontendLoop, _ logger: Logger
+  ) -> [(listener: SideListener, server: HTTPServer)] {
+    sides.map { side in
+      var limits = service.configuration.server
+      limits.connectionsMax = 256
+      limits.multiplexed = nil
+      limits.proxyPeers = nil
+      let server = HTTPServer(
+        loop: service.loop, application: AdminApplication(service, side, logger: logger), limits: limits,
+        loads: LoopLoads(count: 1), counters: ListenerCounters())
+      return (side, server)
+    }
   }
 
   private func registerHandshakes(_ counters: HandshakeCounters) {
@@ -95,36 +118,124 @@ package final class Frontend {
     shared.registry.observe(.refusedConnections, .counter) {
       Double(shared.listenerCounters.refusedByLimit.load(ordering: .relaxed))
     }
+    shared.registry.observe(.badProxyHeaders, .counter) {
+      Double(shared.listenerCounters.badProxyHeaders.load(ordering: .relaxed))
+    }
     shared.registry.observe(.acceptErrors, .counter) {
       Double(shared.listenerCounters.acceptErrors.load(ordering: .relaxed))
     }
   }
 
-  /// Serves on the calling thread and `threads - 1` others until a signal ends it. SIGTERM and SIGINT drain; a second
-  /// one ends the process at once with status 70.
-  package func run() throws(SystemError) {
+  /// Serves on the calling thread and `threads - 1` others until a signal ends it, or a process that takes over. SIGTERM
+  /// and SIGINT drain; a second one ends the process at once with status 70.
+  ///
+  /// Throws ``Takeover/Failure`` when the process before could not be taken over; nothing was served then.
+  package func run() throws {
     let main = loops[0]
     let signals = try SignalSource([SIGTERM, SIGINT, SIGHUP], on: main) { [unowned self] number in
       received(number)
     }
     try shared.pool.start(
       threads: PreprocessLimits.threads(besideLoops: loops.count), name: "preprocess")
+    let succession = sockets.takeover.map { takeover in
+      Succession(
+        takeover, loop: main, isReady: { [unowned self] in services[0].isReady },
+        done: { [unowned self] failure in succeeded(failure) })
+    }
+    if let succession { succession.begin() } else { startListening() }
     for index in 1..<max(1, loops.count) {
       let loop = LoopRunner(loops[index])
       threads.append(try Thread(name: "loop-\(index)") { loop.run() })
     }
-    logger.info(
-      "listening",
-      metadata: [
-        "address": "\(address)", "threads": "\(loops.count)",
-        "scheme": services[0].configuration.security == nil ? "http" : "https",
-      ])
-    Machine.releaseStartPages()
+    let watchdog = Watchdog(
+      sockets.manager, loop: main, beats: services.map(\.watch.beat), logger: logger)
+    watchdog?.begin()
     main.run()
-    withExtendedLifetime(signals) {}
+    withExtendedLifetime((signals, watchdog, succession)) {}
     for thread in threads { thread.join() }
     shared.pool.stop()
     for service in services { service.flush() }
+    if let startFailure { throw startFailure }
+  }
+
+  // MARK: Listening and handing over
+
+  /// Begins to accept, on every loop by itself.
+  private func startListening() {
+    let listeners = sockets.listeners
+    let logger = logger
+    for server in servers {
+      onLoop(server) { server in
+        for listener in listeners {
+          do throws(SystemError) {
+            try server.listen(on: listener.descriptor)
+          } catch {
+            logger.error("a loop cannot listen", metadata: ["reason": "\(error)"])
+          }
+        }
+      }
+    }
+    for side in sides {
+      for listener in side.listener.listeners {
+        do throws(SystemError) {
+          try side.server.listen(on: listener.descriptor)
+          logger.info(
+            "listening", metadata: ["address": "\(listener.address)", "for": "\(side.listener.name)"])
+        } catch {
+          logger.error("a loop cannot listen", metadata: ["reason": "\(error)"])
+        }
+      }
+    }
+    for listener in listeners {
+      logger.info(
+        "listening",
+        metadata: [
+          "address": "\(listener.address)", "threads": "\(loops.count)",
+          "scheme": services[0].configuration.security == nil ? "http" : "https",
+        ])
+    }
+    offerSockets()
+    sockets.manager?.ready("serving on " + listeners.map { "\($0.address)" }.joined(separator: ", "))
+    Machine.releaseStartPages()
+  }
+
+  private func succeeded(_ failure: Takeover.Failure?) {
+    guard let failure else {
+      logger.info("took the listening sockets over from the process before")
+      return startListening()
+    }
+    startFailure = failure
+    stopLoops()
+  }
+
+  /// Waits for the process that comes next.
+  private func offerSockets() {
+    guard let path = sockets.handoverPath else { return }
+    do throws(SystemError) {
+      handover = try HandoverHost(
+        path: path, loop: loops[0], listeners: sockets.listeners + sockets.admin + sockets.metrics,
+        logger: logger,
+        isReady: { [unowned self] in services[0].isReady },
+        taken: { [unowned self] in retire() })
+    } catch {
+      logger.error("the sockets cannot be handed over", metadata: ["path": "\(path)", "reason": "\(error)"])
+    }
+  }
+
+  /// Another process serves on the sockets.
+  private func retire() {
+    guard drain == nil else { return }
+    shared.beginDraining()
+    logger.info(
+      "handed the listening sockets over",
+      metadata: [
+        "open_requests": "\(shared.loads.openRequests)",
+        "open_connections": "\(shared.loads.openConnections)",
+      ])
+    sockets.manager?.stopping("another process serves on; open connections end")
+    let drain = Drain(frontend: self, loop: loops[0])
+    self.drain = drain
+    drain.retire()
   }
 
   /// What changes this frontend while it runs.
@@ -143,45 +254,64 @@ package final class Frontend {
       onReload()
       return
     }
-    guard drainBegan == nil else {
+    if let drain {
+      if drain.hasten() { return }
       logger.warning("stopping at once: second signal")
       _exit(70)
     }
-    drainBegan = loops[0].now
     shared.beginDraining()
     logger.info(
       "draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
+    sockets.manager?.stopping("draining \(shared.loads.openRequests) open requests")
     let drain = Drain(frontend: self, loop: loops[0])
+    self.drain = drain
     drain.begin(after: services[0].configuration.gracePeriod)
   }
 
-  fileprivate func stopAccepting() {
+  func stopAccepting() {
     shared.beginRefusing()
-    // The last loop to leave closes the listener: before that its number must not be given to another socket.
+    if listensStill { for listener in sockets.listeners { listener.removeFile() } }
+    leaveSockets { $0.drain() }
+  }
+
+  /// Leaves the sockets to the process that took them over.
+  func retireServers() {
+    leavesSideFiles = true
+    for side in sides { onLoop(side.server) { $0.drain() } }
+    leaveSockets { $0.retire() }
+  }
+
+  private func leaveSockets(_ leave: @escaping @Sendable (HTTPServer) -> Void) {
+    handover?.close()
+    // The last loop to leave closes the sockets: before that their numbers must not be given to others.
     let remaining = Countdown(servers.count)
-    let listener = listener
+    let listeners = listensStill ? sockets.listeners : []
+    listensStill = false
     for server in servers {
       onLoop(server) { server in
-        server.drain()
-        if remaining.decrement() == 0 { _ = close(listener) }
+        leave(server)
+        if remaining.decrement() == 0 { for listener in listeners { _ = close(listener.descriptor) } }
       }
     }
   }
 
-  fileprivate func announceCut() {
+  func announceCut() {
     for server in servers { onLoop(server) { $0.announceCut() } }
   }
 
-  fileprivate func cutOpenRequests() {
+  func cutOpenRequests() {
     logger.warning("drain deadline passed", metadata: ["cut_requests": "\(shared.loads.openRequests)"])
     for server in servers { onLoop(server) { $0.cutAll() } }
   }
 
-  fileprivate func stopLoops() {
+  func stopLoops() {
+    if !leavesSideFiles {
+      for side in sides { for listener in side.listener.listeners { listener.removeFile() } }
+    }
     for loop in loops { loop.mailbox.submit { $0.stop() } }
   }
 
-  fileprivate var drainTimeout: Nanoseconds { services[0].configuration.drainTimeout }
+  var drainTimeout: Nanoseconds { services[0].configuration.drainTimeout }
 
   private func onLoop(_ server: HTTPServer, _ work: @escaping @Sendable (HTTPServer) -> Void) {
     let bound = LoopBound(server, of: server.loop)
@@ -205,54 +335,4 @@ private struct LoopRunner: @unchecked Sendable {
   init(_ loop: EventLoop) { self.loop = loop }
 
   func run() { loop.run() }
-}
-
-/// Walks a frontend down: grace, refusal, waiting for open requests, the cut, the stop.
-private final class Drain: TimerHandler {
-  private enum Step { case grace, waiting, lastWords, cut }
-
-  /// How long callers have to take the in-band error of a stream that is cut.
-  private static let lastWordsTime = 100 * millisecond
-
-  private let frontend: Frontend
-  private let loop: EventLoop
-  private let timer = Timer()
-  private var step = Step.grace
-  private var deadline: Nanoseconds = 0
-
-  init(frontend: Frontend, loop: EventLoop) {
-    self.frontend = frontend
-    self.loop = loop
-  }
-
-  func begin(after grace: Nanoseconds) { loop.arm(timer, at: loop.now + grace, self) }
-
-  func timerFired(_ timer: Timer) {
-    if case .grace = step {
-      frontend.stopAccepting()
-      deadline = loop.now + frontend.drainTimeout
-      step = .waiting
-    } else if frontend.shared.loads.openRequests == 0 {
-      frontend.stopLoops()
-      return
-    } else if loop.now >= deadline {
-      passDeadline()
-    }
-    loop.arm(timer, at: loop.now + 10 * millisecond, self)
-  }
-
-  private func passDeadline() {
-    switch step {
-    case .waiting:
-      frontend.announceCut()
-      deadline = loop.now + Self.lastWordsTime
-      step = .lastWords
-    case .lastWords:
-      // Streams that could be told are finished by now; what is left has a caller that does not read.
-      frontend.cutOpenRequests()
-      step = .cut
-    case .grace, .cut:
-      break
-    }
-  }
 }

@@ -15,6 +15,7 @@ extension FrontendConfiguration {
     self.init()
     host = settings.string("http-host")
     port = UInt16(settings.int("http-port"))
+    readListeners(settings)
     threads = settings.optionalInt("threads") ?? processors
     wakeupInterval = UInt64(settings.int("DYN_HTTP_WAKEUP_INTERVAL_US")) * microsecond
     backlog = Int32(settings.int("DYN_HTTP_LISTEN_BACKLOG"))
@@ -23,6 +24,10 @@ extension FrontendConfiguration {
     bodyBytesMax = min(settings.int("DYN_HTTP_BODY_LIMIT_MB") << 20, bodyMemoryMax)
     bodyMemoryLoan = min(bodyBytesMax, bodyMemoryMax / 2)
     overloadStatus = settings.int("DYN_HTTP_OVERLOAD_STATUS_CODE")
+    if let requests = settings.optionalInt("DYN_HTTP_REQUEST_LIMIT") {
+      requestsMax = max(1, requests / threads)
+    }
+    memoryMax = settings.optionalInt("DYN_MEMORY_LIMIT_MB").map { $0 << 20 } ?? Machine.memoryLimit
     errorFormat = settings.string("DYN_ERROR_FORMAT") == "dynamo" ? .dynamo : .openAI
     passBodyVerbatim = settings.bool("DYN_PASS_BODY_VERBATIM")
     nameWorkerInResponse = settings.bool("DYN_HTTP_WORKER_ID_HEADER")
@@ -32,9 +37,15 @@ extension FrontendConfiguration {
     drainTimeout = settings.duration("DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS")
     initialWorkers = settings.int("router-min-initial-workers")
     hidesRouter = settings.bool("DYN_DISABLE_FRONTEND_ADMIN_API")
+    enablesAnthropic = settings.bool("enable-anthropic-api")
+    stripsPreamble = settings.bool("strip-anthropic-preamble")
     sessions = SessionMode(rawValue: settings.string("router-session-affinity-mode")) ?? .soft
     let queueTime = settings.duration("DYN_ROUTER_QUEUE_TIMEOUT_SECS")
     queueWait = queueTime > 0 ? queueTime : nil
+    adminAddress = Self.sideAddress("admin-listen", settings)
+    metricsAddress = Self.sideAddress("metrics-listen", settings)
+    guardsSystemRoutes = settings.bool("DYN_API_KEY_SYSTEM_ROUTES")
+    forwardsKey = settings.bool("DYN_API_KEY_FORWARD")
     tracing.sampler = Sampler(settings)
     var faults: [String] = []
     tracing.trust = CallerTrust(settings, faults: &faults)
@@ -81,7 +92,7 @@ extension FrontendConfiguration {
   }
 
   /// Settings that are understood and have no effect in this version; each that was given earns one warning.
-  private static let withoutEffect = ["admin-listen", "prefill-worker"]
+  private static let withoutEffect = ["prefill-worker"]
 
   /// Complete sentences about settings that were given and have no effect.
   package static func warnings(_ settings: SettingsValues) -> [String] {
@@ -159,6 +170,8 @@ extension RoutingOptions {
         settings.string("router-queue-policy") == "wspt" ? .weightedShortestPrefill : .firstComeFirstServed
       queue.requestsPerWorkerMax = settings.int("DYN_ROUTER_QUEUE_REQUESTS_PER_WORKER")
       queue.tokensMax = settings.int("DYN_ROUTER_QUEUE_TOKENS")
+      let newestFirst = settings.duration("DYN_ROUTER_QUEUE_NEWEST_FIRST_SECS")
+      queue.newestFirstAfter = newestFirst > 0 ? newestFirst : nil
       self.queue = queue
     }
   }

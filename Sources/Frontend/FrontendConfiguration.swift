@@ -5,12 +5,19 @@ package import EventLoop
 package import OpenAI
 package import Prompts
 package import Telemetry
+package import Tenants
 package import Transport
 
 /// Limits, deadlines and switches of the frontend.
 package struct FrontendConfiguration: Sendable {
   package var host = "0.0.0.0"
   package var port: UInt16 = 8000
+  /// What is listened on instead of host and port; empty for those.
+  package var listen: [ListenAddress] = []
+  /// Permissions of Unix sockets' files.
+  package var unixSocketMode: UInt32 = 0o660
+  /// Where the process that comes next asks for the listening sockets, and this one asks at start; nil for nowhere.
+  package var handoverPath: String?
   /// Event loops, one thread each.
   package var threads = 1
   package var backlog: Int32 = 4096
@@ -31,6 +38,10 @@ package struct FrontendConfiguration: Sendable {
   /// Requests of one loop that may wait for memory.
   package var bodyWaitersMax = 128
   package var overloadStatus = 529
+  /// Inference requests in progress on one loop; past it new ones are refused.
+  package var requestsMax = 16_384
+  /// Resident memory of the process in bytes, near which work is refused; nil for no bound.
+  package var memoryMax: Int?
   package var errorFormat = ErrorFormat.openAI
   /// Never ask a worker for usage on a stream whose caller did not.
   package var passBodyVerbatim = false
@@ -50,6 +61,10 @@ package struct FrontendConfiguration: Sendable {
   package var queueWait: Nanoseconds? = 60 * second
   /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
   package var hidesRouter = false
+  /// Whether Anthropic's API is served.
+  package var enablesAnthropic = false
+  /// Whether the system block by which Claude Code names its version is left out of its prompts.
+  package var stripsPreamble = true
   package var server = ServerLimits()
   package var client = ClientLimits()
   /// TLS of the listener; nil for plain text.
@@ -58,8 +73,26 @@ package struct FrontendConfiguration: Sendable {
   package var preprocess = PreprocessLimits()
   /// Makes tokens of prompts; nil where they are routed by bytes. The same for as long as the process runs.
   package var tokenizer: ModelTokenizer?
+  /// Where state is changed; nil for nowhere.
+  package var adminAddress: ListenAddress?
+  /// Where metrics are instead of on the callers' port; nil for there.
+  package var metricsAddress: ListenAddress?
+  /// The API keys of which a request must present one; nil where none is asked for.
+  package var keys: KeyRing?
+  /// Whether that holds for health, readiness, metrics and version too.
+  package var guardsSystemRoutes = false
+  /// Whether the caller's key goes on to the worker although it was meant for here.
+  package var forwardsKey = false
+  /// The field line by which workers are told our own key; empty for none.
+  package var workerAuthorization: [UInt8] = []
+
+  /// Whether `authorization` and `x-api-key` are the worker's business.
+  var passesCallersKey: Bool { workerAuthorization.isEmpty && (keys == nil || forwardsKey) }
 
   package init() {}
+
+  /// All that is listened on.
+  package var addresses: [ListenAddress] { listen.isEmpty ? [.tcp(host: host, port: port)] : listen }
 }
 
 /// What of tracing is alive.

@@ -3,9 +3,11 @@
 internal import Base
 internal import EventLoop
 internal import HTTP
+internal import Logging
 internal import OpenAI
 internal import Routing
 internal import Telemetry
+internal import Tenants
 internal import Transport
 internal import Workers
 
@@ -23,6 +25,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private(set) var promptRules: [PromptRules] = []
   let unknownModelMetrics: ModelMetrics
   let stages: StageGauges
+  /// Ready workers that were named because their engines take no salt.
+  private var namedSaltless: Set<UInt64> = []
+  /// Of the key file's tenants that called this loop.
+  private var tenantMetrics: [String: TenantMetrics] = [:]
   private let buckets: MetricBuckets
   private let publisher: SpanPublisher?
   /// Bounds of each span.
@@ -36,6 +42,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Requests that wait for a worker with room; the router bounds them.
   private var waiting: [UInt64: InferenceExchange] = [:]
   private var lastTicket: UInt64 = 0
+  /// Inference requests in progress on this loop.
+  var openRequests = 0
   let bodyWaiters: BodyWaiters
   let steps: RequestSteps
   private var lines: LogRecordWriter
@@ -102,6 +110,13 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     }
     promptRules = set.models.map { $0.promptRules(configuration.tokenizer) }
     workers = set
+    nameWorkersWithoutSalt()
+  }
+
+  /// Whether requests can be answered: enough workers are there, and the server is not stopping.
+  var isReady: Bool {
+    !shared.isDraining && workers.hasReadyWorker
+      && workers.workers.count { $0.takesRequests } >= configuration.initialWorkers
   }
 
   /// Takes the newest snapshot where it is still on its way here: another loop may have said `/ready` by it.
@@ -110,9 +125,30 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Takes a new configuration and the present log filter. Requests that are under way go on with what of it they ask
   /// for later.
   func adopt(_ configuration: FrontendConfiguration) {
+    if self.configuration.keys !== configuration.keys { forgetTenants(configuration.keys) }
     self.configuration = configuration
     pool.adopt(configuration.client)
     readLogFilter()
+  }
+
+  /// Says once of each worker whose engine takes no salt that it does not keep tenants' prompts apart.
+  private func nameWorkersWithoutSalt() {
+    guard loop.index == 0, configuration.keys != nil else { return }
+    let saltless = workers.workers.filter { $0.isReady && !$0.engine.takesCacheSalt }
+    for worker in saltless where !namedSaltless.contains(worker.id) {
+      log.logger("\(LogTarget.frontend)").warning(
+        "the engine takes no cache salt: prompts of different tenants share its cache",
+        metadata: [
+          "\(LogKey.workerID)": "\(worker.id)", "url": "\(worker.url)", "engine": "\(worker.engine.rawValue)",
+        ])
+    }
+    namedSaltless = Set(saltless.map(\.id))
+  }
+
+  /// Gives up the cells of tenants that a new ring of keys does not have; what they counted stays counted.
+  private func forgetTenants(_ keys: KeyRing?) {
+    let known = Set(keys?.tenants ?? [])
+    tenantMetrics = tenantMetrics.filter { known.contains($0.key) }
   }
 
   private func readLogFilter() {
@@ -129,7 +165,24 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   ) -> any ServerExchangeHandler {
     let route = Route(head)
     if configuration.hidesRouter, route.isAdministrative { return unknown(exchange, head, began: began) }
+    if configuration.metricsAddress != nil, case .system(.metrics) = route {
+      return unknown(exchange, head, began: began)
+    }
+    // An inference request admits itself, so that a refused one is traced as what it is.
+    var tenancy: Tenancy?
+    if configuration.keys != nil, route.needsKey(systemToo: configuration.guardsSystemRoutes) {
+      do throws(APIError) {
+        tenancy = try self.tenancy(head.fields)
+        if route.takesWork { try countCall(tenancy) }
+      } catch {
+        return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
+      }
+    }
     switch route {
+    case .inference(let endpoint) where endpoint.isAnthropic && !configuration.enablesAnthropic:
+      return unknown(exchange, head, began: began)
+    case .inference(.countTokens) where configuration.tokenizer != nil:
+      return countTokens(exchange, head, began: began)
     case .inference(let endpoint):
       let request = InferenceExchange(
         service: self, exchange: exchange, endpoint: endpoint, head: head, began: began)
@@ -144,7 +197,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       pooled.job = TokenizeJob(route: route, model: model, service: self)
       return pooled
     case .explain:
-      return explain(exchange, head)
+      return explain(exchange, head, tenancy)
     case .routerState:
       let pooled = PooledExchange(service: self, exchange: exchange)
       pooled.job = RouterStateJob(service: self)
@@ -153,7 +206,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       let trace =
         configuration.tracing.tracesSystemRoutes
         ? PlainTrace(head, from: exchange, began: began, on: self) : nil
-      return SystemExchange(service: self, exchange: exchange, route: route, head: head, trace: trace)
+      return SystemExchange(
+        service: self, exchange: exchange, route: route, head: head, trace: trace,
+        models: tenancy?.key?.entry.models)
     case .wrongMethod(let allow):
       return ErrorExchange(
         service: self, exchange: exchange, head: head, began: began,
@@ -171,11 +226,37 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       .notFound(method: head.methodText.text, path: head.path.text))
   }
 
-  private func explain(_ exchange: any ServerExchange, _ head: RequestHead) -> any ServerExchangeHandler {
+  /// The cells of the tenant that a key belongs to.
+  func tenantMetrics(of key: APIKey) -> TenantMetrics {
+    if let known = tenantMetrics[key.entry.tenant] { return known }
+    let made = TenantMetrics(shared.registry, tenant: key.entry.tenant, index: key.tenantIndex)
+    tenantMetrics[key.entry.tenant] = made
+    return made
+  }
+
+  private func countTokens(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
+    do throws(APIError) {
+      try countCall(try tenancy(head.fields))
+    } catch {
+      return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
+    }
+    let pooled = PooledExchange(service: self, exchange: exchange, errorFormat: .anthropic)
+    if let model = configuration.tokenizer { pooled.job = CountTokensJob(model: model, service: self) }
+    return pooled
+  }
+
+  private func explain(
+    _ exchange: any ServerExchange, _ head: RequestHead, _ tenancy: Tenancy?
+  ) -> any ServerExchangeHandler {
     let pooled = PooledExchange(service: self, exchange: exchange)
     do throws(APIError) {
       let hints = try RoutingHints.read(head.fields, sessions: configuration.sessions)
-      pooled.job = ExplainJob(hints: hints, service: self)
+      var tenancy = tenancy
+      if tenancy == nil { tenancy = try self.tenancy(head.fields) }
+      if let tenancy { hints?.keepSession(of: tenancy.sessionSeed) }
+      pooled.job = ExplainJob(hints: hints, tenant: tenancy?.name ?? [], service: self)
     } catch {
       pooled.refuse(error)
     }
@@ -194,7 +275,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func makeJob(_ exchange: InferenceExchange, _ request: InferenceRequest?) -> PreprocessJob {
     lastTicket += 1
     inPool[lastTicket] = exchange
-    return PreprocessJob(ticket: lastTicket, request: request, endpoint: exchange.endpoint, service: self)
+    return PreprocessJob(
+      ticket: lastTicket, request: request, endpoint: exchange.endpoint,
+      tenant: exchange.tenancy?.name ?? [], service: self)
   }
 
   /// The pool did not take it.

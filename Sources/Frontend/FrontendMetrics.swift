@@ -31,6 +31,11 @@ package final class FrontendMetrics: Sendable {
     registry.counter(.untokenizedPrompts, labels: [("reason", reason)]).add()
   }
 
+  /// A request had no key, or one that is not known.
+  func notAuthenticated(_ reason: String) {
+    registry.counter(.authenticationFailures, labels: [("reason", reason)]).add()
+  }
+
   /// A connection answered by itself, before there was a request.
   func refused(status: Int) {
     registry.counter(.httpRefusals, labels: [("status", String(status))]).add()
@@ -98,7 +103,7 @@ final class ModelMetrics {
   private let registry: MetricRegistry
   private let migrationBuckets: HistogramBuckets
   /// Indexed by endpoint and type; made when first needed, so that /metrics shows what there was.
-  private var traffic: [Traffic?] = [nil, nil, nil, nil]
+  private var traffic = [Traffic?](repeating: nil, count: 2 * Endpoint.allCases.count)
   private let active: LocalGauge
   private let inflight: LocalGauge
   private let queued: LocalGauge
@@ -110,6 +115,7 @@ final class ModelMetrics {
   private let cachedTokens: LocalHistogram
   private let outputTotal: LocalCounter
   private let hitRate: LocalHistogram
+  private let embeddingBuckets: HistogramBuckets
   private let preprocessing: LocalHistogram
   private let routing: LocalHistogram
   private let dispatching: LocalHistogram
@@ -119,6 +125,7 @@ final class ModelMetrics {
     self.registry = registry
     self.model = model
     migrationBuckets = buckets.timeToFirstToken
+    embeddingBuckets = buckets.embeddingLatency
     nameAttribute = EncodedAttributes { $0.attribute(AttributeName.model, model) }
     requestModelAttribute = EncodedAttributes { $0.attribute(AttributeName.genAIRequestModel, model) }
     let labels = [("model", model)]
@@ -226,6 +233,12 @@ final class ModelMetrics {
   /// nothing to expect.
   func placed(overlap: Int, of count: Int) {
     if count > 0 { hitRate.observe(Double(overlap) / Double(count)) }
+  }
+
+  /// Embeddings were made in that time.
+  func embedded(in length: Nanoseconds) {
+    registry.histogram(.embeddingLatency, buckets: embeddingBuckets, labels: [("model", model)])
+      .observe(Double(length) / 1e9)
   }
 
   /// A request went to another worker before its answer began; the only kind of migration here.

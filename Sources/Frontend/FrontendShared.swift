@@ -26,6 +26,8 @@ package final class FrontendShared: Sendable {
   let registry: MetricRegistry
   /// Where long prompts are preprocessed.
   let pool: ThreadPool
+  let shedding = Shedding()
+  private let memoryBytesMax = Atomic<Int>(0)
   private let bodyMemoryMax: Atomic<Int>
   /// The part of it that is lent and not given.
   private let bodyMemoryLoan: Atomic<Int>
@@ -57,9 +59,16 @@ package final class FrontendShared: Sendable {
 
   /// Takes the bounds that all loops share from a new configuration.
   func adopt(_ configuration: FrontendConfiguration) {
+    memoryBytesMax.store(configuration.memoryMax ?? 0, ordering: .relaxed)
     bodyMemoryMax.store(configuration.bodyMemoryMax, ordering: .relaxed)
     bodyMemoryLoan.store(configuration.bodyMemoryLoan, ordering: .relaxed)
     certificateEndSeconds.store(configuration.security?.context.certificateEnd ?? 0, ordering: .relaxed)
+  }
+
+  /// Bytes that the process may have resident; nil for no bound.
+  var memoryMax: Int? {
+    let bytes = memoryBytesMax.load(ordering: .relaxed)
+    return bytes > 0 ? bytes : nil
   }
 
   /// When the certificate that is served ends, in seconds since the Unix epoch.

@@ -65,6 +65,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var forwardedFields = ByteBuffer()
   /// The request body as the caller sent it; kept until no retry is possible.
   var body = ByteBuffer()
+  /// The body as the caller sent it where ``body`` is its translation, and a worker may take it as it is.
+  var original = ByteBuffer()
   /// What this request holds of the memory that all bodies share.
   var bodyMemory = 0
   /// It has the loan of body memory.
@@ -87,6 +89,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var job: PreprocessJob?
   /// What the pool made of a long prompt; nil when the loop does it.
   var preprocessor: Preprocessor?
+  /// Whose it is; nil where there are no tenants.
+  var tenancy: Tenancy?
   /// What it asks of routing by headers and by `nvext`; nil for almost every request.
   var hints: RoutingHints?
   /// Its place in the router's queue, and its name among those of this loop that wait.
@@ -148,6 +152,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     traceState = state
     times = RequestTimes(began: began, parsed: service.loop.now, wall: service.loop.system.wallNanoseconds())
     metrics = service.unknownModelMetrics
+    service.openRequests += 1
   }
 
   /// Keeps the gauges of stages, and of requests that wait for an answer.

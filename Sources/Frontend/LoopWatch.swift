@@ -14,6 +14,8 @@ final class LoopWatch: TimerHandler {
   private let delay: LocalHistogram
   private let stalls: LocalCounter
   private let timer = Timer()
+  /// Shows other loops that this one turns.
+  let beat = LoopBeat()
   private var due: Nanoseconds = 0
 
   init(_ loop: EventLoop, registry: MetricRegistry) {
@@ -33,6 +35,7 @@ final class LoopWatch: TimerHandler {
     let late = loop.now - min(due, loop.now)
     delay.observe(Double(late) / 1e9)
     if late > Self.stall { stalls.add() }
+    beat.beat()
     begin()
   }
 }

@@ -37,8 +37,12 @@ final class PooledExchange: ServerExchangeHandler {
   /// What the body holds of the memory that all bodies share; the job has it while the pool works.
   private var bodyMemory = 0
 
-  init(service: FrontendLoop, exchange: any ServerExchange) {
+  private let errorFormat: ErrorFormat
+
+  /// - Parameter errorFormat: nil for the configured one.
+  init(service: FrontendLoop, exchange: any ServerExchange, errorFormat: ErrorFormat? = nil) {
     self.service = service
+    self.errorFormat = errorFormat ?? service.configuration.errorFormat
     self.exchange = exchange
     if service.shared.isRefusingWork { refuse(.draining()) }
   }
@@ -87,16 +91,20 @@ final class PooledExchange: ServerExchangeHandler {
   func refuse(_ error: APIError) {
     guard phase != .answered else { return }
     var text = ByteBuffer(capacity: 256)
-    error.write(into: &text, format: service.configuration.errorFormat)
-    answer(error.status, text.readable, retryAfter: error.retryAfterSeconds)
+    error.write(into: &text, format: errorFormat)
+    answer(error.status, text.readable, error)
   }
 
-  private func answer(_ status: Int, _ text: UnsafeRawBufferPointer, retryAfter: Int? = nil) {
+  private func answer(_ status: Int, _ text: UnsafeRawBufferPointer, _ error: APIError? = nil) {
     phase = .answered
     releaseMemory()
     var fields = ByteBuffer(capacity: 128)
-    fields.append("content-type: application/json\r\ncache-control: no-store\r\n" as StaticString)
-    if let retryAfter { fields.header("retry-after", retryAfter) }
+    if let error {
+      error.appendFields(to: &fields)
+    } else {
+      fields.append("content-type: application/json\r\n" as StaticString)
+    }
+    fields.append("cache-control: no-store\r\n" as StaticString)
     exchange.respond(status: status, fields: fields.readable, body: .length(text.count))
     exchange.send(text)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))

@@ -27,6 +27,8 @@ final class PreprocessJob: PooledWork {
   /// Names the request on its loop, which may have forgotten it when the job returns.
   let ticket: UInt64
   var body = ByteBuffer()
+  /// The body as it came, where the other is its translation.
+  var original = ByteBuffer()
   /// What the body holds of the memory that all bodies share; it travels with the bytes.
   var bodyMemory = 0
   /// The decoded request, or why it is refused; nil before it is decoded.
@@ -42,15 +44,24 @@ final class PreprocessJob: PooledWork {
   private let workers: WorkerSet
   private let system: any SystemCalls
   private let tokenizer: ModelTokenizer?
+  private let tenant: [UInt8]
+  private let configuration: FrontendConfiguration
+  private let shared: FrontendShared
   private let home: LoopBound<FrontendLoop>
 
   /// - Parameter request: what the loop has decoded already, if anything.
-  init(ticket: UInt64, request: InferenceRequest?, endpoint: Endpoint, service: FrontendLoop) {
+  init(
+    ticket: UInt64, request: InferenceRequest?, endpoint: Endpoint, tenant: [UInt8] = [],
+    service: FrontendLoop
+  ) {
+    self.tenant = tenant
     self.ticket = ticket
     self.endpoint = endpoint
     outcome = request.map { .success($0) }
     workers = service.workers
     system = service.loop.system
+    configuration = service.configuration
+    shared = service.shared
     tokenizer = service.configuration.tokenizer
     preprocessor = Preprocessor(hashesTail: service.recordsTraces)
     home = LoopBound(service, of: service.loop)
@@ -61,17 +72,22 @@ final class PreprocessJob: PooledWork {
 
   func run() {
     if isAbandoned.load(ordering: .relaxed) { return }
-    let bytes = body.readable
     if outcome == nil {
-      outcome = Result { () throws(APIError) in try Preprocessor.decode(bytes, endpoint) }
+      outcome = Result { () throws(APIError) in
+        if endpoint.isAnthropic {
+          bodyMemory += try shared.translate(&body, original: &original, endpoint, configuration)
+        }
+        return try Preprocessor.decode(body.readable, endpoint)
+      }
       decodedAt = system.monotonicNanoseconds()
     }
+    let bytes = body.readable
     // A model that is not known yet may be when the job is home again; then there are rules to prepare it by.
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
     let rules = workers.models[index].promptRules(tokenizer)
-    preprocessor.prepare(request, in: bytes, by: rules, clock: system)
+    preprocessor.prepare(request, in: bytes, by: rules, tenant: tenant, clock: system)
   }
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }
@@ -90,6 +106,7 @@ extension InferenceExchange {
   func preprocessInPool(_ request: InferenceRequest?) {
     let job = service.makeJob(self, request)
     swap(&job.body, &body)
+    swap(&job.original, &original)
     swap(&job.bodyMemory, &bodyMemory)
     if service.shared.pool.submit(job, from: loop.mailbox) {
       times.preparing = loop.now
@@ -106,6 +123,7 @@ extension InferenceExchange {
   func preprocessed(_ job: PreprocessJob) -> Bool {
     guard case .preprocessing = phase else { return false }
     swap(&job.body, &body)
+    swap(&job.original, &original)
     swap(&job.bodyMemory, &bodyMemory)
     phase = .reading
     if job.decodedAt > 0 { times.decoded = job.decodedAt }

@@ -5,6 +5,7 @@ internal import EventLoop
 internal import OpenAI
 internal import Prompts
 internal import Routing
+internal import Tenants
 internal import Tokenizer
 internal import Workers
 
@@ -18,6 +19,11 @@ final class PromptRules: Sendable, Equatable {
   let tokenizer: ModelTokenizer?
   /// Whose tokens they are to be.
   let engine: ChatTemplateRules.Engine
+
+  /// Whether a tenant's prompts are kept apart: not where the engine does not.
+  var takesCacheSalt: Bool {
+    if case .llamaCpp = engine { false } else { true }
+  }
 
   /// Name of the LoRA adapter whose blocks they are to be.
   let adapter: String?
@@ -107,24 +113,28 @@ final class Preprocessor {
   static func decode(_ body: UnsafeRawBufferPointer, _ endpoint: Endpoint) throws(APIError)
     -> InferenceRequest
   {
-    try InferenceRequest.parse(body, endpoint: endpoint)
+    // A message of Anthropic's API is a chat by now.
+    try InferenceRequest.parse(body, endpoint: endpoint.isAnthropic ? .chatCompletions : endpoint)
   }
 
   /// The second step: cuts the prompt's tokens, or the canonical prompt, into blocks and chains their hashes. `clock` is
   /// read for spans, and for templates that show the date.
+  ///
+  /// - Parameter tenant: the name of whom the prompt's blocks belong to; empty where there are no tenants.
   func prepare(
-    _ request: InferenceRequest, in body: UnsafeRawBufferPointer, by rules: PromptRules,
+    _ request: InferenceRequest, in body: UnsafeRawBufferPointer, by rules: PromptRules, tenant: [UInt8] = [],
     clock: (any SystemCalls)? = nil
   ) {
     self.rules = rules
     let others = rules.hashes ? rules.blockSizes.others : []
     if others != otherBlocks.map(\.blockSize) { otherBlocks = others.map { OtherBlocks(blockSize: $0) } }
-    guard rules.hashes else {
+    guard rules.hashes, request.endpoint.generates else {
+      for other in otherBlocks { other.blocks.removeAll() }
       blocks.removeAll()
       estimate = PromptEstimate(bytes: request.promptBytes, blockCount: 0)
       return
     }
-    var seed = Self.seed(request, in: body, rules)
+    var seed = Self.seed(request, in: body, rules, tenant)
     var failure: String?
     if let tokenizer = rules.tokenizer {
       failure = hashTokens(request, in: body, rules, tokenizer, seed, clock)
@@ -148,9 +158,15 @@ final class Preprocessor {
   }
 
   private static func seed(
-    _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules
+    _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules, _ tenant: [UInt8]
   ) -> UInt64 {
-    let salt = request.cacheSalt.map { body.slice($0) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    let own = request.cacheSalt.map { body.slice($0) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    // As the engine has it (``InferenceExchange/saltEdit(for:)``).
+    guard !tenant.isEmpty, rules.takesCacheSalt else { return seed(rules, salt: own) }
+    return TenantName.salt(tenant, own: own).withUnsafeBytes { seed(rules, salt: $0) }
+  }
+
+  private static func seed(_ rules: PromptRules, salt: UnsafeRawBufferPointer) -> UInt64 {
     guard var adapter = rules.adapter else {
       return PromptBlocks.seed(adapter: UnsafeRawBufferPointer(start: nil, count: 0), salt: salt)
     }
@@ -162,6 +178,11 @@ final class Preprocessor {
     _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules,
     _ model: ModelTokenizer, _ seed: UInt64, _ clock: (any SystemCalls)?
   ) -> String? {
+    // What an engine's template makes of items is not known here.
+    if case .responses = request.endpoint {
+      estimate.times = PromptEncoder.Times()
+      return "responses"
+    }
     let fields: PromptFields
     do throws(APIError) {
       fields = try PromptFields.read(body)
@@ -207,7 +228,7 @@ final class Preprocessor {
 
 extension InferenceRequest {
   /// Bytes of the prompt as it stands in the body.
-  var promptBytes: Int { (messages ?? prompt)?.count ?? 0 }
+  var promptBytes: Int { ((messages ?? prompt)?.count ?? 0) + (instructions?.count ?? 0) }
 }
 
 extension ServedModel {

@@ -48,10 +48,18 @@ extension InferenceExchange {
         .xDynamoWorkerID,
         .requestID:
         continue
+      case .contentType where attempt.isTranslated:
+        isEventStream = Self.isEventStreamType(field.value)
+        if !isEventStream {
+          responseFields.append("content-type: application/json\r\n" as StaticString)
+          continue
+        }
       case .contentType:
         isEventStream = Self.isEventStreamType(field.value)
       case .cacheControl:
         hasCacheControl = true
+      case .other where tenancy != nil && Self.isRateLimit(field.name):
+        continue
       default:
         break
       }
@@ -61,6 +69,8 @@ extension InferenceExchange {
       if !hasCacheControl { responseFields.append("cache-control: no-cache\r\n" as StaticString) }
       responseFields.append("x-accel-buffering: no\r\n" as StaticString)
       relay.withholdsUsage = request?.usageEdit != nil && !passBodyVerbatim
+      relay.form = attempt.endpoint.form
+      if attempt.isTranslated { relay.translate(id: identity.requestID, model: metrics.model) }
     }
     if hints != nil { prepareExtension(head) }
     if service.configuration.nameWorkerInResponse {
@@ -70,12 +80,18 @@ extension InferenceExchange {
     }
   }
 
+  /// True for the fields of limits, which are the caller's own and not the worker's for us.
+  private static func isRateLimit(_ name: UnsafeRawBufferPointer) -> Bool {
+    let prefix = "x-ratelimit-".utf8.count
+    return name.count > prefix && name.slice(0..<prefix).equalsIgnoringCase("x-ratelimit-")
+  }
+
   private static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {
     value.mediaType.equalsIgnoringCase("text/event-stream")
   }
 
   /// Sends the head that was composed, completed with what is known now.
-  private func commit() {
+  func commit() {
     phase = .relaying
     // A stream may fall silent again; the timer finds out by itself.
     if !isEventStream { cancelSilence() }
@@ -102,6 +118,10 @@ extension InferenceExchange {
       hold(attempt, bytes)
       return
     case .dispatched:
+      if attempt.isTranslated, !isEventStream {
+        holdForTranslation(attempt, bytes)
+        return
+      }
       if hints != nil, holdAnswer(bytes) { return }
       // The head that is written now tells of it.
       if !isEventStream { noteFirstBytes() }
@@ -150,21 +170,30 @@ extension InferenceExchange {
   /// The first bytes of an answer that is no stream came.
   func noteFirstBytes() {
     guard times.firstToken == 0, (200..<300).contains(status) else { return }
+    // Of embeddings and scores there is no first token; but their prompt is read.
+    guard endpoint.generates else {
+      if times.lastToken == 0 { routeFirstToken() }
+      times.lastToken = loop.now
+      return
+    }
     times.firstToken = loop.now
     metrics.firstToken(after: loop.now - times.began)
     routeFirstToken()
   }
 
   private func summarize(_ bytes: UnsafeRawBufferPointer) {
-    guard let summary = AnswerSummary.glance(bytes) else { return }
+    guard let attempt, let summary = AnswerSummary.read(bytes, form: attempt.endpoint.form) else { return }
     usage = summary.usage
     finishReason = summary.finishReason
+    rememberResponse(summary.responseID)
   }
 
   /// Keeps a refusal's body, bounded: past the bound the refusal is passed on as it comes.
   private func hold(_ attempt: Attempt, _ bytes: UnsafeRawBufferPointer) {
     attempt.heldBody.append(bytes)
     guard attempt.heldBody.count > 64 * 1024 else { return }
+    // What is to be translated keeps its beginning, of which no message can be made.
+    if attempt.isTranslated { return attempt.heldBody.truncate(to: 64 * 1024) }
     commit()
     exchange.send(attempt.heldBody.readable)
     attempt.heldBody.release()
@@ -179,8 +208,18 @@ extension InferenceExchange {
       if retryElsewhere() { return }
       outcome = .unavailable
       errorCode = "worker_unavailable"
+      if attempt.isTranslated {
+        swap(&answer, &attempt.heldBody)
+        translateAnswer(attempt)
+        return
+      }
       commit()
       if !attempt.heldBody.isEmpty { exchange.send(attempt.heldBody.readable) }
+    case .dispatched where attempt.isTranslated && !isEventStream:
+      if (200..<300).contains(status) { summarize(answer.readable) }
+      endAttempt(attempt)
+      translateAnswer(attempt)
+      return
     case .dispatched where extendsAnswer && !answer.isEmpty:
       summarize(answer.readable)
       endAttempt(attempt)
@@ -202,6 +241,8 @@ extension InferenceExchange {
           breakResponse(error: verdict.error, outcome: verdict.outcome)
           return
         }
+        relay.end(to: exchange)
+        rememberResponse(relay.responseID)
       } else if !answer.isEmpty {
         summarize(answer.readable)
       }
@@ -241,7 +282,7 @@ extension InferenceExchange {
       return
     }
     var events = ByteBuffer(capacity: 256)
-    error.writeEvents(into: &events)
+    error.writeEvents(into: &events, form: endpoint.form, sequence: (relay.sequence ?? -1) + 1)
     exchange.send(events.readable)
     finishResponse(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
   }

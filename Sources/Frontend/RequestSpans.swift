@@ -60,6 +60,7 @@ extension InferenceExchange {
     let own = spans.run(since: start)
     identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
     if model != nil { spans.attributes(metrics.nameAttribute) }
+    if let tenancy { tenancy.name.withUnsafeBytes { spans.attribute(AttributeName.tenant, $0) } }
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))
@@ -162,7 +163,7 @@ extension InferenceExchange {
       kind: .client, start: times.wallTime(attempt.began), traceState: state)
     spans.attributes(repeating: ids.own)
     spans.attributes(attempt.worker.attemptAttributes)
-    service.withURL(of: attempt.worker, endpoint) { spans.attribute(AttributeName.urlFull, $0) }
+    service.withURL(of: attempt.worker, attempt.endpoint) { spans.attribute(AttributeName.urlFull, $0) }
     spans.attribute(AttributeName.requestAttempt, attempt.number)
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
@@ -187,6 +188,12 @@ extension Endpoint {
     switch self {
     case .chatCompletions: "POST /v1/chat/completions"
     case .completions: "POST /v1/completions"
+    case .embeddings: "POST /v1/embeddings"
+    case .responses: "POST /v1/responses"
+    case .messages: "POST /v1/messages"
+    case .countTokens: "POST /v1/messages/count_tokens"
+    case .rerank: "POST /v1/rerank"
+    case .score: "POST /v1/score"
     }
   }
 
@@ -200,9 +207,7 @@ extension Endpoint {
     Self.requests[Int(rawValue) * ProtocolVersion.allCases.count + version.rawValue]
   }
 
-  private static let all: [Endpoint] = [.chatCompletions, .completions]
-
-  private static let roots = all.flatMap { endpoint in
+  private static let roots = allCases.flatMap { endpoint in
     ["http", "https"].flatMap { scheme in
       ProtocolVersion.allCases.map { version in
         EncodedAttributes { span in
@@ -216,7 +221,7 @@ extension Endpoint {
     }
   }
 
-  private static let requests = all.flatMap { endpoint in
+  private static let requests = allCases.flatMap { endpoint in
     ProtocolVersion.allCases.map { version in
       EncodedAttributes { span in
         span.attribute(AttributeName.method, "POST")
@@ -225,14 +230,6 @@ extension Endpoint {
         span.attribute(AttributeName.genAIOperationName, endpoint.operation)
         span.attribute(AttributeName.genAIProviderName, "dynamo")
       }
-    }
-  }
-
-  /// OpenTelemetry's word for what is asked.
-  private var operation: StaticString {
-    switch self {
-    case .chatCompletions: "chat"
-    case .completions: "text_completion"
     }
   }
 }

@@ -24,7 +24,7 @@ extension InferenceExchange {
   /// Writes the record of a request that was for a known model and whose prompt was looked at; of others there is
   /// nothing to replay. Several choices are several generations: one record cannot tell of them, nor can Dynamo's.
   func recordRequestTrace() {
-    guard let request, model != nil, times.preprocessed > 0, request.choices == 1,
+    guard let request, endpoint.generates, model != nil, times.preprocessed > 0, request.choices == 1,
       service.recordsTrace(of: identity.requestID)
     else { return }
     identity.xRequestID.withUnsafeBytes { xRequestID in

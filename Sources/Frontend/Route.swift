@@ -7,6 +7,8 @@ internal import OpenAI
 /// A route that the frontend answers itself.
 enum SystemRoute {
   case health, live, ready, metrics, version, models
+  /// The description of all routes, and a page that shows it.
+  case openAPI, docs
   /// One model, by the percent-decoded name behind `/v1/models/`.
   case model(String)
 
@@ -19,12 +21,32 @@ enum SystemRoute {
     case .metrics: "/metrics"
     case .version: "/version"
     case .models: "/v1/models"
+    case .openAPI: "/openapi.json"
+    case .docs: "/docs"
     case .model: "/v1/models/{model}"
     }
   }
 }
 
 extension Route {
+  /// Whether a caller must show a key where there are keys; `systemToo` for what watches the server.
+  func needsKey(systemToo: Bool) -> Bool {
+    switch self {
+    case .tokenize, .explain, .routerState, .system(.models), .system(.model): true
+    case .system: systemToo
+    // The first admits itself; the others answer nothing.
+    case .inference, .wrongMethod, .unknown: false
+    }
+  }
+
+  /// One that is answered by work and counts as a request of its key.
+  var takesWork: Bool {
+    switch self {
+    case .tokenize, .explain: true
+    default: false
+    }
+  }
+
   /// One of the routes that show the router's inside.
   var isAdministrative: Bool {
     switch self {
@@ -48,7 +70,7 @@ enum Route {
 
   init(_ head: RequestHead) {
     let path = head.path
-    if let endpoint = Self.endpoint(path) {
+    if let endpoint = Endpoint(path: path) {
       if case .post = head.method { self = .inference(endpoint) } else { self = .wrongMethod(allow: "POST") }
       return
     }
@@ -77,12 +99,6 @@ enum Route {
     }
   }
 
-  private static func endpoint(_ path: UnsafeRawBufferPointer) -> Endpoint? {
-    if path.equals("/v1/chat/completions") { return .chatCompletions }
-    if path.equals("/v1/completions") { return .completions }
-    return nil
-  }
-
   private static func tokenizeRoute(_ path: UnsafeRawBufferPointer) -> TokenizeRoute? {
     if path.equals("/tokenize") { return .tokenize }
     if path.equals("/detokenize") { return .detokenize }
@@ -96,6 +112,8 @@ enum Route {
     if path.equals("/ready") { return .ready }
     if path.equals("/metrics") { return .metrics }
     if path.equals("/version") { return .version }
+    if path.equals("/openapi.json") { return .openAPI }
+    if path.equals("/docs") { return .docs }
     let prefix = "/v1/models/".utf8.count
     guard path.count > prefix, path.slice(0..<prefix).equals("/v1/models/") else { return nil }
     return .model(path.slice(prefix..<path.count).percentDecoded)

@@ -128,6 +128,7 @@ extension QueueStatistics {
       ("cancelled_total", .integer(cancelledTotal)),
       ("refused_total", .integer(refusedTotal)),
       ("expired_total", .integer(expiredTotal)),
+      ("newest_first_total", .integer(newestFirstTotal)),
     ])
   }
 }

@@ -63,6 +63,13 @@ final class RoutingHints {
     return hints
   }
 
+  /// Asks for the worker that made the response of that key, unless the caller names a session.
+  static func following(_ response: UInt64, _ headers: RoutingHints?) -> RoutingHints {
+    let hints = headers ?? RoutingHints()
+    if hints.session == nil { hints.session = RoutingSession(key: response, isHard: false) }
+    return hints
+  }
+
   /// Adds what the body says. Where a header says it too, the header counts (Dynamo).
   static func adding(_ body: RequestHints, to headers: RoutingHints?) -> RoutingHints {
     let hints = headers ?? RoutingHints()
@@ -77,6 +84,11 @@ final class RoutingHints {
     hints.fields = body.fields
     hints.annotations = body.annotations
     return hints
+  }
+
+  /// Keeps the request's session apart from those of the same name that other tenants have.
+  func keepSession(of tenant: UInt64) {
+    if let session { self.session = RoutingSession(key: session.key ^ tenant, isHard: session.isHard) }
   }
 
   /// Puts the wishes into a routing request.

@@ -27,12 +27,14 @@ extension InferenceExchange {
         service.tokenizing?.observe(prompt.times)
         if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
+        guard takePromptTokens() else { return false }
       }
     }
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
+    request.allowed = latest(model).workers(serving: endpoint)
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
     let decision = service.decision
@@ -85,7 +87,8 @@ extension InferenceExchange {
   private func preprocess() -> Preprocessor {
     if let preprocessor, preprocessor.rules == promptRules { return preprocessor }
     if let request, let rules = promptRules {
-      service.preprocessor.prepare(request, in: body.readable, by: rules, clock: loop.system)
+      service.preprocessor.prepare(
+        request, in: body.readable, by: rules, tenant: tenancy?.name ?? [], clock: loop.system)
       prompt = service.preprocessor.estimate
     }
     return service.preprocessor
@@ -115,7 +118,8 @@ extension InferenceExchange {
     let served = attempt.status >= 200 && attempt.status < 300
     model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
-      promptTokens: usage?.promptTokens, cachedTokens: usage?.cachedTokens, request: servedRequest)
+      promptTokens: endpoint.generates ? usage?.promptTokens : nil, cachedTokens: usage?.cachedTokens,
+      request: servedRequest)
   }
 
   // MARK: The decision explained

@@ -1,5 +1,6 @@
 // The inner loop of a stream: whole events pass on as they come, counted, and one kind of them is withheld.
 
+internal import Anthropic
 internal import Base
 internal import HTTP
 internal import OpenAI
@@ -20,11 +21,43 @@ struct StreamRelay: ~Copyable {
   var withholdsUsage = false
   /// The stream's end is not passed on: something is to be said before it.
   var holdsDone = false
+  /// Puts the events into the form of another API, of which the caller gets these alone.
+  private var translation: MessagesStream?
+  private var translated = ByteBuffer()
   /// Token-bearing chunks so far.
   private(set) var tokenCount = 0
   private(set) var sawDone = false
   /// True when the worker itself reported an error in the stream.
   private(set) var sawError = false
+
+  /// Which API's stream it is.
+  var form: AnswerForm {
+    get { inspector.form }
+    set { inspector.form = newValue }
+  }
+
+  /// The response that the stream tells of, and the number of its last event, where it is of the Responses API.
+  var responseID: [UInt8] { inspector.responseID }
+  var sequence: Int? { inspector.sequence }
+
+  /// From here on the caller gets the chunks as events of Anthropic's Messages API.
+  mutating func translate(id: UUID, model: String) {
+    var text = ByteBuffer(capacity: 36)
+    text.append(id)
+    translation = MessagesStream(id: text.text, model: model)
+  }
+
+  /// The stream is complete.
+  mutating func end(to exchange: any ServerExchange) {
+    translation?.end(into: &translated)
+    sendTranslated(to: exchange)
+  }
+
+  private mutating func sendTranslated(to exchange: any ServerExchange) {
+    guard !translated.isEmpty else { return }
+    exchange.send(translated.readable)
+    translated.removeAll()
+  }
 
   /// The usage that the worker told last.
   var usage: Usage? { inspector.usage }
@@ -43,7 +76,7 @@ struct StreamRelay: ~Copyable {
     let before = tokenCount
     var position = 0
     if isBlind {
-      exchange.send(bytes)
+      if !isTranslated { exchange.send(bytes) }
     } else if tail.isEmpty {
       scan(bytes, &position, exchange)
       if position < bytes.count { tail.append(bytes.slice(position..<bytes.count)) }
@@ -55,6 +88,7 @@ struct StreamRelay: ~Copyable {
     }
     if tail.count > Self.eventBytesMax {
       isBlind = true
+      if isTranslated { giveUp() }
       flush(to: exchange)
     }
     return tokenCount - before
@@ -62,8 +96,9 @@ struct StreamRelay: ~Copyable {
 
   /// Sends what never became a whole event; for the stream's end.
   mutating func flush(to exchange: any ServerExchange) {
+    sendTranslated(to: exchange)
     guard !tail.isEmpty else { return }
-    exchange.send(tail.readable)
+    if !isTranslated { exchange.send(tail.readable) }
     tail.release()
   }
 
@@ -73,6 +108,7 @@ struct StreamRelay: ~Copyable {
     var unsent = position
     while position < bytes.count, let event = scanner.next(bytes, from: &position) {
       guard let data = event.data else { continue }
+      translation?.receive(data, into: &translated)
       switch inspector.inspect(data) {
       case .token:
         tokenCount += 1
@@ -91,6 +127,19 @@ struct StreamRelay: ~Copyable {
         break
       }
     }
+    if isTranslated { return sendTranslated(to: exchange) }
     if unsent < position { exchange.send(bytes.slice(unsent..<position)) }
+  }
+
+  private var isTranslated: Bool { translation != nil }
+
+  /// An event is too long to be held: what cannot be read cannot be translated.
+  private mutating func giveUp() {
+    sawError = true
+    if translation?.isOver == false {
+      APIError.badGateway("an event of its stream is too long to be translated")
+        .writeEvents(into: &translated, form: .messages)
+    }
+    tail.release()
   }
 }

@@ -22,12 +22,15 @@ final class SystemExchange: ServerExchangeHandler {
   private let metricFormat: MetricFormat
   /// Its trace, where these routes are traced.
   private let trace: PlainTrace?
+  /// The models that the caller may see; nil for all.
+  private let visible: Set<String>?
   private var status = 0
 
   init(
     service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, head: RequestHead,
-    trace: PlainTrace? = nil
+    trace: PlainTrace? = nil, models: Set<String>? = nil
   ) {
+    visible = models
     self.service = service
     self.exchange = exchange
     self.route = route
@@ -54,6 +57,12 @@ final class SystemExchange: ServerExchangeHandler {
     case .version: respond(200, version(&body), body)
     case .models: respond(200, models(&body), body)
     case .model(let name): respond(model(name, &body), .json, body)
+    case .openAPI:
+      body.append(OpenAPIDocument(service.configuration).json)
+      respond(200, .json, body)
+    case .docs:
+      body.append(DocsPage.html)
+      respond(200, .page, body)
     }
   }
 
@@ -66,12 +75,13 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private enum ContentType {
-    case json
+    case json, page
     case metrics(MetricFormat)
 
     var text: StaticString {
       switch self {
       case .json: "application/json"
+      case .page: "text/html; charset=utf-8"
       case .metrics(let format): format.contentType
       }
     }
@@ -80,6 +90,7 @@ final class SystemExchange: ServerExchangeHandler {
   private func respond(_ status: Int, _ type: ContentType, _ body: borrowing ByteBuffer) {
     var fields = ByteBuffer(capacity: 128)
     fields.header("content-type", type.text)
+    if case .page = type { fields.header("content-security-policy", DocsPage.policy) }
     if case .metrics = type { fields.append("vary: accept\r\n" as StaticString) }
     fields.append("cache-control: no-store\r\n" as StaticString)
     trace?.appendFields(to: &fields)
@@ -107,7 +118,7 @@ final class SystemExchange: ServerExchangeHandler {
   /// 200 only when at least one worker can serve and the server is not stopping.
   private func ready(_ body: inout ByteBuffer) -> Int {
     let set = service.workers
-    let readyCount = set.workers.count { $0.isReady }
+    let readyCount = set.workers.count { $0.takesRequests }
     if service.shared.isDraining {
       body.append("{\"status\":\"draining\"}\n" as StaticString)
       return 503
@@ -164,6 +175,7 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(jsonString: worker.source.label)
     body.append(",\"state\":" as StaticString)
     switch worker.state {
+    case .ready where worker.isDraining: body.append("\"draining\"" as StaticString)
     case .ready: body.append("\"ready\"" as StaticString)
     case .unprobed: body.append("\"unprobed\"" as StaticString)
     case .unreachable(let reason):
@@ -182,6 +194,8 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(jsonString: worker.engine.rawValue)
     body.append(",\"tokens\":" as StaticString)
     body.append(jsonString: worker.prompts.label)
+    body.append(",\"endpoints\":" as StaticString)
+    body.append(worker.endpoints)
     body.append(",\"models\":[" as StaticString)
     for (index, model) in worker.models.enumerated() {
       if index > 0 { body.append(UInt8(ascii: ",")) }
@@ -191,13 +205,16 @@ final class SystemExchange: ServerExchangeHandler {
   }
 
   private func models(_ body: inout ByteBuffer) -> ContentType {
-    let served = service.workers.models.filter { !$0.workers.isEmpty }
+    let served = service.workers.models.filter { !$0.workers.isEmpty && sees($0.name) }
     body.append(served.map { ListedModel(id: $0.name, created: $0.created) })
     return .json
   }
 
+  private func sees(_ model: String) -> Bool { visible?.contains(model) ?? true }
+
   private func model(_ name: String, _ body: inout ByteBuffer) -> Int {
-    if let model = service.workers.models.first(where: { $0.name == name && !$0.workers.isEmpty }) {
+    if sees(name), let model = service.workers.models.first(where: { $0.name == name && !$0.workers.isEmpty })
+    {
       body.append(ListedModel(id: model.name, created: model.created))
       return 200
     }

@@ -158,6 +158,12 @@ extension HTTP2Multiplexer {
       "nghttp2_submit_goaway")
   }
 
+  /// A server's announcement that it will take no more streams: the peer opens none from when it reads this, and those
+  /// that it opened before are served. ``goAway(code:)`` follows a round trip later (RFC 9113 section 6.8).
+  package func announceGoAway() throws(HTTP2Error) {
+    try HTTP2Library.check(nghttp2_submit_shutdown_notice(handle), "nghttp2_submit_shutdown_notice")
+  }
+
   /// Asks the peer for a sign of life.
   package func ping() throws(HTTP2Error) {
     try HTTP2Library.check(

@@ -13,7 +13,7 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     xForwardedProto, xForwardedHost, xDynamoWorkerID, via, origin, cookie, setCookie, xAPIKey, location,
     allow, vary, range, contentRange, maxForwards, pragma, wwwAuthenticate, http2Settings,
     xDynamoSessionID, xDynamoRequestPriority, xDynamoWorkerInstanceID,
-    b3, xB3TraceID, xB3SpanID, xB3ParentSpanID, xB3Sampled, xB3Flags
+    b3, xB3TraceID, xB3SpanID, xB3ParentSpanID, xB3Sampled, xB3Flags, xTenantID
 
   /// Recognises a field name. `name` must be a token (RFC 9110 section 5.6.2).
   package init(_ name: UnsafeRawBufferPointer) {
@@ -86,6 +86,7 @@ package enum KnownHeader: UInt8, Sendable, CaseIterable {
     case .xB3ParentSpanID: "x-b3-parentspanid"
     case .xB3Sampled: "x-b3-sampled"
     case .xB3Flags: "x-b3-flags"
+    case .xTenantID: "x-tenant-id"
     }
   }
 
@@ -143,6 +144,7 @@ extension KnownHeader {
       if name.spellsToken("traceparent") { return .traceparent }
       if name.spellsToken("retry-after") { return .retryAfter }
       if name.spellsToken("x-b3-spanid") { return .xB3SpanID }
+      if name.spellsToken("x-tenant-id") { return .xTenantID }
     case 12:
       if name.spellsToken("content-type") { return .contentType }
       if name.spellsToken("x-request-id") { return .xRequestID }

@@ -10,6 +10,9 @@ package enum ErrorFormat: UInt8, Sendable {
 
   /// `{"message","type","code"}` with the reason phrase as type and the status as code, as Dynamo answers.
   case dynamo
+
+  /// `{"type":"error","error":{"type","message"}}`, what Anthropic's SDKs read.
+  case anthropic
 }
 
 extension APIError {
@@ -34,15 +37,54 @@ extension APIError {
       buffer.append("\",\"code\":" as StaticString)
       buffer.append(decimal: status)
       buffer.append("}" as StaticString)
+    case .anthropic:
+      buffer.append("{\"type\":\"error\",\"error\":{\"type\":\"" as StaticString)
+      buffer.append(APIError.anthropicType(status))
+      buffer.append("\",\"message\":" as StaticString)
+      buffer.append(jsonString: message)
+      buffer.append("}}" as StaticString)
     }
   }
 
-  /// Appends the error as the last events of a stream that has begun: OpenAI's envelope, then `[DONE]`. SDKs raise on
-  /// the first and stop at the second.
-  package func writeEvents(into buffer: inout ByteBuffer) {
-    buffer.append("data: " as StaticString)
-    write(into: &buffer)
-    buffer.append("\n\ndata: [DONE]\n\n" as StaticString)
+  /// Anthropic's class of error for a status.
+  package static func anthropicType(_ status: Int) -> StaticString {
+    switch status {
+    case 401: "authentication_error"
+    case 403: "permission_error"
+    case 404: "not_found_error"
+    case 413: "request_too_large"
+    case 429: "rate_limit_error"
+    case 504: "timeout_error"
+    case 503, 529: "overloaded_error"
+    case 500...: "api_error"
+    default: "invalid_request_error"
+    }
+  }
+
+  /// Appends the error as the last events of a stream that has begun. In a stream of chunks: OpenAI's envelope, then
+  /// `[DONE]`; SDKs raise on the first and stop at the second. In one of typed events: the API's `error` event, which in
+  /// the Responses API has the number `sequence`.
+  package func writeEvents(into buffer: inout ByteBuffer, form: AnswerForm = .chat, sequence: Int = 0) {
+    switch form {
+    case .chat, .plain:
+      buffer.append("data: " as StaticString)
+      write(into: &buffer)
+      buffer.append("\n\ndata: [DONE]\n\n" as StaticString)
+    case .responses:
+      buffer.append("event: error\ndata: {\"type\":\"error\",\"sequence_number\":" as StaticString)
+      buffer.append(decimal: sequence)
+      buffer.append(",\"code\":" as StaticString)
+      append(code, to: &buffer)
+      buffer.append(",\"message\":" as StaticString)
+      buffer.append(jsonString: message)
+      buffer.append(",\"param\":" as StaticString)
+      append(param, to: &buffer)
+      buffer.append("}\n\n" as StaticString)
+    case .messages:
+      buffer.append("event: error\ndata: " as StaticString)
+      write(into: &buffer, format: .anthropic)
+      buffer.append("\n\n" as StaticString)
+    }
   }
 
   private func append(_ text: String?, to buffer: inout ByteBuffer) {

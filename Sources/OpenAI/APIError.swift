@@ -118,7 +118,8 @@ extension APIError {
     APIError(
       status: 401, code: "invalid_api_key",
       message: isMissing
-        ? "An API key is required in the header 'authorization: Bearer KEY'." : "The API key is not valid.")
+        ? "An API key is required in the header 'authorization: Bearer KEY' or 'x-api-key: KEY'."
+        : "The API key is not valid.")
   }
 
   /// 404: no such route.
@@ -146,6 +147,15 @@ extension APIError {
       message: "The model '\(shortened(model))' does not exist.")
   }
 
+  /// 404: the model is served, but no worker of it answers this route.
+  package static func endpointNotServed(_ model: String, path: StaticString, served: [Endpoint]) -> APIError {
+    let others = served.map { "\($0.path)" }.joined(separator: ", ")
+    return APIError(
+      status: 404, code: "endpoint_not_served", param: "model",
+      message: "No worker of the model '\(shortened(model))' serves \(path)"
+        + (others.isEmpty ? "." : "; they serve \(others)."))
+  }
+
   /// 408: head or body did not arrive in time.
   package static let requestTimeout = APIError(
     status: 408, code: "request_timeout", message: "The request did not arrive in time.")
@@ -167,10 +177,11 @@ extension APIError {
 // MARK: Capacity and workers
 
 extension APIError {
-  /// 429: the key's rate or concurrency limit is reached.
-  package static func rateLimited(retryAfterSeconds: Int) -> APIError {
+  /// 429: the key's rate or concurrency limit is reached. `limit` completes "Rate limit reached for …".
+  package static func rateLimited(_ limit: String, retryAfterSeconds: Int) -> APIError {
     APIError(
-      status: 429, code: "rate_limited", message: "Rate limit reached; try again in \(retryAfterSeconds) s.",
+      status: 429, code: "rate_limited",
+      message: "Rate limit reached for \(limit); try again in \(retryAfterSeconds) s.",
       retryAfterSeconds: retryAfterSeconds)
   }
 
@@ -208,6 +219,7 @@ extension APIError {
   package enum Overload: String, Sendable {
     case workers = "All workers are busy"
     case bodyMemory = "The server holds as many request bodies as it may"
+    case process = "The server is at its bounds"
     case preprocessing = "Too many long prompts wait to be preprocessed"
     case queue = "All workers are full, and too many requests wait for them"
     case queueTime = "All workers are full, and the request waited for too long"

@@ -15,6 +15,9 @@ package struct AnswerSummary: Sendable, Equatable {
   /// Number of `choices`.
   package private(set) var choices = 0
 
+  /// `id` of a response, in its bytes; empty for other answers.
+  package private(set) var responseID: [UInt8] = []
+
   /// True when a top-level `error` is neither absent nor null.
   package private(set) var isError = false
 
@@ -25,6 +28,61 @@ package struct AnswerSummary: Sendable, Equatable {
       return try summary.read(body) ? summary : nil
     } catch {
       return nil
+    }
+  }
+
+  /// What a whole answer of that form tells: usage, and why it ended where it says so.
+  package static func read(_ body: UnsafeRawBufferPointer, form: AnswerForm) -> AnswerSummary? {
+    if case .chat = form { return glance(body) }
+    var summary = AnswerSummary()
+    do throws(JSONError) {
+      var scanner = JSONScanner(body)
+      guard try scanner.objectOrSkip() else { return nil }
+      switch form {
+      case .chat: break
+      case .responses:
+        var response = ResponseFields()
+        try response.readMembers(&scanner, in: body)
+        summary.usage = response.usage
+        summary.finishReason = response.finish
+        summary.isError = response.isError
+        if let id = response.id { summary.responseID = Array(body.slice(id)) }
+      case .messages: try summary.readMessage(&scanner, in: body)
+      case .plain: try summary.readPlain(&scanner, in: body)
+      }
+      try scanner.finish()
+      return summary
+    } catch {
+      return nil
+    }
+  }
+
+  private mutating func readMessage(
+    _ scanner: inout JSONScanner, in body: UnsafeRawBufferPointer
+  ) throws(JSONError) {
+    while let key = try scanner.nextKey() {
+      switch key.count {
+      case 5 where key.equals("usage", in: body): usage = try Usage.read(&scanner, in: body)
+      case 11 where key.equals("stop_reason", in: body):
+        if let word = try scanner.stringOrSkip() {
+          finishReason = CompletionFinish(anthropic: body.slice(word.range))
+        }
+      default: try scanner.skipValue()
+      }
+    }
+  }
+
+  /// Of embeddings and scores: prompt tokens, and no output.
+  private mutating func readPlain(
+    _ scanner: inout JSONScanner, in body: UnsafeRawBufferPointer
+  ) throws(JSONError) {
+    while let key = try scanner.nextKey() {
+      guard key.equals("usage", in: body) else {
+        try scanner.skipValue()
+        continue
+      }
+      let counts = try UsageCounts.read(&scanner, in: body)
+      usage = counts.prompt.map { Usage(promptTokens: $0, completionTokens: 0) }
     }
   }
 

@@ -7,7 +7,7 @@ internal import JSON
 
 /// What the payload of one SSE `data:` line is.
 package enum ChunkKind: UInt8, Sendable {
-  /// `[DONE]`
+  /// `[DONE]`, or the event that ends a stream of typed events.
   case done
 
   /// A chunk with text, reasoning or a tool call in at least one choice.
@@ -29,8 +29,20 @@ package enum ChunkKind: UInt8, Sendable {
 /// was last read in full are remembered; a chunk with the same bytes around one whole string has the same structure,
 /// so it is again a token and nothing else, and needs no reading. Anything that differs is read in full.
 package struct ChunkInspector: ~Copyable {
+  /// Which API's stream it is.
+  package var form = AnswerForm.chat
+
   /// The usage told last.
   package private(set) var usage: Usage?
+
+  /// The id of the response that the stream tells of, in its bytes; empty before it is told.
+  package private(set) var responseID: [UInt8] = []
+
+  /// Number of the typed event that was read last in full; nil where events have none.
+  package private(set) var sequence: Int?
+
+  /// What several events of one message tell together.
+  private var counts = UsageCounts()
 
   /// The finish reason told last.
   package private(set) var finishReason = CompletionFinish.none
@@ -53,6 +65,9 @@ package struct ChunkInspector: ~Copyable {
   package mutating func reset() {
     usage = nil
     finishReason = .none
+    responseID = []
+    sequence = nil
+    counts = UsageCounts()
     forgetPattern()
   }
 
@@ -84,6 +99,34 @@ package struct ChunkInspector: ~Copyable {
   }
 
   private mutating func inspectWhole(_ data: UnsafeRawBufferPointer) -> ChunkKind {
+    switch form {
+    case .chat, .plain: inspectChunk(data)
+    case .responses, .messages: inspectTyped(data)
+    }
+  }
+
+  private mutating func inspectTyped(_ data: UnsafeRawBufferPointer) -> ChunkKind {
+    var reader = TypedEventReader(data, form: form)
+    do throws(JSONError) {
+      try reader.read()
+    } catch {
+      return .other
+    }
+    if let number = reader.sequence { sequence = number }
+    if let id = reader.response.id, responseID.isEmpty { responseID = Array(data.slice(id)) }
+    counts.update(reader.counts)
+    if let told = reader.response.usage ?? counts.usage { usage = told }
+    if let told = reader.finishReason { finishReason = told }
+    let kind = reader.kind
+    switch (kind, form) {
+    case (.done, .responses), (.error, .responses): finishReason = reader.response.finish
+    case (.token, .messages): if let text = reader.text { remember(data, around: text) }
+    default: break
+    }
+    return kind
+  }
+
+  private mutating func inspectChunk(_ data: UnsafeRawBufferPointer) -> ChunkKind {
     var reader = ChunkReader(data)
     do throws(JSONError) {
       try reader.read()

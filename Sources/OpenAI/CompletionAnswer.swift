@@ -41,7 +41,7 @@ package struct CompletionAnswer: Sendable {
     switch endpoint {
     case .chatCompletions:
       buffer.append(answerHead: endpoint, object: "chat.completion", id: id, created: created, model: model)
-    case .completions:
+    default:
       buffer.append(answerHead: endpoint, object: "text_completion", id: id, created: created, model: model)
     }
     for (index, choice) in choices.enumerated() {
@@ -52,7 +52,7 @@ package struct CompletionAnswer: Sendable {
         buffer.append(",\"message\":{\"role\":\"assistant\",\"content\":" as StaticString)
         choice.text.withUnsafeBytes { buffer.append(jsonString: $0) }
         buffer.append(",\"refusal\":null}" as StaticString)
-      case .completions:
+      default:
         buffer.append(",\"text\":" as StaticString)
         choice.text.withUnsafeBytes { buffer.append(jsonString: $0) }
       }

@@ -24,7 +24,7 @@ package struct CompletionStreamWriter: ~Copyable {
     case .chatCompletions:
       prefix.append(
         answerHead: endpoint, object: "chat.completion.chunk", id: id, created: created, model: model)
-    case .completions:
+    default:
       prefix.append(answerHead: endpoint, object: "text_completion", id: id, created: created, model: model)
     }
   }
@@ -47,7 +47,7 @@ package struct CompletionStreamWriter: ~Copyable {
       buffer.append("\"delta\":{\"content\":\"" as StaticString)
       buffer.append(jsonContents: text)
       buffer.append("\"}" as StaticString)
-    case .completions:
+    default:
       buffer.append("\"text\":\"" as StaticString)
       buffer.append(jsonContents: text)
       buffer.append("\"" as StaticString)
@@ -60,7 +60,7 @@ package struct CompletionStreamWriter: ~Copyable {
     open(choice, into: &buffer)
     switch endpoint {
     case .chatCompletions: buffer.append("\"delta\":{}" as StaticString)
-    case .completions: buffer.append("\"text\":\"\"" as StaticString)
+    default: buffer.append("\"text\":\"\"" as StaticString)
     }
     close(reason, usage: nil, into: &buffer)
   }
@@ -105,7 +105,7 @@ extension ByteBuffer {
   ) {
     switch endpoint {
     case .chatCompletions: append("{\"id\":\"chatcmpl-" as StaticString)
-    case .completions: append("{\"id\":\"cmpl-" as StaticString)
+    default: append("{\"id\":\"cmpl-" as StaticString)
     }
     append(jsonContents: id)
     append("\",\"object\":\"" as StaticString)

@@ -3,7 +3,7 @@
 package import Base
 internal import JSON
 
-/// A validated `/v1/chat/completions` or `/v1/completions` body. Ranges are positions in the parsed bytes.
+/// A validated body of an inference route. Ranges are positions in the parsed bytes.
 package struct InferenceRequest: Sendable {
   /// The shape of a completions prompt.
   package enum PromptKind: UInt8, Sendable {
@@ -43,16 +43,28 @@ package struct InferenceRequest: Sendable {
   /// The value of `tools`, when it is given and not null (chat only).
   package internal(set) var tools: Range<Int>?
 
-  /// The value of `prompt`, a string with its quotes or an array with its brackets (completions only).
+  /// The value of `prompt` or `input`, a string with its quotes or an array with its brackets; of a rerank, `documents`.
   package internal(set) var prompt: Range<Int>?
 
   package internal(set) var promptKind = PromptKind.none
+
+  /// The contents of `instructions` between its quotes (responses only).
+  package internal(set) var instructions: Range<Int>?
+
+  /// The contents of `previous_response_id` between its quotes (responses only).
+  package internal(set) var previousResponse: Range<Int>?
 
   /// Longest `cache_salt`, in bytes as it is written in the body.
   static let saltBytesMax = 1_024
 
   /// The contents of `cache_salt` between its quotes, when it is a string.
   package internal(set) var cacheSalt: Range<Int>?
+
+  /// The whole value of `cache_salt`, of whatever kind it is; nil when the key is absent.
+  package internal(set) var cacheSaltValue: Range<Int>?
+
+  /// The body's closing brace.
+  package internal(set) var closingBrace = 0
 
   /// What `nvext` asks of routing and of the answer; nil without it.
   package internal(set) var extensions: RequestExtensions?
@@ -69,17 +81,21 @@ package struct InferenceRequest: Sendable {
 // MARK: Canonical bytes
 
 extension InferenceRequest {
-  /// The bytes that routing hashes when they lie in the body as they are: no `tools`, no white space outside strings.
+  /// The bytes that routing hashes when they lie in the body as they are: no `tools`, no
+  /// `instructions`, no white space outside strings.
   /// Nil otherwise; then use ``canonical(of:into:)``, which gives equal bytes for equal requests.
   package func canonicalSlice(of body: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    guard !hasOuterWhitespace, tools == nil, let inner = promptContents else { return nil }
+    guard !hasOuterWhitespace, tools == nil, instructions == nil, let inner = promptContents else {
+      return nil
+    }
     return body.slice(inner)
   }
 
-  /// Appends the bytes that routing hashes: raw `tools`, then the messages with commas between them, or the prompt;
+  /// Appends the bytes that routing hashes: raw `tools`, `instructions`, then the messages with commas between them, or the prompt;
   /// white space outside strings removed. A conversation that goes on keeps what it had as prefix.
   package func canonical(of body: UnsafeRawBufferPointer, into buffer: inout ByteBuffer) {
     if let tools { buffer.append(minified: body.slice(tools)) }
+    if let instructions { buffer.append(body.slice(instructions)) }
     guard let inner = promptContents else { return }
     if hasOuterWhitespace, !isPlainText {
       buffer.append(minified: body.slice(inner))

@@ -20,6 +20,9 @@ package struct ListedModel: Sendable, Equatable {
   /// The engine behind it, by the name that it gives itself in `owned_by`.
   package var engine: String?
 
+  /// The routes that serve it; nil when that is not told.
+  package var endpoints: EndpointSet?
+
   package init(id: String, created: Int, contextTokens: Int? = nil, engine: String? = nil) {
     self.engine = engine
     self.id = id
@@ -33,9 +36,13 @@ package struct ListedModel: Sendable, Equatable {
     return data.compactMap { entry in
       guard let id = entry["id"]?.string, !id.isEmpty else { return nil }
       let owner = entry["owned_by"]?.string
-      return ListedModel(
+      var model = ListedModel(
         id: id, created: entry["created"]?.integer ?? 0, contextTokens: entry["max_model_len"]?.integer,
         engine: entry["engine"]?.string ?? (owner == Self.owner ? nil : owner))
+      if let labels = entry["endpoints"]?.array {
+        model.endpoints = EndpointSet(labels: labels.compactMap(\.string))
+      }
+      return model
     }
   }
 }
@@ -56,6 +63,10 @@ extension ByteBuffer {
     if let engine = model.engine {
       append(",\"engine\":" as StaticString)
       append(jsonString: engine)
+    }
+    if let endpoints = model.endpoints {
+      append(",\"endpoints\":" as StaticString)
+      append(endpoints)
     }
     append(UInt8(ascii: "}"))
   }

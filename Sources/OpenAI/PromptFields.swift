@@ -51,8 +51,12 @@ package struct PromptFields: Sendable {
   package func limited(to endpoint: Endpoint) -> PromptFields {
     var fields = self
     switch endpoint {
-    case .chatCompletions: fields.prompt = nil
+    case .chatCompletions, .messages, .countTokens: fields.prompt = nil
     case .completions: fields.messages = nil
+    // No template of a chat or text of a completion makes these.
+    case .embeddings, .responses, .rerank, .score:
+      fields.prompt = nil
+      fields.messages = nil
     }
     return fields
   }

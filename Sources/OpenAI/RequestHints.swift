@@ -46,6 +46,8 @@ package struct RequestHints: Sendable, Equatable {
   package internal(set) var assumesReuse: Bool?
   package internal(set) var fields: Fields = []
   package internal(set) var annotations: Annotations = []
+  /// `cache_salt` is there. It has no effect here, but an engine behind might give it one.
+  package internal(set) var namesSalt = false
 
   package init() {}
 
@@ -125,6 +127,7 @@ private struct HintReader {
       guard let salt = try scanner.stringOrSkip() else {
         return note(.invalidType(param, expected: "a string"))
       }
+      hints.namesSalt = true
       if salt.range.count > InferenceRequest.saltBytesMax {
         note(.invalidValue(param, reason: "it is longer than \(InferenceRequest.saltBytesMax) bytes"))
       }

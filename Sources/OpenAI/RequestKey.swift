@@ -4,7 +4,7 @@ internal import Base
 internal import JSON
 
 /// The fields that are read; the raw value is the bit that marks a key as seen.
-enum RequestKey: UInt16 {
+enum RequestKey: UInt32 {
   case model = 1
   case messages = 2
   case prompt = 4
@@ -16,6 +16,11 @@ enum RequestKey: UInt16 {
   case tools = 256
   case cacheSalt = 512
   case extensions = 1024
+  case input = 2048
+  case instructions = 4096
+  case maxOutputTokens = 8192
+  case previousResponse = 16384
+  case documents = 32768
 
   var name: StaticString {
     switch self {
@@ -30,6 +35,11 @@ enum RequestKey: UInt16 {
     case .tools: "tools"
     case .cacheSalt: "cache_salt"
     case .extensions: "nvext"
+    case .input: "input"
+    case .instructions: "instructions"
+    case .maxOutputTokens: "max_output_tokens"
+    case .previousResponse: "previous_response_id"
+    case .documents: "documents"
     }
   }
 
@@ -37,11 +47,21 @@ enum RequestKey: UInt16 {
   private static func candidate(_ text: UnsafeRawBufferPointer) -> RequestKey? {
     switch text.count {
     case 1: .choices
-    case 5: text[0] == UInt8(ascii: "m") ? .model : text[0] == UInt8(ascii: "t") ? .tools : .extensions
+    case 5:
+      switch text[0] {
+      case UInt8(ascii: "m"): .model
+      case UInt8(ascii: "t"): .tools
+      case UInt8(ascii: "i"): .input
+      default: .extensions
+      }
     case 6: text[0] == UInt8(ascii: "s") ? .stream : .prompt
     case 8: .messages
+    case 9: .documents
     case 10: text[0] == UInt8(ascii: "m") ? .maxTokens : .cacheSalt
+    case 12: .instructions
     case 14: .streamOptions
+    case 17: .maxOutputTokens
+    case 20: .previousResponse
     case 21: .maxCompletionTokens
     default: nil
     }
@@ -59,9 +79,27 @@ enum RequestKey: UInt16 {
       let text = body.slice(key.range)
       known = candidate(text).flatMap { text.equals($0.name) ? $0 : nil }
     }
-    switch (known, endpoint) {
-    case (.messages, .completions), (.tools, .completions), (.prompt, .chatCompletions): return nil
-    default: return known
+    return known.flatMap { $0.rawValue & read(by: endpoint) == 0 ? nil : $0 }
+  }
+
+  /// The keys that are read of a body of `endpoint`, as bits.
+  private static func read(by endpoint: Endpoint) -> UInt32 {
+    switch endpoint {
+    case .chatCompletions, .messages, .countTokens: chat
+    case .completions: completion
+    case .embeddings: model.rawValue | input.rawValue | messages.rawValue | cacheSalt.rawValue
+    case .responses: response
+    case .rerank: model.rawValue | documents.rawValue | cacheSalt.rawValue
+    case .score: model.rawValue | cacheSalt.rawValue
     }
   }
+
+  private static let text =
+    model.rawValue | stream.rawValue | streamOptions.rawValue | choices.rawValue | maxTokens.rawValue
+    | maxCompletionTokens.rawValue | cacheSalt.rawValue | extensions.rawValue
+  private static let chat = text | messages.rawValue | tools.rawValue
+  private static let completion = text | prompt.rawValue
+  private static let response =
+    model.rawValue | stream.rawValue | input.rawValue | instructions.rawValue | tools.rawValue
+    | maxOutputTokens.rawValue | previousResponse.rawValue | cacheSalt.rawValue
 }

@@ -49,7 +49,9 @@ extension RequestParser {
     if !isSeen { note(.missing("messages[\(index)].role")) }
   }
 
-  mutating func readPrompt() throws(JSONError) {
+  /// Reads a prompt of a completion or the input of an embedding, whose shapes are the same.
+  mutating func readPrompt(_ name: StaticString) throws(JSONError) {
+    let param = "\(name)"
     let expected = "a string, or an array of strings, of tokens or of token arrays"
     switch try scanner.kind() {
     case .string:
@@ -62,7 +64,7 @@ extension RequestParser {
     case .null:
       return try scanner.literal()
     default:
-      note(.invalidType("prompt", expected: expected))
+      note(.invalidType(param, expected: expected))
       request.prompt = try scanner.skipValue()
       return
     }
@@ -71,34 +73,55 @@ extension RequestParser {
     try scanner.openArray()
     var kind = InferenceRequest.PromptKind.none
     while try scanner.nextElement() {
-      let element = try readPromptElement()
+      let element = try readPromptElement(param)
       switch (kind, element) {
       case (.none, _): kind = element
       case (.texts, .texts), (.tokens, .tokens), (.tokenLists, .tokenLists): break
-      default: note(.invalidType("prompt", expected: expected))
+      default: note(.invalidType(param, expected: expected))
       }
-      if case .none = element { note(.invalidType("prompt", expected: expected)) }
+      if case .none = element { note(.invalidType(param, expected: expected)) }
     }
-    if case .none = kind { note(.invalidValue("prompt", reason: "it must not be an empty array")) }
+    if case .none = kind { note(.invalidValue(param, reason: "it must not be an empty array")) }
     request.prompt = start..<scanner.offset
     request.promptKind = kind
     if scanner.sawWhitespace { request.hasOuterWhitespace = true }
   }
 
+  /// Reads the `input` of a response: a text, or items that the engine judges.
+  mutating func readInput() throws(JSONError) {
+    switch try scanner.kind() {
+    case .string: request.promptKind = .text
+    case .array: request.promptKind = .texts
+    case .null: return try scanner.literal()
+    default:
+      note(.invalidType("input", expected: "a string or an array of items"))
+      try scanner.skipValue()
+      return
+    }
+    scanner.sawWhitespace = false
+    request.prompt = try scanner.skipValue()
+    if scanner.sawWhitespace { request.hasOuterWhitespace = true }
+  }
+
+  /// Reads the `instructions` of a response; of a value that is no text nothing is kept.
+  mutating func readInstructions() throws(JSONError) {
+    request.instructions = try scanner.stringOrSkip()?.range
+  }
+
   /// What an array would be if all its elements were like the next one; `.none` when there is no such prompt.
-  private mutating func readPromptElement() throws(JSONError) -> InferenceRequest.PromptKind {
+  private mutating func readPromptElement(_ param: String) throws(JSONError) -> InferenceRequest.PromptKind {
     switch try scanner.kind() {
     case .string:
       _ = try scanner.string()
       return .texts
     case .number:
-      return try readToken() ? .tokens : .none
+      return try readToken(param) ? .tokens : .none
     case .array:
       try scanner.openArray()
       var isValid = true
       while try scanner.nextElement() {
         if case .number = try scanner.kind() {
-          if try !readToken() { isValid = false }
+          if try !readToken(param) { isValid = false }
         } else {
           try scanner.skipValue()
           isValid = false
@@ -111,11 +134,11 @@ extension RequestParser {
     }
   }
 
-  private mutating func readToken() throws(JSONError) -> Bool {
+  private mutating func readToken(_ param: String) throws(JSONError) -> Bool {
     let number = try scanner.number()
     guard number.isInteger else { return false }
     if let token = number.integer, token >= 0, token <= Int(UInt32.max) { return true }
-    note(.invalidValue("prompt", reason: "a token must be between 0 and 4294967295"))
+    note(.invalidValue(param, reason: "a token must be between 0 and 4294967295"))
     return true
   }
 }

@@ -46,11 +46,10 @@ struct RequestParser {
   var fault: APIError?
   /// The value of `nvext`, unread.
   fileprivate var extensions: Range<Int>?
-  private var seen: UInt16 = 0
+  private var seen: UInt32 = 0
   private var options = StreamOptions.absent
   private var maxTokens: Int?
   private var maxCompletionTokens: Int?
-  private var closingBrace = 0
 
   init(_ body: UnsafeRawBufferPointer, endpoint: Endpoint) {
     self.body = body
@@ -76,7 +75,7 @@ struct RequestParser {
       seen |= key.rawValue
       try read(key)
     }
-    closingBrace = scanner.offset - 1
+    request.closingBrace = scanner.offset - 1
     try scanner.finish()
   }
 
@@ -84,15 +83,27 @@ struct RequestParser {
     switch key {
     case .model: try readModel()
     case .messages: try readMessages()
-    case .prompt: try readPrompt()
+    case .prompt: try readPrompt("prompt")
+    case .input:
+      if case .responses = request.endpoint { try readInput() } else { try readPrompt("input") }
+    case .instructions: try readInstructions()
+    case .documents: request.prompt = try scanner.skipValue()
+    case .previousResponse: request.previousResponse = try scanner.stringOrSkip()?.range
     case .stream: request.stream = try readFlag("stream")
     case .streamOptions: try readStreamOptions()
     case .choices: request.choices = try readCount("n") ?? 1
     case .maxTokens: maxTokens = try readCount("max_tokens")
+    case .maxOutputTokens: maxTokens = try readCount("max_output_tokens")
     case .maxCompletionTokens: maxCompletionTokens = try readCount("max_completion_tokens")
     case .tools: try readTools()
     case .cacheSalt:
-      request.cacheSalt = try scanner.stringOrSkip()?.range
+      if case .string = try scanner.kind() {
+        let salt = try scanner.string().range
+        request.cacheSalt = salt
+        request.cacheSaltValue = salt.lowerBound - 1..<salt.upperBound + 1
+      } else {
+        request.cacheSaltValue = try scanner.skipValue()
+      }
       // Engines repeat it in their cache events, whose size is bounded.
       if let salt = request.cacheSalt, salt.count > InferenceRequest.saltBytesMax {
         note(.invalidValue("cache_salt", reason: "it is longer than \(InferenceRequest.saltBytesMax) bytes"))
@@ -108,10 +119,16 @@ struct RequestParser {
     if fault != nil { return }
     if seen & RequestKey.model.rawValue == 0 { note(.missing("model")) }
     switch request.endpoint {
-    case .chatCompletions: if request.messages == nil { note(.missing("messages")) }
+    case .chatCompletions, .messages, .countTokens:
+      if request.messages == nil { note(.missing("messages")) }
     case .completions: if request.prompt == nil { note(.missing("prompt")) }
+    // Engines embed chats too.
+    case .embeddings: if request.prompt == nil, request.messages == nil { note(.missing("input")) }
+    // What of these is needed is the engine's business.
+    case .responses, .rerank, .score: break
     }
     request.maxTokens = maxCompletionTokens ?? maxTokens
+    guard case .chat = request.endpoint.form else { return }
     guard request.stream else {
       switch options {
       case .absent, .null: break
@@ -125,7 +142,8 @@ struct RequestParser {
       request.includeUsage = true
     case .absent:
       request.usageEdit = BodyEdit(
-        range: closingBrace..<closingBrace, replacement: ",\"stream_options\":{\"include_usage\":true}")
+        range: request.closingBrace..<request.closingBrace,
+        replacement: ",\"stream_options\":{\"include_usage\":true}")
     case .null(let range):
       request.usageEdit = BodyEdit(range: range, replacement: "{\"include_usage\":true}")
     case .object(let position, let isEmpty):

@@ -49,6 +49,12 @@ package struct SimulationRequest: Sendable {
   /// `stream_options.continuous_usage_stats`: usage on each chunk.
   package internal(set) var continuousUsage = false
 
+  /// `dimensions` of an embedding.
+  package internal(set) var dimensions: Int?
+
+  /// `encoding_format` of an embedding is `base64`.
+  package internal(set) var wantsBase64 = false
+
   /// `cache_salt`, decoded; empty when there is none.
   package internal(set) var cacheSalt = ""
 
@@ -100,6 +106,14 @@ private struct SimulationReader {
         if request.minTokens < 0 { note(.invalidValue("min_tokens", reason: "it must not be negative")) }
       case "ignore_eos":
         request.ignoresEndOfText = try flag(&scanner)
+      case "dimensions":
+        request.dimensions = try integer(&scanner, "dimensions")
+      case "encoding_format":
+        switch try scanner.stringOrSkip()?.decoded(in: body) {
+        case "base64": request.wantsBase64 = true
+        case "float", nil: request.wantsBase64 = false
+        default: note(.invalidValue("encoding_format", reason: "it must be 'float' or 'base64'"))
+        }
       case "stop":
         try readStop(&scanner)
       case "stream_options":
@@ -111,12 +125,16 @@ private struct SimulationReader {
       }
     }
     switch request.endpoint {
-    case .chatCompletions:
+    case .completions,
+      .embeddings where checked.prompt != nil:
+      try readPrompts(checked.prompt ?? 0..<0)
+    case .responses:
+      // The engine takes its canonical bytes.
+      request.prompts = [.text([])]
+    default:
       var chat = ChatTemplate(body: body)
       try chat.write(tools: checked.tools, messages: checked.messages ?? 0..<0)
       request.prompts = [.text(chat.text.bytes)]
-    case .completions:
-      try readPrompts(checked.prompt ?? 0..<0)
     }
   }
 

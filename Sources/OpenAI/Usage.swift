@@ -25,25 +25,75 @@ package struct Usage: Sendable, Equatable {
     AnswerSummary.parse(body)?.usage
   }
 
+  /// Reads a `usage` object that stands alone; nil when a count is missing.
+  package static func parse(_ value: UnsafeRawBufferPointer) -> Usage? {
+    do throws(JSONError) {
+      var scanner = JSONScanner(value)
+      return try read(&scanner, in: value)
+    } catch {
+      return nil
+    }
+  }
+
   /// Reads the value of `usage`, which is next in `scanner`; nil for null and when a count is missing or no count.
   static func read(
     _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
   ) throws(JSONError) -> Usage? {
-    guard try scanner.objectOrSkip() else { return nil }
-    var prompt: Int?
-    var completion: Int?
-    var cached: Int?
+    try UsageCounts.read(&scanner, in: bytes).usage
+  }
+}
+
+/// The counts that one `usage` object holds, by the names of all three APIs.
+struct UsageCounts {
+  /// `prompt_tokens`, or `input_tokens`.
+  var prompt: Int?
+  /// `completion_tokens`, or `output_tokens`.
+  var completion: Int?
+  /// `cached_tokens` of the details, or `cache_read_input_tokens`.
+  var cached: Int?
+  /// Prompt tokens that Anthropic's API counts beside `input_tokens`: what was read from and written to the cache.
+  private var besideInput = 0
+
+  /// Both counts; nil when one is missing.
+  var usage: Usage? {
+    guard let prompt, let completion else { return nil }
+    return Usage(promptTokens: prompt + besideInput, completionTokens: completion, cachedTokens: cached)
+  }
+
+  /// Takes the counts of a later report; what that does not tell stays.
+  mutating func update(_ later: UsageCounts) {
+    if let told = later.prompt {
+      prompt = told
+      besideInput = later.besideInput
+      cached = later.cached ?? cached
+    }
+    completion = later.completion ?? completion
+  }
+
+  /// Reads the value of `usage`, which is next in `scanner`; without counts for anything but an object.
+  static func read(
+    _ scanner: inout JSONScanner, in bytes: UnsafeRawBufferPointer
+  ) throws(JSONError) -> UsageCounts {
+    var counts = UsageCounts()
+    guard try scanner.objectOrSkip() else { return counts }
     while let key = try scanner.nextKey() {
       switch key.count {
-      case 13 where key.equals("prompt_tokens", in: bytes): prompt = try count(&scanner)
-      case 17 where key.equals("completion_tokens", in: bytes): completion = try count(&scanner)
-      case 21 where key.equals("prompt_tokens_details", in: bytes):
-        cached = try cachedTokens(&scanner, in: bytes)
+      case 12 where key.equals("input_tokens", in: bytes): counts.prompt = try count(&scanner)
+      case 13 where key.equals("prompt_tokens", in: bytes): counts.prompt = try count(&scanner)
+      case 13 where key.equals("output_tokens", in: bytes): counts.completion = try count(&scanner)
+      case 17 where key.equals("completion_tokens", in: bytes): counts.completion = try count(&scanner)
+      case 20 where key.equals("input_tokens_details", in: bytes),
+        21 where key.equals("prompt_tokens_details", in: bytes):
+        counts.cached = try cachedTokens(&scanner, in: bytes)
+      case 23 where key.equals("cache_read_input_tokens", in: bytes):
+        counts.cached = try count(&scanner)
+        counts.besideInput += min(counts.cached ?? 0, Int.max / 4)
+      case 27 where key.equals("cache_creation_input_tokens", in: bytes):
+        counts.besideInput += min(try count(&scanner) ?? 0, Int.max / 4)
       default: try scanner.skipValue()
       }
     }
-    guard let prompt, let completion else { return nil }
-    return Usage(promptTokens: prompt, completionTokens: completion, cachedTokens: cached)
+    return counts
   }
 
   private static func cachedTokens(
@@ -66,7 +116,7 @@ package struct Usage: Sendable, Equatable {
       try scanner.skipValue()
       return nil
     }
-    return try scanner.number().integer.flatMap { $0 >= 0 ? $0 : nil }
+    return try scanner.number().integer.flatMap { $0 >= 0 && $0 < Int.max / 4 ? $0 : nil }
   }
 }
 
@@ -112,8 +162,30 @@ package enum CompletionFinish: UInt8, Sendable {
     }
   }
 
+  /// The reason that `stop_reason` of Anthropic's API names.
+  init(anthropic word: UnsafeRawBufferPointer) {
+    switch word.count {
+    case 7 where word.equals("refusal"): self = .contentFilter
+    case 8 where word.equals("end_turn"), 13 where word.equals("stop_sequence"): self = .stop
+    case 8 where word.equals("tool_use"): self = .toolCalls
+    case 10 where word.equals("max_tokens"): self = .length
+    default: self = .other
+    }
+  }
+
+  /// The reason that the `status` of a response names; an incomplete one says more elsewhere.
+  init(responseStatus word: UnsafeRawBufferPointer) {
+    switch word.count {
+    case 6 where word.equals("failed"): self = .error
+    case 9 where word.equals("completed"): self = .stop
+    case 9 where word.equals("cancelled"): self = .abort
+    case 10 where word.equals("incomplete"): self = .length
+    default: self = .none
+    }
+  }
+
   /// The reason that `word` names.
-  init(_ word: UnsafeRawBufferPointer) {
+  package init(_ word: UnsafeRawBufferPointer) {
     switch word.count {
     case 4 where word.equals("stop"): self = .stop
     case 5 where word.equals("abort"): self = .abort

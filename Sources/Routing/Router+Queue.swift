@@ -150,23 +150,36 @@ extension Router {
     // Most requests may go to any worker, so one look answers for all of them.
     let common = outlook(RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 0), now)
     var visitsLeft = 2 * index.workers.used + Self.headsMax
+    if let newest = queue.newestUnderOverload(after: limits.newestFirstAfter, now: now),
+      let ticket = release(newest, common, &visitsLeft, now)
+    {
+      queue.statistics.newestFirstTotal += 1
+      return ticket
+    }
     var walk = queue.walk()
     for _ in 0..<Self.headsMax {
       guard visitsLeft > 0, let head = queue.next(&walk) else { return nil }
-      let request = queue.slots[Int(head)].request
-      var found = common
-      if !isCommon(request, common) {
-        // However many want one full worker, those behind them may want another.
-        if let named = request.named, let slot = slot(of: named), isFull(slot) { continue }
-        found = outlook(request, now)
-        visitsLeft -= found.visits
-      }
-      if found.eligible == 0 { return queue.release(head, slot: -1, worker: 0, now: now) }
-      guard let least = found.least else { continue }
-      index.workers.record(Int32(least)).pointee.reservedTokens += queue.slots[Int(head)].uncached
-      return queue.release(head, slot: Int32(least), worker: index.workers.base[least].id, now: now)
+      if let ticket = release(head, common, &visitsLeft, now) { return ticket }
     }
     return nil
+  }
+
+  /// Releases a waiting request if there is room for it; nil when it must wait on.
+  private mutating func release(
+    _ waiting: Int32, _ common: Outlook, _ visitsLeft: inout Int, _ now: Nanoseconds
+  ) -> QueueTicket? {
+    let request = queue.slots[Int(waiting)].request
+    var found = common
+    if !isCommon(request, common) {
+      // However many want one full worker, those behind them may want another.
+      if let named = request.named, let slot = slot(of: named), isFull(slot) { return nil }
+      found = outlook(request, now)
+      visitsLeft -= found.visits
+    }
+    if found.eligible == 0 { return queue.release(waiting, slot: -1, worker: 0, now: now) }
+    guard let least = found.least else { return nil }
+    index.workers.record(Int32(least)).pointee.reservedTokens += queue.slots[Int(waiting)].uncached
+    return queue.release(waiting, slot: Int32(least), worker: index.workers.base[least].id, now: now)
   }
 
   /// What one look at the workers tells of a waiting request.

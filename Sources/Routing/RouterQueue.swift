@@ -27,6 +27,10 @@ package struct QueueOptions: Sendable, Equatable {
   package var requestsPerWorkerMax = 256
   /// Prompt tokens of all waiting requests together.
   package var tokensMax = 16 << 20
+  /// Once the oldest has waited for longer than this the newest goes first, until that is over: who came lately is
+  /// still there and served in time, where strict order would have everybody wait for longer than callers do. Nil keeps
+  /// the order.
+  package var newestFirstAfter: Nanoseconds?
   /// How long a worker's room is kept for a request that was told to try again.
   package var reservationLife: Nanoseconds = 5 * second
 
@@ -51,11 +55,14 @@ package struct QueueStatistics: Sendable, Equatable {
   package internal(set) var refusedTotal = 0
   /// Reservations that ran out because nobody came back.
   package internal(set) var expiredTotal = 0
+  /// Released before others whose turn it was, because those had waited for too long.
+  package internal(set) var newestFirstTotal = 0
 }
 
 /// The waiting requests in a binary heap that knows each one's place, so that any can leave in O(log n).
 ///
-/// Invariant: `heap[slots[i].place] == i` for waiting slots; a slot is free, waiting, or released.
+/// Invariant: `heap[slots[i].place] == i` for waiting slots; a slot is free, waiting, or released. The waiting ones are
+/// linked in the order of their arrival from `oldest` to `newest`.
 struct RouterQueue {
   /// Lower goes first.
   struct Order: Comparable {
@@ -86,11 +93,17 @@ struct RouterQueue {
     var uncached: Int
     /// Who may take it, without the chain.
     var request: RoutingRequest
+    let arrived: Nanoseconds
+    /// The waiting requests that came before and after it; -1 for none.
+    var older: Int32 = -1
+    var newer: Int32 = -1
   }
 
   private(set) var slots: [Waiting] = []
   private var free: [Int32] = []
   private(set) var heap: [Int32] = []
+  private var oldest: Int32 = -1
+  private var newest: Int32 = -1
   /// In the order of their release; entries of requests that came back are passed over.
   private var releases: [QueueTicket] = []
   private var releasesStart = 0
@@ -125,7 +138,7 @@ struct RouterQueue {
     let waiting = Waiting(
       generation: lastGeneration,
       order: Order(strictPriority: request.strictPriority, key: key, sequence: lastSequence),
-      tokens: request.tokens, uncached: max(1, uncached), request: bare)
+      tokens: request.tokens, uncached: max(1, uncached), request: bare, arrived: now, older: newest)
     let index: Int32
     if let used = free.popLast() {
       index = used
@@ -134,6 +147,8 @@ struct RouterQueue {
       index = Int32(slots.count)
       slots.append(waiting)
     }
+    if newest >= 0 { slots[Int(newest)].newer = index } else { oldest = index }
+    newest = index
     push(index)
     statistics.queuedTotal += 1
     statistics.waiting += 1
@@ -197,11 +212,38 @@ struct RouterQueue {
     heap = []
     releases = []
     releasesStart = 0
+    oldest = -1
+    newest = -1
   }
 
   private mutating func leaveWaiting(_ index: Int32) {
     statistics.waiting -= 1
     statistics.waitingTokens -= slots[Int(index)].tokens
+    let (older, newer) = (slots[Int(index)].older, slots[Int(index)].newer)
+    if older >= 0 { slots[Int(older)].newer = newer } else { oldest = newer }
+    if newer >= 0 { slots[Int(newer)].older = older } else { newest = older }
+  }
+}
+
+// MARK: Under overload
+
+extension RouterQueue {
+  /// Requests that are passed over at most, because others have priority, in the search for the newest.
+  private static let passedMax = 64
+
+  /// The newest of those with the highest strict priority, once the oldest of all has waited for longer than `bound`.
+  /// Nil before that, and where those with priority are not among the newest ones.
+  func newestUnderOverload(after bound: Nanoseconds?, now: Nanoseconds) -> Int32? {
+    guard let bound, oldest >= 0, let head = heap.first, slots[Int(oldest)].arrived &+ bound < now else {
+      return nil
+    }
+    let priority = slots[Int(head)].order.strictPriority
+    var index = newest
+    for _ in 0..<Self.passedMax where index >= 0 {
+      if slots[Int(index)].order.strictPriority == priority { return index }
+      index = slots[Int(index)].older
+    }
+    return nil
   }
 }
 

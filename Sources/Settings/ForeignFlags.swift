@@ -26,8 +26,6 @@ extension SettingsTable {
       ForeignFlag("grpc-metrics-port", "DYN_GRPC_METRICS_PORT"),
       ForeignFlag("dump-config-to", "DYN_DUMP_CONFIG_TO"),
       ForeignFlag("frontend-route-extension", "DYN_FRONTEND_ROUTE_EXTENSIONS"),
-      ForeignFlag("enable-anthropic-api", "DYN_ENABLE_ANTHROPIC_API", takesValue: false),
-      ForeignFlag("strip-anthropic-preamble", "DYN_STRIP_ANTHROPIC_PREAMBLE", takesValue: false),
       ForeignFlag("enable-streaming-tool-dispatch", "DYN_ENABLE_STREAMING_TOOL_DISPATCH", takesValue: false),
       ForeignFlag(
         "enable-streaming-reasoning-dispatch", "DYN_ENABLE_STREAMING_REASONING_DISPATCH", takesValue: false),

@@ -26,6 +26,17 @@ extension SettingsTable {
       live: true,
       "Most client connections, shared out evenly to the loops; past it new ones are closed at once."),
     SettingDefinition(
+      nil, "DYN_HTTP_REQUEST_LIMIT", .integer(1...16_777_216), unset: "16,384 a loop", group: "Limits",
+      live: true,
+      "Most inference requests in progress, shared out evenly to the loops; past it new ones get 529."),
+    SettingDefinition(
+      nil, "DYN_MEMORY_LIMIT_MB", .integer(1...1_048_576), unset: "the cgroup's limit, else none",
+      group: "Limits", live: true,
+      """
+      Memory of the process, in MiB: from 95 % of it on new requests get 529, from 98 % on new connections are closed \
+      at once; what runs goes on.
+      """),
+    SettingDefinition(
       nil, "DYN_HTTP2_STREAM_LIMIT", .integer(0...10_000), fallback: "100", group: "Limits",
       live: true, "Most requests at once on one HTTP/2 connection of a client; 0 offers no HTTP/2."),
     SettingDefinition(

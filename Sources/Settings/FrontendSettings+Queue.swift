@@ -25,6 +25,12 @@ extension SettingsTable {
       live: true,
       "Longest time that a request waits for room; past it 529. 0 for as long as its caller does."),
     SettingDefinition(
+      nil, "DYN_ROUTER_QUEUE_NEWEST_FIRST_SECS", .duration(unit: second), fallback: "5", group: "Router",
+      """
+      Once the oldest request has waited for this long the newest goes first, until none has: under overload some are \
+      then served in time instead of none. 0 keeps the order.
+      """),
+    SettingDefinition(
       "router-session-affinity-mode", "DYN_ROUTER_SESSION_AFFINITY_MODE", .choice(["hard", "soft", "off"]),
       fallback: "soft", group: "Router", live: true,
       "Whether requests of one x-dynamo-session-id must go to one worker, prefer it, or neither."),

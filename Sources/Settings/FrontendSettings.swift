@@ -10,10 +10,13 @@ extension SettingsTable {
     subcommands: [
       Subcommand("serve", "Serve requests; the same as no subcommand."),
       Subcommand("doctor", "Print every setting and where it came from, and check what can be reached."),
+      Subcommand("hash-key", "Read an API key from standard input and print its hash, for --api-key-file."),
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: frontendServer + frontendTLS + frontendWorkers + frontendRouter + frontendQueue
+    definitions: frontendServer + frontendListeners + frontendTLS + frontendTenants + frontendWorkers
+      + frontendRouter
+      + frontendQueue
       + frontendLimits
       + frontendDeadlines
       + frontendMetrics + embeddedTraceStore + tracing + signals + requestTrace + logging,
@@ -34,10 +37,32 @@ extension SettingsTable {
     SettingDefinition(
       "admin-listen", "DYN_ADMIN_LISTEN", .string, unset: "off", placeholder: "unix:PATH|HOST:PORT",
       group: "Server",
-      "Unix socket or loopback port for requests that change state. No effect in this version."),
+      """
+      Unix socket (mode 0600) or loopback port for requests that change state: /admin/…, beside health, metrics and \
+      /v1/router/state. Without it there are none.
+      """),
+    SettingDefinition(
+      "admin-token-file", "DYN_ADMIN_TOKEN_FILE", .string, unset: "none", placeholder: "FILE",
+      group: "Server",
+      "File with the token (authorization: Bearer) of the admin listener; a port needs one."),
+    SettingDefinition(
+      "metrics-listen", "DYN_METRICS_LISTEN", .string, unset: "on the port of callers",
+      placeholder: "unix:PATH|HOST:PORT", group: "Server",
+      "Serve /metrics, /health, /live, /ready and /version here, and /metrics no more on the port of callers."
+    ),
     SettingDefinition(
       nil, "DYN_DISABLE_FRONTEND_ADMIN_API", .boolean, fallback: "false", group: "Server", live: true,
       "Answer 404 to /v1/router/state and /v1/router/explain, which show the router's inside."),
+    SettingDefinition(
+      "enable-anthropic-api", "DYN_ENABLE_ANTHROPIC_API", .boolean, fallback: "false", group: "Server",
+      live: true,
+      "Serve Anthropic's /v1/messages and /v1/messages/count_tokens: passed on to workers that serve them, translated for others."
+    ),
+    SettingDefinition(
+      "strip-anthropic-preamble", "DYN_STRIP_ANTHROPIC_PREAMBLE", .boolean, fallback: "true", group: "Server",
+      live: true,
+      "Leave out of translated prompts the system block by which Claude Code names its version, which hides equal prefixes."
+    ),
     SettingDefinition(
       nil, "DYN_HTTP_LISTEN_BACKLOG", .integer(1...65535), fallback: "4096", group: "Server",
       "Connections that may wait to be accepted."),

@@ -13,6 +13,8 @@ package struct AccessRecord {
   /// `unary` or `stream`.
   package var requestType: StaticString = ""
   package var errorType: StaticString = ""
+  /// The tenant's name.
+  package var tenant = UnsafeRawBufferPointer(start: nil, count: 0)
   package var status = 0
   package var outcome = RequestOutcome.success
   package var attempts = 1
@@ -65,6 +67,7 @@ extension LogRecordWriter {
       field(LogKey.spanName, record.trace.spanName)
     }
     field(LogKey.status, record.status)
+    if !record.tenant.isEmpty { field(LogKey.tenant, record.tenant) }
     if let context = record.trace.context { field(LogKey.traceID, context.traceID) }
     if let time = record.timeToFirstToken { field(LogKey.timeToFirstToken, milliseconds: time) }
     if !record.uri.isEmpty { field(LogKey.uri, record.uri) }
@@ -113,12 +116,14 @@ extension LogRecordWriter {
       line.put(record.trace.spanName)
       line.put("\",\"status\":")
       line.put(decimal: record.status)
+      line.put(",\"tenant\":\"", bytes: record.tenant)
       line.put(",\"trace_id\":\"")
       line.put(hex: context.traceID.high)
       line.put(hex: context.traceID.low)
       line.put("\"")
     } else {
       line.put(",\"status\":", decimal: record.status)
+      line.put(",\"tenant\":\"", bytes: record.tenant)
     }
     if let time = record.timeToFirstToken { line.put(",\"ttft_ms\":", milliseconds: time) }
     line.put(",\"uri\":\"", bytes: record.uri)
@@ -137,7 +142,7 @@ extension AccessRecord {
   fileprivate var isPlain: Bool {
     let textMax = LogRecordWriter.valueBytesMax
     guard method.count <= textMax, uri.count <= textMax, model.count <= textMax else { return false }
-    guard trace.xRequestID.count <= textMax else { return false }
+    guard trace.xRequestID.count <= textMax, tenant.count <= textMax else { return false }
     let numberMax: UInt64 = 1 << 53
     var numbers = attempts | status
     if let inputTokens { numbers |= inputTokens }
@@ -145,12 +150,13 @@ extension AccessRecord {
     if let cachedTokens { numbers |= cachedTokens }
     guard UInt64(bitPattern: Int64(numbers)) < numberMax, workerID ?? 0 <= numberMax else { return false }
     return LogText.isPlain(method) && LogText.isPlain(uri) && LogText.isPlain(model)
-      && LogText.isPlain(trace.xRequestID)
+      && LogText.isPlain(trace.xRequestID) && LogText.isPlain(tenant)
   }
 
   fileprivate var textBytes: Int {
     var count = method.count &+ uri.count &+ model.count
     count &+= trace.xRequestID.count &+ endpoint.utf8CodeUnitCount
+    count &+= tenant.count
     count &+= errorType.utf8CodeUnitCount &+ requestType.utf8CodeUnitCount
     return count &+ trace.spanName.utf8CodeUnitCount
   }

@@ -42,6 +42,7 @@ package enum AttributeName {
   @inlinable package static var xRequestIDReplaced: StaticString { "x_request_id.replaced" }
   @inlinable package static var requestID: StaticString { "request_id" }
   @inlinable package static var model: StaticString { "model" }
+  @inlinable package static var tenant: StaticString { "tenant" }
   @inlinable package static var method: StaticString { "method" }
   @inlinable package static var uri: StaticString { "uri" }
   @inlinable package static var version: StaticString { "version" }

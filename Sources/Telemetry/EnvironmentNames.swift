@@ -58,6 +58,7 @@ package enum EnvironmentName {
   package static let metricsInputSequence = "DYN_METRICS_INPUT_SEQUENCE_"
   package static let metricsOutputSequence = "DYN_METRICS_OUTPUT_SEQUENCE_"
   package static let metricsTTFT = "DYN_METRICS_TTFT_"
+  package static let metricsEmbeddingLatency = "DYN_METRICS_EMBEDDING_LATENCY_"
   package static let metricsITL = "DYN_METRICS_ITL_"
 
   /// Dynamo's truth values: `1`, `true`, `on`, `yes` in any case.

@@ -61,6 +61,7 @@ package struct MetricBuckets: Sendable {
   package let outputTokens: HistogramBuckets
   package let timeToFirstToken: HistogramBuckets
   package let interTokenLatency: HistogramBuckets
+  package let embeddingLatency: HistogramBuckets
   /// What was wrong with the environment, one message each; the default was used there.
   package let warnings: [String]
 
@@ -90,6 +91,7 @@ package struct MetricBuckets: Sendable {
     inputTokens = read(EnvironmentName.metricsInputSequence, 50, 128_000, 12)
     outputTokens = read(EnvironmentName.metricsOutputSequence, 50, 32_000, 10)
     timeToFirstToken = read(EnvironmentName.metricsTTFT, 0.001, 480, 18)
+    embeddingLatency = read(EnvironmentName.metricsEmbeddingLatency, 0.001, 10, 14)
     interTokenLatency = read(EnvironmentName.metricsITL, 0.001, 80, 20)
     self.warnings = warnings
   }

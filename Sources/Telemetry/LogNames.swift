@@ -26,6 +26,7 @@ package enum LogKey {
   @inlinable package static var outputTokens: StaticString { "output_tokens" }
   @inlinable package static var requestType: StaticString { "request_type" }
   @inlinable package static var status: StaticString { "status" }
+  @inlinable package static var tenant: StaticString { "tenant" }
   @inlinable package static var timeToFirstToken: StaticString { "ttft_ms" }
   @inlinable package static var uri: StaticString { "uri" }
   @inlinable package static var workerID: StaticString { "worker_id" }

@@ -48,6 +48,9 @@ extension MetricDescription {
   /// model
   package static let interTokenLatency = MetricDescription(
     "dynamo_frontend_inter_token_latency_seconds", "Time between two tokens of a stream.")
+  /// model
+  package static let embeddingLatency = MetricDescription(
+    "dynamo_frontend_embedding_latency_seconds", "Time from the head of a request for embeddings to its end.")
   /// model, endpoint, request_type
   package static let modelCancellations = MetricDescription(
     "dynamo_frontend_model_cancellation_total", "Requests that their client cancelled.")
@@ -137,6 +140,13 @@ extension MetricDescription {
   /// no labels
   package static let acceptErrors = MetricDescription(
     "dynamo_frontend_accept_errors_total", "Client connections that the system could not give.")
+  /// no labels
+  package static let badProxyHeaders = MetricDescription(
+    "dynamo_frontend_bad_proxy_headers_total",
+    "Connections of trusted proxies that were closed because they began with no PROXY header of version 2.")
+  /// result (success, failure)
+  package static let reloads = MetricDescription(
+    "dynamo_frontend_reloads_total", "Times that SIGHUP had the configuration read again.")
   /// peer (client, worker), outcome
   package static let tlsHandshakes = MetricDescription(
     "dynamo_frontend_tls_handshakes_total", "TLS handshakes that are over, by how they ended.")

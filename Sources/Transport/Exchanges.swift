@@ -88,6 +88,12 @@ package protocol ServerApplication: AnyObject {
   ) -> any ServerExchangeHandler
   /// Bytes that never became a request, or a body that broke, are refused: writes the answer's body and counts it.
   func refused(_ refusal: Refusal, body: inout ByteBuffer)
+  /// A connection that should begin with a PROXY header did not, and is closed.
+  func refusedConnection(_ fault: ProxyHeaderFault)
+}
+
+extension ServerApplication {
+  package func refusedConnection(_ fault: ProxyHeaderFault) {}
 }
 
 /// Why a request to a worker did not end well.

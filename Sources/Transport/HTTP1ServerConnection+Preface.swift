@@ -33,7 +33,7 @@ extension HTTP1ServerConnection {
     socket.handOver(to: connection)
     _ = connection.received(bytes)
     // A drain that met the beginning of the preface could not tell this connection.
-    if server.isDraining { connection.drain() }
+    if server.isRetiring { connection.retire() } else if server.isDraining { connection.drain() }
     return true
   }
 }

@@ -41,10 +41,12 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
   let timer = Timer()
   var deadline: Nanoseconds?
 
-  init(_ descriptor: Int32, server: HTTPServer) throws(SocketFailure) {
+  /// - Parameter peer: whom a trusted proxy says it comes from; nil when it comes from its own address.
+  init(_ descriptor: Int32, server: HTTPServer, from peer: SocketAddress? = nil) throws(SocketFailure) {
     self.server = server
     loop = server.loop
     socket = StreamSocket(descriptor, on: server.loop, connecting: false, security: server.security)
+    socket.statedPeer = peer
     try socket.start(self)
     expect(within: server.limits.idleTimeout)
   }
@@ -339,7 +341,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
       close()
     } else if requestIncomplete || (!keepAlive && socket.unconsumedCount > 0) {
       linger()
-    } else if !keepAlive || server.isDraining {
+    } else if !keepAlive || (server.isDraining && !server.isRetiring) {
       close()
     } else {
       phase = .head

@@ -16,6 +16,8 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
   private var session: HTTP2Multiplexer?
   private let timer = Timer()
   private var isLeaving = false
+  /// When no more requests are taken; 0 unless the connection retires.
+  private var retiresAt: Nanoseconds = 0
   /// The peer asked too much: GOAWAY is its last word.
   private var isCut = false
   private var lastInput: Nanoseconds
@@ -165,11 +167,24 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
     }
     for case let stream as HTTP2ServerStream in session.owners { stream.checkDeadlines(now, limits) }
     guard isOpen else { return }
-    if session.openStreams == 0, now - max(idleSince, lastInput) > limits.idleTimeout { drain() }
+    let isIdle = session.openStreams == 0 && now - max(idleSince, lastInput) > limits.idleTimeout
+    if isIdle || (retiresAt > 0 && now >= retiresAt) { drain() }
     if isOpen { expect() }
   }
 
   // MARK: Ends
+
+  /// How long requests may come after the peer was told to open no more: longer than any way to it and back.
+  private static let noticeTime = second
+
+  /// Asks the peer to send no more requests, serves those that are on their way, then takes none (RFC 9113 section 6.8).
+  func retire() {
+    guard let session, !isLeaving, retiresAt == 0 else { return }
+    retiresAt = loop.now + Self.noticeTime
+    do throws(HTTP2Error) { try session.announceGoAway() } catch { return close(.cancelled) }
+    loop.arm(timer, at: retiresAt, self)
+    flush()
+  }
 
   /// Takes no more requests and closes with the last answer.
   func drain() { leave(HTTP2ErrorCode.noError, cuts: false) }

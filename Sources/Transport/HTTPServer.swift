@@ -39,6 +39,9 @@ package final class LoopLoads: Sendable {
 
   func connections(_ index: Int, _ change: Int) { loads[index].connections.add(change, ordering: .relaxed) }
 
+  /// Connections open on one loop.
+  package func connections(of index: Int) -> Int { loads[index].connections.load(ordering: .relaxed) }
+
   /// Requests open on all loops.
   package var openRequests: Int { loads.reduce(0) { $0 + $1.openRequests.load(ordering: .relaxed) } }
 
@@ -51,14 +54,18 @@ package final class ListenerCounters: Sendable {
   package let accepted = Atomic<Int>(0)
   package let refusedByLimit = Atomic<Int>(0)
   package let acceptErrors = Atomic<Int>(0)
+  /// Connections of trusted proxies that began with no PROXY header of version 2.
+  package let badProxyHeaders = Atomic<Int>(0)
   /// HTTP/2 connections that were cut because all together held too much of their requests.
   package let cutByMemory = Atomic<Int>(0)
+  /// New connections are closed at once, whatever their number: the process has no memory for them.
+  package let refusesAll = Atomic<Bool>(false)
 
   package init() {}
 }
 
 /// The server side of one loop. Loop-confined.
-package final class HTTPServer: EventHandler, TimerHandler {
+package final class HTTPServer {
   package let loop: EventLoop
   let application: any ServerApplication
   private(set) var parser: HTTP1HeadParser
@@ -67,16 +74,19 @@ package final class HTTPServer: EventHandler, TimerHandler {
   private(set) var security: SocketSecurity?
   private let loads: LoopLoads
   private let counters: ListenerCounters
-  private var listener: (descriptor: Int32, registration: Registration)?
+  private var acceptors: [Acceptor] = []
   private var connections: [ObjectIdentifier: HTTP1ServerConnection] = [:]
   private var multiplexed: [ObjectIdentifier: HTTP2ExchangeConnection] = [:]
   private var peers: [LoopBound<HTTPServer>] = []
   private var mailboxes: [Mailbox] = []
-  private let retryTimer = Timer()
   private var date = DateHeader()
   private var wallSeconds = 0
   private var wallExpires: Nanoseconds = 0
   package private(set) var isDraining = false
+  /// It drains, and its connections may come back once: another process serves on its sockets.
+  private(set) var isRetiring = false
+  /// Connections whose PROXY header is awaited.
+  private var preludes: [ObjectIdentifier: ProxyPrelude] = [:]
 
   package init(
     loop: EventLoop, application: any ServerApplication, limits: ServerLimits, loads: LoopLoads,
@@ -105,26 +115,18 @@ package final class HTTPServer: EventHandler, TimerHandler {
     self.peers = peers.map(\.1)
   }
 
-  /// Accepts from `descriptor`, a listening socket that other loops accept from as well.
+  /// Accepts from `descriptor`, a listening socket that other loops accept from as well. May be called for several.
   package func listen(on descriptor: Int32) throws(SystemError) {
-    let registration = try loop.registerShared(descriptor, self)
-    listener = (descriptor, registration)
+    acceptors.append(try Acceptor(descriptor, server: self))
   }
 
-  package func ready(_ readiness: Readiness) {
-    guard let listener else { return }
-    // Bounded, so that a storm of connects does not starve the connections that are served.
-    for _ in 0..<64 {
-      let accepted = loop.system.accept(listener.descriptor)
-      if accepted == -EAGAIN || accepted == -ECONNABORTED { return }
-      guard accepted >= 0 else {
-        acceptFailed(-accepted)
-        return
-      }
-      counters.accepted.add(1, ordering: .relaxed)
-      place(accepted)
-    }
+  /// A listening socket gave a connection.
+  func accepted(_ descriptor: Int32) {
+    counters.accepted.add(1, ordering: .relaxed)
+    place(descriptor)
   }
+
+  func acceptFailed() { counters.acceptErrors.add(1, ordering: .relaxed) }
 
   private func place(_ descriptor: Int32) {
     let target = loads.leastBusy(preferred: loop.index)
@@ -139,15 +141,54 @@ package final class HTTPServer: EventHandler, TimerHandler {
 
   /// Serves an accepted socket on this loop.
   private func adopt(_ descriptor: Int32) {
-    guard !isDraining, connectionCount < limits.connectionsMax else {
-      if !isDraining { counters.refusedByLimit.add(1, ordering: .relaxed) }
+    let takesMore = !isDraining || isRetiring
+    let isFull = connectionCount >= limits.connectionsMax || counters.refusesAll.load(ordering: .relaxed)
+    guard takesMore, !isFull else {
+      if takesMore { counters.refusedByLimit.add(1, ordering: .relaxed) }
       loads.connections(loop.index, -1)
       loop.system.close(descriptor)
       return
     }
     Sockets.disableDelay(descriptor)
+    if limits.asksForProxyHeader(descriptor) {
+      awaitProxyHeader(descriptor)
+    } else {
+      serve(descriptor, from: nil)
+    }
+  }
+
+  private func awaitProxyHeader(_ descriptor: Int32) {
+    do throws(SystemError) {
+      let prelude = try ProxyPrelude(descriptor, server: self)
+      preludes[ObjectIdentifier(prelude)] = prelude
+    } catch {
+      loads.connections(loop.index, -1)
+      loop.system.close(descriptor)
+      counters.acceptErrors.add(1, ordering: .relaxed)
+    }
+  }
+
+  /// A connection has told whom it comes from, and is served from here on.
+  func proxyHeaderEnded(_ prelude: ProxyPrelude, _ descriptor: Int32, from peer: SocketAddress?) {
+    preludes[ObjectIdentifier(prelude)] = nil
+    serve(descriptor, from: peer)
+  }
+
+  /// A connection did not tell whom it comes from, and is closed.
+  func proxyHeaderFailed(_ prelude: ProxyPrelude) {
+    guard preludes.removeValue(forKey: ObjectIdentifier(prelude)) != nil else { return }
+    loads.connections(loop.index, -1)
+  }
+
+  /// Counts a connection that had no good PROXY header.
+  func proxyHeaderRefused(_ fault: ProxyHeaderFault) {
+    counters.badProxyHeaders.add(1, ordering: .relaxed)
+    application.refusedConnection(fault)
+  }
+
+  private func serve(_ descriptor: Int32, from peer: SocketAddress?) {
     do {
-      let connection = try HTTP1ServerConnection(descriptor, server: self)
+      let connection = try HTTP1ServerConnection(descriptor, server: self, from: peer)
       connections[ObjectIdentifier(connection)] = connection
     } catch {
       loads.connections(loop.index, -1)
@@ -155,38 +196,30 @@ package final class HTTPServer: EventHandler, TimerHandler {
     }
   }
 
-  /// Out of descriptors or memory: a level-triggered listener would spin, so it rests for 100 ms.
-  private func acceptFailed(_ code: Int32) {
-    counters.acceptErrors.add(1, ordering: .relaxed)
-    guard let listener else { return }
-    loop.deregister(listener.registration, stillOpen: listener.descriptor)
-    loop.arm(retryTimer, at: loop.now + 100 * millisecond, self)
-  }
-
-  package func timerFired(_ timer: Timer) {
-    guard let descriptor = listener?.descriptor, !isDraining else { return }
-    do {
-      try listen(on: descriptor)
-    } catch {
-      loop.arm(retryTimer, at: loop.now + 100 * millisecond, self)
-    }
-  }
-
-  /// Leaves the listening socket to others; the caller closes it once all loops have left.
+  /// Leaves the listening sockets to others; the caller closes them once all loops have left.
   package func stopListening() {
-    guard let listener else { return }
-    loop.deregister(listener.registration, stillOpen: listener.descriptor)
-    loop.cancel(retryTimer)
-    self.listener = nil
+    for acceptor in acceptors { acceptor.stop() }
+    acceptors = []
     // This server is one of them: nothing is handed over any more.
     peers = []
     mailboxes = []
   }
 
+  /// Leaves the listening sockets to another process: nothing is refused, and each connection that comes back with a
+  /// request is told with its answer to come no more (`connection: close`, GOAWAY). Follow with ``drain()`` in the end.
+  package func retire() {
+    isDraining = true
+    isRetiring = true
+    stopListening()
+    for connection in multiplexed.values { connection.retire() }
+  }
+
   /// Stops keeping connections: idle ones close now, others after their response.
   package func drain() {
     isDraining = true
+    isRetiring = false
     stopListening()
+    for prelude in preludes.values { prelude.close() }
     for connection in connections.values { connection.drain() }
     for connection in multiplexed.values { connection.drain() }
   }
@@ -204,7 +237,7 @@ package final class HTTPServer: EventHandler, TimerHandler {
   }
 
   /// Connections held now.
-  package var connectionCount: Int { connections.count + multiplexed.count }
+  package var connectionCount: Int { connections.count + multiplexed.count + preludes.count }
 
   func requestBegan() { loads.requests(loop.index, 1) }
 

@@ -1,6 +1,7 @@
 // Deadlines and bounds of connections, with defaults and reasons.
 
 package import Base
+package import EventLoop
 package import HTTP
 
 /// Deadlines of a server connection, in nanoseconds.
@@ -21,7 +22,16 @@ package struct ServerLimits: Sendable {
   /// Bounds of connections that begin with HTTP/2's preface; nil refuses those.
   package var multiplexed: HTTP2MultiplexerLimits?
 
+  /// Peers whose connections begin with a PROXY header of version 2, and must; nil for none.
+  package var proxyPeers: AddressRanges?
+
   package init(http: HTTP1Limits = HTTP1Limits()) { self.http = http }
+
+  /// True when the peer of this socket is to say first whom it speaks for.
+  func asksForProxyHeader(_ descriptor: Int32) -> Bool {
+    guard let proxyPeers, let peer = Sockets.peerAddress(descriptor) else { return false }
+    return proxyPeers.contains(peer)
+  }
 }
 
 /// Deadlines of a connection to a worker, in nanoseconds.

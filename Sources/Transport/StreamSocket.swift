@@ -146,8 +146,11 @@ package final class StreamSocket: EventHandler, TickHandler {
     loop.system.shutdownSending(descriptor)
   }
 
-  /// The address at the other end, in text; for cold paths.
-  package var peerAddress: SocketAddress? { Sockets.peerAddress(descriptor) }
+  /// Whom a trusted proxy says the connection comes from.
+  var statedPeer: SocketAddress?
+
+  /// The address at the other end, or behind a proxy that told it; for cold paths.
+  package var peerAddress: SocketAddress? { statedPeer ?? Sockets.peerAddress(descriptor) }
 
   /// Closes at once; unsent output is lost. Idempotent, reports nothing.
   package func close(_ how: SocketClose = .done) {

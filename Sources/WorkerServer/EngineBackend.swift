@@ -5,6 +5,8 @@ internal import OpenAI
 
 /// An engine as one loop sees it. Loop-confined.
 protocol EngineBackend: AnyObject {
+  /// The routes that it answers; an attached engine judges by itself.
+  var endpoints: EndpointSet { get }
   /// Starts to generate for `exchange`, whose body was parsed as `request`. The exchange hears of everything from now
   /// on; an error means that nothing was started.
   func generate(

@@ -8,19 +8,21 @@ internal import OpenAI
 internal import Transport
 internal import Workers
 
-/// What the watcher learned of the engine's cache; nil where the engine does not say.
+/// What the watcher learned of the engine; nil where the engine does not say.
 struct EngineFacts: Sendable, Equatable {
   var models: [ListedModel] = []
   var blockSize: Int?
   var totalBlocks: Int?
+  /// The routes that it serves; nil when it does not say.
+  var endpoints: EndpointSet?
   /// Where it publishes cache events; empty when it does not, or does not say.
   var cacheEvents: [CacheEventSource] = []
 }
 
 /// Asks `GET /v1/models` again and again, and once it is answered `GET /metrics` for the size of the cache and
-/// `GET /kv_event_sources` for the publishers of its events.
+/// `GET /kv_event_sources` for the publishers of its events; `GET /openapi.json`, which vLLM and SGLang have, for its routes.
 final class EngineWatcher: TimerHandler, ClientExchangeHandler {
-  private enum Question { case models, metrics, cacheEvents }
+  private enum Question { case models, metrics, routes, cacheEvents }
 
   private let loop: EventLoop
   private let url: EngineURL
@@ -91,6 +93,7 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     switch question {
     case .models: path = "/v1/models"
     case .metrics: path = "/metrics"
+    case .routes: path = "/openapi.json"
     case .cacheEvents: path = "/kv_event_sources"
     }
     connection = pool.send(to: upstream, method: .get, handler: self) { out in
@@ -119,6 +122,9 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     case .models: readModels()
     case .metrics:
       if status == 200 { readCache() }
+      ask(.routes)
+    case .routes:
+      facts.endpoints = status == 200 ? EndpointSet(openAPI: body.readable) : nil
       ask(.cacheEvents)
     case .cacheEvents:
       // Engines that do not know the question answer 404, or something that is no such object.
@@ -132,7 +138,8 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
     guard !isClosed else { return }
     switch question {
     case .models: countFailure("the engine does not answer: \(failure)")
-    case .metrics: ask(.cacheEvents)
+    case .metrics: ask(.routes)
+    case .routes: ask(.cacheEvents)
     case .cacheEvents: tell()
     }
   }

@@ -7,7 +7,7 @@ internal import OpenAI
 internal import Telemetry
 internal import Transport
 
-/// Handles a request to `/v1/chat/completions` or `/v1/completions`.
+/// Handles a request to one of the inference routes.
 ///
 ///     receiving -> generating -> finished -> over
 ///         `-----------------------^            (every state may end at once: over)
@@ -170,10 +170,10 @@ final class InferenceExchange: ServerExchangeHandler {
         exchange.abort(.failed(.truncated))
         return
       }
-      error.writeEvents(into: &text)
+      error.writeEvents(into: &text, form: endpoint.form)
       send(text.readable)
     } else {
-      error.write(into: &text)
+      error.write(into: &text, format: endpoint.isAnthropic ? .anthropic : .openAI)
       var fields = ByteBuffer(capacity: 96)
       fields.header("content-type", "application/json" as StaticString)
       if let seconds = error.retryAfterSeconds { fields.header("retry-after", seconds) }

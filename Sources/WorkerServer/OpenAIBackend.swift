@@ -15,6 +15,7 @@ final class OpenAIBackend: EngineBackend {
   var upstream: Upstream
   /// Called when the engine could not be reached, so that its name is looked up again.
   let unreachable: () -> Void
+  let endpoints = EndpointSet.all
   private var idsInFlight: Set<[UInt8]> = []
 
   init(

@@ -34,6 +34,7 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
   init(_ exchange: InferenceExchange, backend: OpenAIBackend) {
     self.exchange = exchange
     self.backend = backend
+    inspector.form = exchange.endpoint.form
   }
 
   // MARK: The request
@@ -242,14 +243,15 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
     exchange.report.ended = exchange.worker.loop.now
     var usage = inspector.usage
     var finish = inspector.finishReason
-    if !isEventStream, holdsAll, status == 200, !held.isEmpty, let answer = AnswerSummary.parse(held.readable)
+    if !isEventStream, holdsAll, status == 200, !held.isEmpty,
+      let answer = AnswerSummary.read(held.readable, form: exchange.endpoint.form)
     {
       usage = answer.usage
       finish = answer.finishReason
     }
     if let usage {
       exchange.report.inputTokens = usage.promptTokens
-      exchange.report.outputTokens = usage.completionTokens
+      if exchange.endpoint.generates { exchange.report.outputTokens = usage.completionTokens }
       exchange.report.cachedTokens = usage.cachedTokens
     } else if chunkCount > 0 {
       exchange.report.outputTokens = chunkCount

@@ -131,23 +131,9 @@ struct RequestSpans {
 
 extension Endpoint {
   /// What the server's span of every request to this endpoint says.
-  var serverAttributes: EncodedAttributes {
-    switch self {
-    case .chatCompletions: Self.chat
-    case .completions: Self.completions
-    }
-  }
+  var serverAttributes: EncodedAttributes { Self.servers[Int(rawValue)] }
 
-  /// OpenTelemetry's word for what is asked.
-  var operation: StaticString {
-    switch self {
-    case .chatCompletions: "chat"
-    case .completions: "text_completion"
-    }
-  }
-
-  private static let chat = encoded(.chatCompletions)
-  private static let completions = encoded(.completions)
+  private static let servers = allCases.map { encoded($0) }
 
   private static func encoded(_ endpoint: Endpoint) -> EncodedAttributes {
     EncodedAttributes { span in

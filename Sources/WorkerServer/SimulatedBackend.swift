@@ -3,10 +3,12 @@
 internal import Base
 internal import Engine
 internal import EventLoop
+internal import HTTP
 internal import OpenAI
 internal import Prompts
 internal import Telemetry
 internal import Tokenizer
+internal import Transport
 
 /// Runs one ``SimulatedEngine`` on one loop.
 final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
@@ -24,6 +26,11 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     worker.shared.metrics.totalBlocks.set(configuration.blockCount)
   }
 
+  let endpoints: EndpointSet = SimulatedBackend.served
+
+  /// What it answers. Anthropic's API is left to the frontend, which translates it.
+  static let served = EndpointSet([.chatCompletions, .completions, .embeddings, .responses, .rerank, .score])
+
   /// Sequences that one request may ask for: prompts times choices.
   static let sequencesPerRequestMax = 128
 
@@ -31,6 +38,8 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     for exchange: InferenceExchange, _ request: InferenceRequest
   ) throws(APIError) -> any Generation {
     let body = exchange.body.readable
+    if !exchange.endpoint.generates { return try answerAtOnce(exchange, body) }
+    if request.previousResponse != nil { throw Self.noPreviousResponse }
     let wanted = try SimulationRequest.parse(body, endpoint: exchange.endpoint)
     let (sequences, overflow) = wanted.prompts.count.multipliedReportingOverflow(by: wanted.choices)
     guard !overflow, sequences <= Self.sequencesPerRequestMax else {
@@ -53,6 +62,35 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     changed()
     return generation
   }
+
+  /// Embeddings and scores.
+  private func answerAtOnce(
+    _ exchange: InferenceExchange, _ body: UnsafeRawBufferPointer
+  ) throws(APIError) -> any Generation {
+    var id = ByteBuffer(capacity: 36)
+    id.append(exchange.identity.requestID)
+    var answers = SimulatedAnswers(
+      id: id.text, created: Int(clamping: worker.loop.system.wallNanoseconds() / second),
+      model: exchange.model)
+    switch exchange.endpoint {
+    case .rerank: try answers.rerank(body)
+    case .score: try answers.score(body)
+    default: try answers.embed(try SimulationRequest.parse(body, endpoint: exchange.endpoint))
+    }
+    exchange.report.inputTokens = answers.promptTokens
+    exchange.report.ended = worker.loop.now
+    var fields = ByteBuffer(capacity: 64)
+    fields.header("content-type", "application/json" as StaticString)
+    exchange.respond(status: 200, fields: fields.readable, body: .length(answers.answer.count))
+    exchange.send(answers.answer.readable)
+    exchange.finish()
+    return SettledGeneration()
+  }
+
+  /// 404: this engine keeps no responses.
+  private static let noPreviousResponse = APIError(
+    status: 404, code: "previous_response_not_found", param: "previous_response_id",
+    message: "The simulated engine keeps no responses.")
 
   private func submit(
     _ prompt: [UInt8], _ wanted: SimulationRequest, choice: Int, to client: SimulatedChoice
@@ -112,8 +150,9 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     case .promptTooLong(let tokens, let limit):
       let param: String
       switch endpoint {
-      case .chatCompletions: param = "messages"
       case .completions: param = "prompt"
+      case .responses: param = "input"
+      default: param = "messages"
       }
       return APIError(
         status: 400, code: "context_length_exceeded", param: param,
@@ -173,4 +212,10 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
   }
 
   func close() { worker.loop.cancel(timer) }
+}
+
+/// A generation that was over when it began.
+private final class SettledGeneration: Generation {
+  func cancel() {}
+  func outputDrained() {}
 }

@@ -17,6 +17,9 @@ final class SimulatedGeneration: Generation {
   private let id: String
   private let created: Int
   private let writer: CompletionStreamWriter
+  /// Writes the answers of the Responses API, which has one choice.
+  private var response: ResponseWriter
+  private let isResponse: Bool
   private var isPaused = false
   private var outputTokens = 0
 
@@ -31,6 +34,8 @@ final class SimulatedGeneration: Generation {
     writer = CompletionStreamWriter(
       endpoint: exchange.endpoint, id: id.text, created: created, model: exchange.model,
       sendsUsage: wanted.includeUsage)
+    response = ResponseWriter(id: id.text, created: created, model: exchange.model)
+    if case .responses = exchange.endpoint { isResponse = true } else { isResponse = false }
   }
 
   /// Adds a choice for the prompt of that index, to be given to the engine.
@@ -81,6 +86,14 @@ final class SimulatedGeneration: Generation {
     }
     if !exchange.hasBegun { beginStream() }
     worker.scratch.removeAll()
+    if isResponse {
+      if !choice.hasBegun { response.writeStart(into: &worker.scratch) }
+      choice.hasBegun = true
+      if !text.isEmpty { response.writeText(text, into: &worker.scratch) }
+      exchange.send(worker.scratch.readable)
+      if exchange.outputIsFull { pause() }
+      return
+    }
     if !choice.hasBegun {
       choice.hasBegun = true
       writer.writeRole(choice: choice.index, into: &worker.scratch)
@@ -97,7 +110,7 @@ final class SimulatedGeneration: Generation {
     choice.usage = summary.usage
     choice.finish = summary.reason == .stop ? .stop : .length
     open -= 1
-    if wanted.stream, let reason = choice.finish {
+    if wanted.stream, !isResponse, let reason = choice.finish {
       let worker = exchange.worker
       worker.scratch.removeAll()
       writer.writeFinish(reason, choice: choice.index, into: &worker.scratch)
@@ -140,6 +153,10 @@ final class SimulatedGeneration: Generation {
       promptTokens: exchange.report.inputTokens ?? 0, completionTokens: exchange.report.outputTokens ?? 0,
       cachedTokens: exchange.report.cachedTokens)
     worker.scratch.removeAll()
+    if isResponse {
+      completeResponse(usage)
+      return
+    }
     if wanted.stream {
       if wanted.includeUsage { writer.writeUsage(usage, into: &worker.scratch) }
       CompletionStreamWriter.writeDone(into: &worker.scratch)
@@ -149,6 +166,25 @@ final class SimulatedGeneration: Generation {
         choices: choices.map { CompletionAnswer.Choice(text: $0.text, finishReason: $0.finish ?? .none) },
         usage: usage)
       answer.write(into: &worker.scratch)
+      var fields = ByteBuffer(capacity: 64)
+      fields.header("content-type", "application/json" as StaticString)
+      exchange.respond(status: 200, fields: fields.readable, body: .length(worker.scratch.count))
+    }
+    exchange.send(worker.scratch.readable)
+    exchange.finish()
+  }
+
+  private func completeResponse(_ usage: Usage) {
+    let worker = exchange.worker
+    let finish = choices.first?.finish ?? .stop
+    if wanted.stream {
+      if !exchange.hasBegun {
+        beginStream()
+        response.writeStart(into: &worker.scratch)
+      }
+      response.writeEnd(finish, usage: usage, into: &worker.scratch)
+    } else {
+      response.write(choices.first?.text ?? [], finish, usage: usage, into: &worker.scratch)
       var fields = ByteBuffer(capacity: 64)
       fields.header("content-type", "application/json" as StaticString)
       exchange.respond(status: 200, fields: fields.readable, body: .length(worker.scratch.count))

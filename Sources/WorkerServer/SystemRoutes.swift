@@ -45,6 +45,10 @@ struct SystemRoutes {
         .notFound(method: head.methodText.text, path: String(head.path.text.prefix(256))), into: &out)
     }
     switch (route, head.method) {
+    case (.inference, .post):
+      // Only routes that the engine does not answer come here by this method.
+      return error(
+        .notFound(method: head.methodText.text, path: String(head.path.text.prefix(256))), into: &out)
     case (.inference, _):
       return error(.methodNotAllowed(head.methodText.text, allow: "POST"), allow: "POST", into: &out)
     case (_, .get), (_, .head): break
@@ -77,9 +81,7 @@ struct SystemRoutes {
     if path.equals("/metrics") { return .metrics }
     if path.equals("/version") { return .version }
     if path.equals("/kv_event_sources") { return .cacheEvents }
-    if path.equals(Endpoint.chatCompletions.path) || path.equals(Endpoint.completions.path) {
-      return .inference
-    }
+    if Endpoint(path: path) != nil { return .inference }
     let prefix: StaticString = "/v1/models/"
     let length = prefix.utf8CodeUnitCount
     guard path.count > length, path.slice(0..<length).equals(prefix) else { return nil }

@@ -77,12 +77,12 @@ final class WorkerControl: TimerHandler {
       card.totalBlocks = engine.blockCount
       card.sequencesMax = engine.sequencesMax
       card.batchedTokensMax = engine.batchedTokensMax
-      becomeReady(
-        [
-          ListedModel(
-            id: configuration.model, created: Int(worker.shared.startedWallSeconds),
-            contextTokens: engine.contextTokens, engine: EngineKind.simulated.rawValue)
-        ], card)
+      card.endpoints = SimulatedBackend.served
+      var model = ListedModel(
+        id: configuration.model, created: Int(worker.shared.startedWallSeconds),
+        contextTokens: engine.contextTokens, engine: EngineKind.simulated.rawValue)
+      model.endpoints = SimulatedBackend.served
+      becomeReady([model], card)
     }
   }
 
@@ -105,6 +105,10 @@ final class WorkerControl: TimerHandler {
     var card = ModelCard(displayName: name)
     card.role = configuration.role
     card.contextLength = models.first { $0.id == name }?.contextTokens
+    for index in models.indices where models[index].endpoints == nil {
+      models[index].endpoints = facts.endpoints ?? Worker.assumedEndpoints
+    }
+    card.endpoints = models.first { $0.id == name }?.endpoints
     card.blockSize = facts.blockSize
     card.totalBlocks = facts.totalBlocks
     if let blocks = facts.totalBlocks { worker.shared.metrics.totalBlocks.set(blocks) }

@@ -56,7 +56,7 @@ final class WorkerLoop: ServerApplication, TimerHandler {
   func exchangeBegan(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
-    if let endpoint = Self.inferenceEndpoint(head) {
+    if let endpoint = inferenceEndpoint(head) {
       return InferenceExchange(exchange, head, endpoint: endpoint, began: began, on: self)
     }
     scratch.removeAll()
@@ -89,11 +89,10 @@ final class WorkerLoop: ServerApplication, TimerHandler {
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)").write(into: &body)
   }
 
-  private static func inferenceEndpoint(_ head: RequestHead) -> Endpoint? {
-    guard case .post = head.method else { return nil }
-    if head.path.equals(Endpoint.chatCompletions.path) { return .chatCompletions }
-    if head.path.equals(Endpoint.completions.path) { return .completions }
-    return nil
+  private func inferenceEndpoint(_ head: RequestHead) -> Endpoint? {
+    guard case .post = head.method, let endpoint = Endpoint(path: head.path) else { return nil }
+    // Without an engine at the moment the answer is that, whatever is asked.
+    return backend?.endpoints.contains(endpoint) ?? true ? endpoint : nil
   }
 
   // MARK: Spans and lines

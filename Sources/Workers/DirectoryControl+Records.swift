@@ -60,7 +60,7 @@ extension DirectoryControl {
     if let prefix = configuration.namespacePrefix, !identity.namespace.hasPrefix(prefix) {
       return "it is in another namespace"
     }
-    guard finding.card.takesText else { return drop(key, "it takes neither chats nor completions") }
+    if finding.card.endpoints == [] { return drop(key, "it serves none of the routes here") }
     if case .prefill = finding.card.role { return drop(key, "it only prefills") }
     if let model = configuration.modelName, finding.card.displayName != model {
       return drop(key, "it serves another model")
@@ -134,6 +134,7 @@ extension DirectoryControl {
     worker.contextLength = finding.card.contextLength
     worker.sequencesMax = finding.card.sequencesMax
     worker.batchedTokensMax = finding.card.batchedTokensMax
+    worker.endpoints = finding.card.endpoints ?? Worker.assumedEndpoints
     return worker
   }
 

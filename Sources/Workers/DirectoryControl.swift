@@ -34,7 +34,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private var names: [UInt64: ResolvedName] = [:]
   private var groups: [ResolvedName] = []
   /// The static workers that are configured now.
-  private var fixed: [WorkerURL] = []
+  private(set) var fixed: [WorkerURL] = []
   private var catalog: ModelCatalog
   private var current = WorkerSet.empty
   private var isDirty = false

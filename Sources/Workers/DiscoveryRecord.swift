@@ -2,6 +2,7 @@
 
 package import Base
 package import JSON
+package import OpenAI
 
 /// How a worker is reached.
 package enum DiscoveryTransport: Sendable, Equatable {
@@ -129,8 +130,8 @@ package struct ModelCard: Sendable, Equatable {
   /// The model's name in requests.
   package var displayName: String
   package var role = WorkerRole.aggregated
-  /// It takes chats or completions; false for cards that name only other kinds of requests.
-  package var takesText = true
+  /// The routes that it serves; nil when that is not told.
+  package var endpoints: EndpointSet?
   /// Prompt and output tokens of one request; nil when unknown.
   package var contextLength: Int?
   /// Tokens in a cache block; nil when unknown.
@@ -149,8 +150,13 @@ package struct ModelCard: Sendable, Equatable {
     out.append(jsonString: Self.slug(displayName))
     if let contextLength { Self.append(",\"context_length\":", contextLength, to: &out) }
     if let blockSize { Self.append(",\"kv_cache_block_size\":", blockSize, to: &out) }
-    out.append(
-      ",\"model_type\":\"Chat | Completions\",\"model_input\":\"Text\",\"worker_type\":" as StaticString)
+    if let endpoints {
+      out.append(",\"model_type\":" as StaticString)
+      out.append(jsonString: Self.kinds(of: endpoints))
+      out.append(",\"endpoints\":" as StaticString)
+      out.append(endpoints)
+    }
+    out.append(",\"model_input\":\"Text\",\"worker_type\":" as StaticString)
     out.append(jsonString: role.rawValue)
     out.append(",\"runtime_config\":{\"total_kv_blocks\":" as StaticString)
     if let totalBlocks { out.append(decimal: totalBlocks) } else { out.append("null" as StaticString) }
@@ -169,11 +175,9 @@ package struct ModelCard: Sendable, Equatable {
     var card = ModelCard(displayName: name)
     if let role = json["worker_type"]?.string.flatMap(WorkerRole.init(rawValue:)) { card.role = role }
     // Dynamo writes the kinds as names joined by bars, or as bits that say nothing to others.
-    if let kinds = json["model_type"]?.string {
-      card.takesText = kinds.split(separator: "|").contains { kind in
-        let kind = kind.lowercased()
-        return kind.contains("chat") || kind.contains("completions")
-      }
+    if let kinds = json["model_type"]?.string { card.endpoints = endpoints(ofKinds: kinds) }
+    if let labels = json["endpoints"]?.array {
+      card.endpoints = EndpointSet(labels: labels.compactMap(\.string))
     }
     card.contextLength = positive(json["context_length"])
     card.blockSize = positive(json["kv_cache_block_size"])
@@ -182,6 +186,27 @@ package struct ModelCard: Sendable, Equatable {
     card.sequencesMax = positive(runtime?["max_num_seqs"])
     card.batchedTokensMax = positive(runtime?["max_num_batched_tokens"])
     return card
+  }
+
+  /// Dynamo's words for what a model does.
+  private static func kinds(of endpoints: EndpointSet) -> String {
+    let words: [(Endpoint, String)] = [
+      (.chatCompletions, "Chat"), (.completions, "Completions"), (.embeddings, "Embedding"),
+      (.rerank, "Rerank"),
+    ]
+    return words.filter { endpoints.contains($0.0) }.map(\.1).joined(separator: " | ")
+  }
+
+  /// The routes that a list of Dynamo's words stands for. An engine that chats may make responses too.
+  private static func endpoints(ofKinds kinds: String) -> EndpointSet {
+    var endpoints: EndpointSet = []
+    for kind in kinds.lowercased().split(separator: "|") {
+      if kind.contains("chat") { endpoints.formUnion(EndpointSet([.chatCompletions, .responses])) }
+      if kind.contains("completions") { endpoints.formUnion(EndpointSet(.completions)) }
+      if kind.contains("embedding") { endpoints.formUnion(EndpointSet(.embeddings)) }
+      if kind.contains("rerank") { endpoints.formUnion(EndpointSet([.rerank, .score])) }
+    }
+    return endpoints
   }
 
   /// The name in lower case with everything but letters, digits, `-` and `_` replaced by `-`.

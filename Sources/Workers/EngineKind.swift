@@ -9,6 +9,15 @@ package enum EngineKind: String, Sendable, CaseIterable {
   case simulated
   case unknown
 
+  /// Whether `cache_salt` keeps prompts apart in its cache. One that does not say what it is gets the salt: most pass over
+  /// a field that they do not know.
+  package var takesCacheSalt: Bool {
+    switch self {
+    case .vllm, .sglang, .simulated, .unknown: true
+    case .llamaCpp: false
+    }
+  }
+
   /// The kind that an entry of `/v1/models` tells: engines write their name in `owned_by`, and `dynamo-worker` the name
   /// of what stands behind it in `engine`.
   init(ownedBy: String?, engine: String?) {

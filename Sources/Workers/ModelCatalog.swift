@@ -1,6 +1,7 @@
 // The models that workers serve or served lately, with the routing state that outlives snapshots.
 
 internal import Base
+internal import OpenAI
 internal import Routing
 internal import Telemetry
 internal import Transport
@@ -113,9 +114,11 @@ extension Worker {
     id == other.id && url == other.url && source == other.source && state.isSame(as: other.state)
       && models == other.models && blockSize == other.blockSize && totalBlocks == other.totalBlocks
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && adapters == other.adapters
-      && contextLength == other.contextLength && sequencesMax == other.sequencesMax
+      && isDraining == other.isDraining && contextLength == other.contextLength
+      && sequencesMax == other.sequencesMax
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
-      && eventSources == other.eventSources && upstream.addresses == other.upstream.addresses
+      && endpoints == other.endpoints && eventSources == other.eventSources
+      && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix
       && upstream.isMultiplexed == other.upstream.isMultiplexed
   }

@@ -110,5 +110,11 @@ extension SnapshotBoard {
     }
     gauge(.routerQueueRequests) { $0.waiting }
     gauge(.routerQueueTokens) { $0.waitingTokens }
+    registry.collect(.routerQueueNewestFirst, .counter) { samples in
+      for model in self.current.models where model.routing.mayQueue {
+        samples.add(
+          Double(model.routing.queueStatistics.newestFirstTotal), labels: [("model", model.name)])
+      }
+    }
   }
 }

@@ -21,6 +21,8 @@ package final class ModelRouting: @unchecked Sendable {
   /// Requests may wait for room; then ``waiters`` has how each of them is told. As many at most as the queue takes.
   package let mayQueue: Bool
   var waiters: [QueueTicket: QueueWaiter] = [:]
+  /// Workers that an operator takes out of service; they stay in the router until their requests are over.
+  private var draining: Set<UInt64> = []
   private let lockWait: Histogram?
   /// Times that the lock was free, not yet in the histogram.
   private var freeLocks = 0
@@ -80,7 +82,8 @@ package final class ModelRouting: @unchecked Sendable {
   package func connectFailed(_ worker: UInt64, now: Nanoseconds, refusedUntil time: Nanoseconds) {
     lockedThenWaking(now: now) {
       router.forgetPredictions(worker: worker, now: now)
-      router.refuse(worker: worker, .ejected, until: time)
+      // That ends by itself; draining does not.
+      if !draining.contains(worker) { router.refuse(worker: worker, .ejected, until: time) }
     }
   }
 
@@ -111,8 +114,13 @@ package final class ModelRouting: @unchecked Sendable {
         router.add(
           worker: worker.id, blocksMax: worker.totalBlocks, batchedTokensMax: worker.batchedTokensMax,
           blockSize: sizes.known(worker.blockSize))
-        if !known.contains(worker.id) { router.allow(worker: worker.id) }
+        if worker.isDraining {
+          router.refuse(worker: worker.id, .draining)
+        } else if !known.contains(worker.id) || draining.contains(worker.id) {
+          router.allow(worker: worker.id)
+        }
       }
+      draining = Set(workers.filter(\.isDraining).map(\.id))
     }
   }
 

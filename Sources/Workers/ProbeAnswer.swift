@@ -2,6 +2,7 @@
 
 internal import Base
 internal import JSON
+internal import OpenAI
 
 /// What a probe learned of a worker.
 struct ProbeAnswer: Sendable, Equatable {
@@ -16,6 +17,8 @@ struct ProbeAnswer: Sendable, Equatable {
   var engine = EngineKind.unknown
   /// Those of ``models`` that are LoRA adapters of another.
   var adapters: [String] = []
+  /// The routes that it serves; nil when it does not say.
+  var endpoints: EndpointSet?
   /// Where it publishes its cache's events; nil when it was not asked or did not answer.
   var eventSources: [CacheEventSource]?
 
@@ -44,6 +47,9 @@ struct ProbeAnswer: Sendable, Equatable {
       answer.totalBlocks = answer.totalBlocks ?? positive(entry["total_kv_blocks"])
       if answer.engine == .unknown {
         answer.engine = EngineKind(ownedBy: entry["owned_by"]?.string, engine: entry["engine"]?.string)
+      }
+      if let labels = entry["endpoints"]?.array {
+        answer.endpoints = (answer.endpoints ?? []).union(EndpointSet(labels: labels.compactMap(\.string)))
       }
       if entry["owned_by"]?.string == "dynamo-worker" { answer.isDynamoWorker = true }
     }

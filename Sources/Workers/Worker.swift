@@ -1,5 +1,6 @@
 // One worker as routing and dispatch see it: an immutable record in a snapshot.
 
+package import OpenAI
 package import Telemetry
 package import Transport
 
@@ -57,6 +58,10 @@ package struct Worker: Sendable {
   package var batchedTokensMax: Int?
   /// Where it publishes its cache's events; empty when it does not.
   package var eventSources: [CacheEventSource] = []
+  /// An operator takes it out of service: requests that it has go on, new ones go elsewhere.
+  package var isDraining = false
+  /// The routes that it serves; what it does not tell is tried, but for Anthropic's, which can be translated.
+  package var endpoints = Worker.assumedEndpoints
   /// Whether its engine makes the tokens that are counted on here.
   package var prompts = PromptAgreement.unchecked
 
@@ -75,11 +80,17 @@ package struct Worker: Sendable {
     self.isDynamoWorker = isDynamoWorker
   }
 
-  /// True when requests may be sent there.
+  /// What is taken for served by a worker that does not say.
+  package static let assumedEndpoints = EndpointSet(Endpoint.allCases.filter { !$0.isAnthropic })
+
+  /// True when it answers, and is known to the router.
   package var isReady: Bool {
     if case .ready = state { return true }
     return false
   }
+
+  /// True when requests may be sent there.
+  package var takesRequests: Bool { isReady && !isDraining }
 }
 
 /// A worker that takes requests, with what the spans of every request sent there say of it. One object a snapshot, so

@@ -48,7 +48,7 @@ package final class WorkerDirectory: Sendable {
   /// Why engines' cache events cannot be followed here; nil when they can.
   package static var whyNoCacheEvents: String? { ZeroMQContext.unavailableReason }
 
-  private static func parse(
+  static func parse(
     _ texts: [String], _ security: WorkerSecurity, _ faults: inout [WorkerURLFault]
   ) -> [WorkerURL] {
     var urls: [WorkerURL] = []
@@ -116,12 +116,22 @@ package final class WorkerDirectory: Sendable {
   /// Takes other static workers and other weights of routing. Throws `.urls` with every URL that cannot be used; then
   /// nothing changes.
   package func adopt(urls: [String], weights: RoutingWeights) throws(WorkerDirectoryError) {
+    try prepare(urls: urls, weights: weights)()
+  }
+
+  /// Checks other static workers, and returns what puts them and other weights of routing into force. Throws `.urls` with
+  /// every URL that cannot be used.
+  package func prepare(
+    urls: [String], weights: RoutingWeights
+  ) throws(WorkerDirectoryError) -> @Sendable () -> Void {
     var faults: [WorkerURLFault] = []
     let fixed = Self.parse(urls, security, &faults)
     guard faults.isEmpty else { throw .urls(faults) }
-    onControl { control in
-      control.adopt(fixed: fixed)
-      control.adopt(weights)
+    return {
+      self.onControl { control in
+        control.adopt(fixed: fixed)
+        control.adopt(weights)
+      }
     }
   }
 
@@ -140,7 +150,7 @@ package final class WorkerDirectory: Sendable {
     onControl { $0.requestFailed(worker) }
   }
 
-  private func onControl(_ work: @escaping @Sendable (DirectoryControl) -> Void) {
+  func onControl(_ work: @escaping @Sendable (DirectoryControl) -> Void) {
     running.withLock { running in
       guard let running else { return }
       let control = running.control

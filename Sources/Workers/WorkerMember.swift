@@ -57,6 +57,7 @@ final class WorkerMember: TimerHandler {
   private var hasBeenReady = false
   private var cacheIsKnown = false
   private var eventsAreKnown = false
+  private var routesAreKnown = false
   private var silences = 0
   /// When a connect for a request was first not made in time, and the worker has not answered since.
   private var doubtedSince: Nanoseconds?
@@ -77,6 +78,7 @@ final class WorkerMember: TimerHandler {
       health = .ready
       hasBeenReady = true
     }
+    routesAreKnown = finding != nil
     if let card = finding?.card { cacheIsKnown = card.blockSize != nil && card.totalBlocks != nil }
   }
 
@@ -92,7 +94,8 @@ final class WorkerMember: TimerHandler {
     // A publisher's port may be another after an engine's restart; one that had none is not asked again and again.
     let questions = ProbeQuestions(
       cache: !cacheIsKnown,
-      events: configuration.followsCacheEvents && (!eventsAreKnown || !worker.eventSources.isEmpty))
+      events: configuration.followsCacheEvents && (!eventsAreKnown || !worker.eventSources.isEmpty),
+      routes: !routesAreKnown)
     probe = prober.probe(worker.upstream, questions) { [weak self] in self?.ended($0) }
   }
 
@@ -141,6 +144,10 @@ final class WorkerMember: TimerHandler {
       eventsAreKnown = true
       next.eventSources = sources
     }
+    if !routesAreKnown {
+      routesAreKnown = true
+      next.endpoints = answer.endpoints ?? Worker.assumedEndpoints
+    }
     exclusion.answered(at: loop.now)
     if !cacheIsKnown {
       cacheIsKnown = true
@@ -188,7 +195,10 @@ final class WorkerMember: TimerHandler {
     silences = 0
     doubtedSince = nil
     // What comes back may have another cache.
-    if finding == nil { cacheIsKnown = false }
+    if finding == nil {
+      cacheIsKnown = false
+      routesAreKnown = false
+    }
     eventsAreKnown = false
     health = .unreachable(failure.reason)
     show(worker)
@@ -255,6 +265,14 @@ final class WorkerMember: TimerHandler {
     next.contextLength = facts.contextLength
     next.sequencesMax = facts.sequencesMax
     next.batchedTokensMax = facts.batchedTokensMax
+    next.endpoints = facts.endpoints
+    show(next)
+  }
+
+  /// An operator takes it out of service, or back.
+  func drain(_ isDraining: Bool) {
+    var next = worker
+    next.isDraining = isDraining
     show(next)
   }
 
@@ -296,7 +314,9 @@ extension Worker {
     worker.sequencesMax = sequencesMax
     worker.batchedTokensMax = batchedTokensMax
     worker.prompts = prompts
+    worker.isDraining = isDraining
     worker.eventSources = eventSources
+    worker.endpoints = endpoints
     return worker
   }
 }

@@ -3,6 +3,7 @@
 internal import Base
 internal import EventLoop
 internal import HTTP
+internal import OpenAI
 internal import Transport
 
 /// How a probe ended.
@@ -14,6 +15,8 @@ struct ProbeQuestions: Sendable, Equatable {
   var cache = false
   /// Where it publishes its cache's events.
   var events = false
+  /// Which routes it serves, where it is an engine that says so in its OpenAPI document.
+  var routes = false
 }
 
 /// Starts probes; a test plays it.
@@ -39,7 +42,7 @@ protocol ProbeInFlight: AnyObject {
   func cancel()
 }
 
-/// Probes by `GET /v1/models`, then `GET /metrics` and `GET /kv_event_sources`; checks prompts by ``PromptCheck``. Loop-confined.
+/// Probes by `GET /v1/models`, then `GET /metrics`, `GET /kv_event_sources` and `GET /openapi.json`; checks prompts by ``PromptCheck``. Loop-confined.
 final class HTTPWorkerProber: WorkerProber {
   private let pool: UpstreamPool
   private let timeout: Nanoseconds
@@ -78,9 +81,9 @@ final class HTTPWorkerProber: WorkerProber {
   func close() { pool.closeIdle() }
 }
 
-/// One probe: models, then perhaps metrics and event sources.
+/// One probe: models, then perhaps metrics, event sources and routes.
 private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHandler {
-  private enum Phase { case models, metrics, events, done }
+  private enum Phase { case models, metrics, events, routes, done }
 
   /// Bytes of an answer that are read; more than a list of models ever needs, and most of a busy vLLM's metrics.
   private static let bodyBytesMax = 4 << 20
@@ -196,6 +199,9 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
       default: break
       }
       askFurther()
+    case .routes:
+      if status == 200 { answer.endpoints = EndpointSet(openAPI: body.readable) }
+      askFurther()
     case .done: break
     }
   }
@@ -204,7 +210,7 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
     connection = nil
     switch phase {
     case .models: finish(.failure(Self.failure(failure)))
-    case .metrics, .events: askFurther()
+    case .metrics, .events, .routes: askFurther()
     case .done: break
     }
   }
@@ -212,7 +218,7 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
   func timerFired(_ timer: Timer) {
     switch phase {
     case .models: finish(.failure(.silent))
-    case .metrics, .events:
+    case .metrics, .events, .routes:
       connection?.cancel()
       askFurther()
     case .done: break
@@ -240,10 +246,15 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
     case .models where questions.cache: ask("/metrics", as: .metrics)
     case .models where questions.events, .metrics where questions.events:
       ask("/kv_event_sources", as: .events)
-    case .models, .metrics, .events: finish(.success(answer))
+    // A dynamo-worker has told of its routes already, where it knows them.
+    case .models where asksRoutes, .metrics where asksRoutes, .events where asksRoutes:
+      ask("/openapi.json", as: .routes)
+    case .models, .metrics, .events, .routes: finish(.success(answer))
     case .done: break
     }
   }
+
+  private var asksRoutes: Bool { questions.routes && !answer.isDynamoWorker && answer.endpoints == nil }
 
   private func ask(_ path: StaticString, as next: Phase) {
     phase = next

@@ -1,6 +1,7 @@
 // The set of workers at one moment: what every loop reads without a lock.
 
 internal import Base
+package import OpenAI
 package import Routing
 
 /// A model with the workers that serve it now, and the routing state that outlives snapshots.
@@ -18,6 +19,8 @@ package final class ServedModel: Sendable {
   package let engine: EngineKind
   /// It is a LoRA adapter, so that its prompts share no blocks with the base model's.
   package let isAdapter: Bool
+  /// For each endpoint the workers that serve it, nil for all; by raw value.
+  private let serving: [[UInt64]?]
 
   package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
     self.name = name
@@ -25,9 +28,25 @@ package final class ServedModel: Sendable {
     self.workers = workers.map { ReadyWorker($0) }
     engine = workers.lazy.map(\.engine).first { $0 != .unknown } ?? .unknown
     isAdapter = workers.contains { $0.adapters.contains(name) }
+    serving = Endpoint.allCases.map { Self.workers(workers, serving: $0) }
+    speaksMessages = workers.contains { $0.endpoints.contains(.messages) }
     self.created = created
     self.routing = routing
     blockSizes = BlockSizes(model: routing.options.blockSize, workers: workers.map(\.blockSize))
+  }
+
+  /// The workers that a request of `endpoint` may go to; nil for all. A message of Anthropic's API may also go, translated,
+  /// to those that take chats.
+  package func workers(serving endpoint: Endpoint) -> [UInt64]? { serving[Int(endpoint.rawValue)] }
+
+  /// True when a worker takes requests of Anthropic's API as they come.
+  package let speaksMessages: Bool
+
+  private static func workers(_ workers: [Worker], serving endpoint: Endpoint) -> [UInt64]? {
+    var wanted = EndpointSet(endpoint)
+    if case .messages = endpoint { wanted.formUnion(EndpointSet(.chatCompletions)) }
+    let able = workers.filter { !$0.endpoints.isDisjoint(with: wanted) }
+    return able.count == workers.count ? nil : able.map(\.id)
   }
 
   /// True when `bytes` spell the model's name.
@@ -64,5 +83,5 @@ package final class WorkerSet: Sendable {
   }
 
   /// True when at least one worker can serve.
-  package var hasReadyWorker: Bool { models.contains { !$0.workers.isEmpty } }
+  package var hasReadyWorker: Bool { models.contains { $0.workers.contains { !$0.facts.isDraining } } }
 }

@@ -8,6 +8,7 @@ import Glibc
 import Prompts
 import Settings
 import TLS
+import Tenants
 import Transport
 import Workers
 
@@ -27,6 +28,15 @@ enum Doctor {
       print("note     \(warning)")
     }
     tls(settings, check)
+    for fault in FrontendConfiguration.sideFaults(settings) { check("listeners", fault) }
+    if let path = settings.optionalString("api-key-file") {
+      do throws(StartError) {
+        let keys = try APIKeys().read(settings)
+        check("API keys \(path): \(keys?.keys.count ?? 0) of \(keys?.tenants.count ?? 0) tenants", nil)
+      } catch {
+        check("API keys", error.description)
+      }
+    }
     for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
     if settings.string("discovery-backend") == "file" {
       let folder = DiscoveryFolder.resolve(environment: environment)

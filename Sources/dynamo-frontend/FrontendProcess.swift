@@ -34,6 +34,7 @@ enum FrontendProcess {
       }
       switch settings.subcommand {
       case "help": return say(SettingsTable.frontend.helpText)
+      case "hash-key": return APIKeys.hash()
       case "version": return say("dynamo-frontend \(frontendVersion)\n")
       case "doctor": return Doctor.run(settings, settings.effectiveEnvironment(environment))
       default: return serve(settings, arguments, environment)
@@ -73,13 +74,21 @@ enum FrontendProcess {
       defer { directory.stop() }
       let processors = Machine.processorCount
       let handshakes = HandshakeCounters()
+      let keys = APIKeys()
       let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
+        let faults =
+          FrontendConfiguration.listenerFaults(settings) + FrontendConfiguration.sideFaults(settings)
+        if let fault = faults.first { throw StartError(fault) }
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
         configuration.tracing.keep = telemetry.keep
         configuration.tracing.propagators = telemetry.propagators
         configuration.tokenizer = tokenizer
+        configuration.keys = try keys.read(settings)
+        if let path = settings.optionalString("worker-api-key-file") {
+          configuration.workerAuthorization = Array("authorization: Bearer \(try readKey(path))\r\n".utf8)
+        }
         do throws(TLSError) {
           try configuration.readCertificates(settings, counters: handshakes)
         } catch {
@@ -89,20 +98,30 @@ enum FrontendProcess {
       }
       let configuration = try configure(settings)
       announceCertificate(configuration, logger)
+      let sockets = try FrontendSockets.open(configuration, environment: variables)
+      let administrator = Administrator(directory)
+      let sides = try administrator.sides(sockets, settings)
       let frontend: Frontend
       do throws(SystemError) {
         frontend = try Frontend(
           configuration: configuration, registry: registry, workers: directory, outputs: telemetry.outputs,
           routeSpanName: settings.string("router-mode") == "kv"
             ? SpanName.kvRouteRequest : SpanName.routeRequest,
-          buckets: MetricBuckets(environment: environment))
+          buckets: MetricBuckets(environment: environment), sockets: sockets,
+          sides: sides)
       } catch {
-        throw StartError("cannot listen on \(configuration.host):\(configuration.port): \(error)")
+        throw StartError("cannot start: \(error)")
       }
       let reload = Reload(
-        settings, arguments: arguments, environment: variables, directory: directory,
-        frontend: frontend.control, log: telemetry.outputs.log, configure: configure)
+        settings, arguments: arguments, environment: variables,
+        parts: [
+          // Loops read the log filter again when they take the rest.
+          .log(telemetry.outputs.log, environment: variables), .workers(directory),
+          .frontend(frontend.control, configure: configure),
+        ],
+        manager: sockets.manager, logger: logger, registry: registry, perform: { directory.perform($0) })
       frontend.onReload = reload.request
+      administrator.reloads(by: reload)
       try frontend.run()
       return 0
     } catch {

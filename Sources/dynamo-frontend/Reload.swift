@@ -1,4 +1,4 @@
-// SIGHUP: the configuration file is read again, and what is live in it takes effect.
+// SIGHUP: the configuration file is read again, and what is live in it takes effect: all of it, or nothing.
 
 import EventLoop
 import Frontend
@@ -9,46 +9,66 @@ import Synchronization
 import Telemetry
 import Workers
 
-/// Reads the configuration file, and the certificate files that it names, again. A file with faults changes nothing.
+/// Something that takes new settings while the process runs. All parts are asked before any takes effect.
+struct ReloadPart: Sendable {
+  /// What a part has made ready.
+  struct Prepared {
+    /// What changed beside the settings themselves, for the log: that a file was read anew, as a rule.
+    var note: String?
+    /// Puts it into force; cannot fail.
+    let apply: @Sendable () -> Void
+  }
+
+  /// What it is, in the log of a fault.
+  let name: String
+  /// Files beside the configuration file that it reads, by these settings. Where there is one, SIGHUP has a meaning
+  /// without a configuration file too.
+  var files: @Sendable (SettingsValues) -> [String] = { _ in [] }
+  /// Reads and checks all that the settings name, and changes nothing. Throws what is wrong.
+  let prepare: @Sendable (SettingsValues) throws -> Prepared
+}
+
+/// Reads the configuration file, and the files that it names, again. A file with faults changes nothing.
 final class Reload: Sendable {
   private let arguments: [String]
   private let environment: [String: String]
-  private let directory: WorkerDirectory
-  private let frontend: FrontendControl
-  private let log: LogOutput
+  private let parts: [ReloadPart]
+  private let perform: @Sendable (@escaping @Sendable () -> Void) -> Void
+  private let manager: ServiceManager?
   private let logger: Logger
-  private let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration
+  private let successes: Counter
+  private let failures: Counter
   /// The settings in force.
   private let settings: Mutex<SettingsValues>
 
   /// - Parameters:
   ///   - settings: what the process started with, read from `arguments` and `environment`.
-  ///   - configure: makes the frontend's configuration from settings, as at start; throws for certificate files that
-  ///     cannot be used.
+  ///   - perform: runs work on a thread that may wait for a disk, one piece after the other.
   init(
-    _ settings: SettingsValues, arguments: [String], environment: [String: String],
-    directory: WorkerDirectory, frontend: FrontendControl, log: LogOutput,
-    configure: @escaping @Sendable (SettingsValues) throws -> FrontendConfiguration
+    _ settings: SettingsValues, arguments: [String], environment: [String: String], parts: [ReloadPart],
+    manager: ServiceManager?, logger: Logger, registry: MetricRegistry,
+    perform: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
   ) {
     self.arguments = arguments
     self.environment = environment
-    self.directory = directory
-    self.frontend = frontend
-    self.log = log
-    logger = log.logger("\(LogTarget.frontend)")
-    self.configure = configure
+    self.parts = parts
+    self.perform = perform
+    self.manager = manager
+    self.logger = logger
+    successes = registry.counter(.reloads, labels: [("result", "success")])
+    failures = registry.counter(.reloads, labels: [("result", "failure")])
     self.settings = Mutex(settings)
   }
 
-  /// Has the control thread do it: a loop must not wait for a disk. Readings follow one another there.
-  func request() {
-    directory.perform { self.run() }
-  }
+  /// Has it done elsewhere: a loop must not wait for a disk. Readings follow one another there.
+  func request() { perform { self.run() } }
 
   private func run() {
+    manager?.reloading()
     let old = settings.withLock { $0 }
     guard let path = old.configurationPath else {
-      reloadCertificates(old)
+      let outcome = reloadFiles(old)
+      manager?.ready(outcome)
       return
     }
     let new: SettingsValues
@@ -60,59 +80,65 @@ final class Reload: Sendable {
       return
     }
     let settings = old.adoptingLive(new)
-    let configuration: FrontendConfiguration
-    do {
-      configuration = try configure(settings)
-    } catch {
-      refuse(path, ["\(error)"])
+    let notes: [String]
+    switch apply(settings) {
+    case .success(let made): notes = made
+    case .failure(let faults):
+      refuse(path, faults.texts)
       return
     }
-    do throws(WorkerDirectoryError) {
-      try directory.adopt(
-        urls: settings.list("worker"), weights: RoutingOptions(settings, blockSize: 16).weights)
-    } catch {
-      refuse(path, ["\(new.origin("worker")): \(error)"])
-      return
-    }
-    let filter = LogConfiguration(environment: settings.effectiveEnvironment(environment))
-    log.adoptFilter(of: filter)
-    frontend.adopt(configuration)
-    report(configuration)
     self.settings.withLock { $0 = settings }
-    report(
-      path, old.changes(to: new),
-      warnings: new.warnings.filter { !old.warnings.contains($0) } + filter.warnings)
+    report(path, old.changes(to: new), notes, warnings: new.warnings.filter { !old.warnings.contains($0) })
   }
 
-  /// Without a configuration file there is nothing else to read again.
-  private func reloadCertificates(_ settings: SettingsValues) {
-    guard settings.optionalString("tls-cert-path") != nil else {
+  private struct Faults: Error { let texts: [String] }
+
+  /// Prepares all parts, and puts them into force when none has a fault. Returns their notes.
+  private func apply(_ settings: SettingsValues) -> Result<[String], Faults> {
+    var prepared: [ReloadPart.Prepared] = []
+    var faults: [String] = []
+    for part in parts {
+      do { prepared.append(try part.prepare(settings)) } catch { faults.append("\(part.name): \(error)") }
+    }
+    guard faults.isEmpty else { return .failure(Faults(texts: faults)) }
+    for part in prepared { part.apply() }
+    return .success(prepared.compactMap(\.note))
+  }
+
+  /// Without a configuration file the files that flags and variables name are all there is to read again. Returns what
+  /// came of it.
+  private func reloadFiles(_ settings: SettingsValues) -> String {
+    guard parts.contains(where: { !$0.files(settings).isEmpty }) else {
       logger.warning("SIGHUP: there is no configuration file to read again; --config or DYN_CONFIG names one")
-      return
+      return "serving; there is nothing to read again"
     }
-    do {
-      let configuration = try configure(settings)
-      frontend.adopt(configuration)
-      report(configuration)
-    } catch {
-      logger.error("certificate is not taken over: the files have faults", metadata: ["fault": "\(error)"])
+    switch apply(settings) {
+    case .success(let notes):
+      successes.add()
+      let changed = notes.joined(separator: ", ")
+      logger.info("files are read again", metadata: ["changed": "\(changed)"])
+      return "serving; read again: \(changed)"
+    case .failure(let faults):
+      failures.add()
+      for fault in faults.texts {
+        logger.error("files are not taken over: they have faults", metadata: ["fault": "\(fault)"])
+      }
+      return "serving as before; files have faults: \(faults.texts.joined(separator: "; "))"
     }
-  }
-
-  private func report(_ configuration: FrontendConfiguration) {
-    guard let days = configuration.certificateDaysLeft(unixSeconds: unixSeconds()) else { return }
-    logger.info("certificate is read again", metadata: ["days_left": "\(days)"])
   }
 
   private func refuse(_ path: String, _ faults: [String]) {
+    failures.add()
     for fault in faults {
       logger.error(
         "configuration is not taken over: the file has faults",
         metadata: ["file": "\(path)", "fault": "\(fault)"])
     }
+    manager?.ready("serving as before; \(path) has faults: \(faults.joined(separator: "; "))")
   }
 
-  private func report(_ path: String, _ changes: [SettingChange], warnings: [String]) {
+  private func report(_ path: String, _ changes: [SettingChange], _ notes: [String], warnings: [String]) {
+    successes.add()
     for warning in warnings { logger.warning("\(warning)") }
     for change in changes where !change.isLive {
       logger.warning(
@@ -123,8 +149,10 @@ final class Reload: Sendable {
         ])
     }
     let live = changes.filter(\.isLive).map(\.environment)
-    logger.info(
-      "configuration is read again",
-      metadata: ["file": "\(path)", "changed": "\(live.isEmpty ? "nothing" : live.joined(separator: ", "))"])
+    let changed = live.isEmpty ? "nothing" : live.joined(separator: ", ")
+    var metadata: Logger.Metadata = ["file": "\(path)", "changed": "\(changed)"]
+    if !notes.isEmpty { metadata["files"] = "\(notes.joined(separator: ", "))" }
+    logger.info("configuration is read again", metadata: metadata)
+    manager?.ready("serving; read again, changed: \(changed)")
   }
 }

@@ -2,6 +2,8 @@
 
 import Base
 import EventLoop
+import Logging
+import OpenAI
 import Routing
 import Synchronization
 import Telemetry
@@ -25,6 +27,11 @@ final class SpanCollector: SpanSink {
   private let batches = Mutex<[SpanBatch]>([])
 
   func publish(_ batch: SpanBatch) { batches.withLock { $0.append(batch) } }
+
+  /// Their bytes as text: names and values stand in it as they are.
+  var text: String {
+    batches.withLock { $0 }.map { $0.bytes.withUnsafeBytes { $0.text } }.joined()
+  }
 
   /// What of them is not as the schema of spans says; and how many there are.
   func check(_ schema: SpanSchema) throws -> (faults: [String], spanCount: Int) {
@@ -75,6 +82,8 @@ final class FrontendRig {
   let service: FrontendLoop
   let server: HTTPServer
   let lines = LineCollector()
+  /// Writes to ``lines``.
+  let logger: Logger
   let spans = SpanCollector()
   let dialer = Dialer()
   let reports = QuietReports()
@@ -96,11 +105,11 @@ final class FrontendRig {
     let registry = MetricRegistry()
     shared = try FrontendShared(configuration: configuration, registry: registry)
     let dialer = dialer
+    let log = LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }
+    logger = log.logger("\(LogTarget.frontend)")
     service = FrontendLoop(
       loop: loop, configuration: configuration, shared: shared, reports: reports,
-      outputs: TelemetryOutputs(
-        spanSink: traces ? spans : nil, ledger: SpanLedger(),
-        log: LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }),
+      outputs: TelemetryOutputs(spanSink: traces ? spans : nil, ledger: SpanLedger(), log: log),
       routeSpanName: SpanName.kvRouteRequest, buckets: MetricBuckets(),
       dial: { address throws(SystemError) in try dialer.dial(address) })
     server = HTTPServer(
@@ -124,13 +133,16 @@ final class FrontendRig {
   }
 
   /// A snapshot with the model on two workers; `blockSize` 0 leaves the model out.
-  func snapshot(generation: Int, blockSize: Int = 16) -> WorkerSet {
+  /// `endpoints` are the routes of each worker.
+  func snapshot(generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = []) -> WorkerSet {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
     let workers = [UInt64(1), 2].map { id in
-      Worker(
+      var worker = Worker(
         id: id, url: "http://127.0.0.1:\(id)",
         upstream: Upstream(id: id, addresses: addresses, authority: "worker-\(id)"), source: .fixed,
         state: .ready, models: [Self.model], blockSize: blockSize)
+      if endpoints.count == 2 { worker.endpoints = endpoints[Int(id) - 1] }
+      return worker
     }
     var options = options
     options.blockSize = max(blockSize, 1)

@@ -86,7 +86,7 @@ def test_wrong_messages_are_a_bad_request(client):
 
 def test_unknown_route_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.embeddings.create(model=MODEL, input="x")
+        client.moderations.create(model=MODEL, input="x")
     assert caught.value.code == "not_found"
 
 

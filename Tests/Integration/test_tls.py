@@ -296,9 +296,9 @@ def test_a_certificate_is_replaced_under_traffic_and_no_request_is_lost(stack, u
     serials = {frontend.served_serial()}
     for _ in range(5):
         frontend.put(authority.issue())
-        count = len(said(frontend, "certificate is read again"))
+        count = len(said(frontend, " read again"))
         frontend.process.signal(signal.SIGHUP)
-        eventually("it is read", lambda: len(said(frontend, "certificate is read again")) > count)
+        eventually("it is read", lambda: len(said(frontend, " read again")) > count)
         eventually("it is served", lambda: frontend.served_serial() not in serials)
         serials.add(frontend.served_serial())
     asked = len(statuses)

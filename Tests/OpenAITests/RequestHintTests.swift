@@ -32,7 +32,7 @@ struct RequestHintTests {
 
   @Test(arguments: [
     "{}", "{\"annotations\":null,\"agent_hints\":null}", "{\"greed_sampling\":true,\"top_k\":1}",
-    "{\"token_data\":[1,2],\"cache_salt\":\"a\",\"guided_json\":{\"a\":[1]},\"metadata_upload\":{}}",
+    "{\"token_data\":[1,2],\"cache_salt\":null,\"guided_json\":{\"a\":[1]},\"metadata_upload\":{}}",
     "{\"prefill_worker_id\":1,\"dp_rank\":0,\"repetition_penalty\":1.1,\"max_thinking_tokens\":5}",
   ])
   func membersWithoutOne(value: String) throws {
@@ -49,6 +49,12 @@ struct RequestHintTests {
       try parse("{\"decode_worker_id\":3,\"backend_instance_id\":4}")
     }
     #expect(fault?.param == "nvext.decode_worker_id")
+  }
+
+  /// It has no effect here, and is noted for those who keep tenants apart.
+  @Test func aSaltIsNoted() throws {
+    #expect(try parse("{\"cache_salt\":\"a\"}").extensions?.hints.namesSalt == true)
+    #expect(try parse("{\"cache_salt\":null}").extensions?.hints.namesSalt == false)
   }
 
   @Test(arguments: [

@@ -25,7 +25,7 @@ import Testing
     (.bodyTooLarge(limitBytes: 1), 413, "body_too_large", "invalid_request_error"),
     (.unsupportedMediaType, 415, "unsupported_media_type", "invalid_request_error"),
     (.expectationFailed, 417, "expectation_failed", "invalid_request_error"),
-    (.rateLimited(retryAfterSeconds: 2), 429, "rate_limited", "rate_limit_error"),
+    (.rateLimited("requests per minute", retryAfterSeconds: 2), 429, "rate_limited", "rate_limit_error"),
     (.clientClosed, 499, "client_closed_request", "invalid_request_error"),
     (.internalError, 500, "internal_error", "server_error"),
     (.badGateway("it closed the connection"), 502, "bad_gateway", "server_error"),
@@ -63,7 +63,8 @@ import Testing
 
   @Test func capacityErrorsSayWhenToComeBack() {
     for error in [
-      APIError.noWorkers(model: nil), .draining(), .overloaded(), .rateLimited(retryAfterSeconds: 1),
+      APIError.noWorkers(model: nil), .draining(), .overloaded(),
+      .rateLimited("tokens", retryAfterSeconds: 1),
     ] {
       #expect(error.retryAfterSeconds == 1)
     }

@@ -28,6 +28,8 @@ extension Bench {
     }
   }
 
+  var queueNumbers: QueueStatistics { router.queueStatistics }
+
   func next() -> QueueTicket? { router.nextReleasable(now: now) }
 
   /// The ticket of a request that must wait.
@@ -49,6 +51,85 @@ private func queueBench(
   let bench = Bench { $0.queue = queue }
   for worker in 1...workers { bench.router.add(worker: UInt64(worker), batchedTokensMax: 1000) }
   return bench
+}
+
+@Suite struct NewestFirst {
+  private static let bound = 5 * second
+
+  private func bench(_ workers: Int = 1) -> Bench { queueBench(workers) { $0.newestFirstAfter = Self.bound } }
+
+  /// Fills the worker; gives what ends its load.
+  private func fill(_ bench: Bench) -> Booking {
+    #expect(bench.place(tokens: 1_100) == .decided(.chosen))
+    return bench.decision.booking
+  }
+
+  @Test func onceTheOldestHasWaitedForTooLongTheNewestGoes() {
+    let bench = bench()
+    var booking = fill(bench)
+    var tickets: [QueueTicket?] = []
+    for _ in 0..<4 {
+      tickets.append(bench.wait(tokens: 1_100))
+      bench.now += second
+    }
+    func release() -> QueueTicket? {
+      bench.router.free(booking, served: true, now: bench.now)
+      let ticket = bench.next()
+      #expect(bench.place(tokens: 1_100, ticket: ticket) == .decided(.chosen))
+      booking = bench.decision.booking
+      return ticket
+    }
+    // The oldest has waited for 4 s: it is still its turn.
+    #expect(release() == tickets[0])
+    // The next one then for 9 s.
+    bench.now += 6 * second
+    #expect(release() == tickets[3] && release() == tickets[2] && release() == tickets[1])
+    #expect(bench.queueNumbers.newestFirstTotal == 3)
+    // It is over with the oldest one.
+    let late = [bench.wait(tokens: 1_100), bench.wait(tokens: 1_100)]
+    #expect(release() == late[0] && release() == late[1])
+    #expect(bench.queueNumbers.newestFirstTotal == 3)
+  }
+
+  @Test func priorityGoesBeforeAge() {
+    let bench = bench()
+    let booking = fill(bench)
+    let first = bench.wait { $0.strictPriority = 1 }
+    let second = bench.wait { $0.strictPriority = 1 }
+    _ = bench.wait()
+    bench.now += 2 * Self.bound
+    bench.router.free(booking, served: true, now: bench.now)
+    #expect(bench.next() == second && first != nil)
+  }
+
+  /// The newest may want a worker that is still full.
+  @Test func whoeverCannotGoDoesNotKeepOthers() {
+    let bench = bench(2)
+    let bookings = [fill(bench), fill(bench)]
+    let busy = bench.decision.worker
+    let old = bench.wait()
+    _ = bench.wait { $0.named = busy }
+    bench.now += 2 * Self.bound
+    bench.router.free(bookings[0], served: true, now: bench.now)
+    #expect(bench.next() == old)
+  }
+
+  /// Links hold through every way out of the queue.
+  @Test func leavingKeepsTheOthersInOrder() {
+    for gone in 0..<4 {
+      let bench = bench()
+      let booking = fill(bench)
+      let tickets = (0..<4).map { _ in bench.wait(tokens: 1) }
+      if let ticket = tickets[gone] { bench.router.cancel(ticket) }
+      bench.now += 2 * Self.bound
+      bench.router.free(booking, served: true, now: bench.now)
+      var order: [QueueTicket?] = []
+      while let ticket = bench.next() { order.append(ticket) }
+      let left = tickets.indices.filter { $0 != gone }.reversed().map { tickets[$0] }
+      #expect(order == left)
+      #expect(bench.queueNumbers.waiting == 0)
+    }
+  }
 }
 
 @Suite struct Queueing {

@@ -2,6 +2,7 @@
 
 import Base
 import Foundation
+import OpenAI
 import Testing
 
 @testable import Workers
@@ -59,7 +60,21 @@ import Testing
     #expect(try parseCard(bytes.text) == card)
     #expect(try parseCard("{\"type\":\"Model\",\"card_json\":\(bytes.text)}") == card)
     #expect(try parseCard(#"{"display_name":"m"}"#) == ModelCard(displayName: "m"))
+    card.endpoints = EndpointSet([.embeddings, .rerank])
+    bytes.removeAll()
+    card.write(to: &bytes)
+    #expect(bytes.text.contains(#""model_type":"Embedding | Rerank","endpoints":["embeddings","rerank"]"#))
+    #expect(try parseCard(bytes.text) == card)
     #expect(ModelCard.slug("Qwen/Qwen3-0.6B") == "qwen-qwen3-0-6b")
+  }
+
+  @Test(arguments: [
+    ("Chat | Completions", [Endpoint.chatCompletions, .completions, .responses]),
+    ("Embedding", [.embeddings]),
+    ("Rerank", [.rerank, .score]), ("Images | Realtime", []),
+  ]) func dynamosWordsStandForRoutes(words: String, routes: [Endpoint]) throws {
+    let card = try parseCard("{\"display_name\":\"m\",\"model_type\":\"\(words)\"}")
+    #expect(card.endpoints?.endpoints == routes)
   }
 
   @Test func instanceIDsKeepAllDigitsInADouble() {

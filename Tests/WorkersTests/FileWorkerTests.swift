@@ -3,6 +3,7 @@
 import Base
 import Foundation
 import TestSupport
+import OpenAI
 import Testing
 
 @testable import Workers
@@ -159,7 +160,7 @@ struct FileWorkerTests {
     let store = Store()
     _ = try store.register(1, .foreign("nats_tcp"))
     _ = try store.register(2) { $0.role = .prefill }
-    _ = try store.register(3) { $0.takesText = true }
+    _ = try store.register(3) { $0.endpoints = [.init(.embeddings)] }
     let rig = try rig(store)
     #expect(rig.latest.workers.map(\.id) == [3])
     rig.advance(1_010 * millisecond)

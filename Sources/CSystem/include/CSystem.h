@@ -63,3 +63,14 @@ static inline long csystem_find(const void *p, size_t n, const void *needle, siz
   const void *hit = memmem(p, n, needle, needle_bytes);
   return hit ? (const char *)hit - (const char *)p : -1;
 }
+
+/// Sends `count` bytes as one message over a Unix socket, with `descriptor_count` descriptors beside them, and waits for
+/// nothing. 0, or the negated errno.
+int csystem_send_descriptors(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count);
+
+/// Receives one message of at most `count` bytes, and up to `*descriptor_count` descriptors (close-on-exec) with it;
+/// what is too many is closed. The bytes' number, or the negated errno.
+long csystem_receive_descriptors(int fd, void *bytes, size_t count, int *descriptors, int *descriptor_count);
+
+/// The user behind the other end of a Unix socket, or -1.
+long csystem_peer_user(int fd);

@@ -124,6 +124,8 @@ class Upstream:
         self.port = free_port()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.behaviour = normal
+        # What its OpenAPI document lists; without any it has none.
+        self.paths: list[str] = []
         self.requests: list[Seen] = []
         self.lock = threading.Lock()
         self.connections: set[socket.socket] = set()
@@ -188,6 +190,8 @@ class Upstream:
         path = seen.path.split("?")[0]
         if seen.method == "GET" and path == "/v1/models":
             peer.answer(200, {"object": "list", "data": [{"id": self.model, "object": "model", "created": 1, "owned_by": "t"}]})
+        elif seen.method == "GET" and path == "/openapi.json" and self.paths:
+            peer.answer(200, {"openapi": "3.1.0", "paths": {name: {"post": {}} for name in self.paths}})
         elif seen.method == "GET":
             peer.answer(200 if path == "/health" else 404, {})
         else:

@@ -1,0 +1,50 @@
+// `/v1/messages/count_tokens` by the model's own tokenizer: the body goes to the preprocess pool and comes back counted.
+
+internal import Anthropic
+internal import Base
+internal import EventLoop
+internal import OpenAI
+internal import Prompts
+internal import Tokenizer
+internal import Workers
+
+/// Counts the tokens of the chat that a message is translated to.
+final class CountTokensJob: AnswerJob {
+  private let model: ModelTokenizer
+  private let workers: WorkerSet
+  private let system: any SystemCalls
+  private let stripsPreamble: Bool
+
+  init(model: ModelTokenizer, service: FrontendLoop) {
+    self.model = model
+    workers = service.workers
+    system = service.loop.system
+    stripsPreamble = service.configuration.stripsPreamble
+  }
+
+  override func run() {
+    do throws(APIError) {
+      let chat = try MessagesRequest.chat(
+        from: body.readable, isCount: true, stripsPreamble: stripsPreamble)
+      let request = try Preprocessor.decode(chat.readable, .countTokens)
+      let fields = try PromptFields.read(chat.readable)
+      let served = workers.modelIndex(of: request, in: chat.readable).map { workers.models[$0] }
+      if served == nil, !workers.models.isEmpty {
+        throw .modelNotFound(request.modelName(in: chat.readable))
+      }
+      let encoder = model.takeEncoder()
+      defer { model.putBack(encoder) }
+      do throws(PromptFailure) {
+        try encoder.encode(
+          fields, in: chat.readable, as: ChatTemplateRules.Engine(served?.engine ?? .unknown), clock: system)
+      } catch {
+        throw .invalidValue("messages", reason: error.message)
+      }
+      answer.append("{\"input_tokens\":" as StaticString)
+      answer.append(decimal: encoder.ids.count)
+      answer.append(UInt8(ascii: "}"))
+    } catch {
+      failure = error
+    }
+  }
+}

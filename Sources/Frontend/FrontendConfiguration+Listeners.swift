@@ -1,0 +1,32 @@
+// What the settings say of sockets: where is listened, who may take them over, which peers are proxies.
+
+internal import EventLoop
+package import Settings
+internal import Transport
+
+extension FrontendConfiguration {
+  /// Takes the settings of sockets. Entries that cannot be read are left out here; ``listenerFaults(_:)`` names them.
+  mutating func readListeners(_ settings: SettingsValues) {
+    // Brackets are how an IPv6 address is written beside a port; the resolver knows none.
+    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    listen = settings.list("listen").compactMap { ListenAddress($0) }
+    unixSocketMode = UInt32(settings.string("DYN_HTTP_UNIX_SOCKET_MODE"), radix: 8) ?? 0o660
+    handoverPath = settings.optionalString("handover")
+  }
+
+  /// Complete sentences about what the settings of sockets say wrong.
+  package static func listenerFaults(_ settings: SettingsValues) -> [String] {
+    var faults = settings.list("listen").filter { ListenAddress($0) == nil }.map { text in
+      "\(settings.origin("listen")): '\(text)' is no HOST:PORT, [IPv6]:PORT or unix:/PATH"
+    }
+    let mode = settings.string("DYN_HTTP_UNIX_SOCKET_MODE")
+    if UInt32(mode, radix: 8).map({ $0 > 0o777 }) ?? true {
+      faults.append(
+        "\(settings.origin("DYN_HTTP_UNIX_SOCKET_MODE")): '\(mode)' is no octal mode from 0 to 777")
+    }
+    if let path = settings.optionalString("handover"), ListenAddress("unix:\(path)") == nil {
+      faults.append("\(settings.origin("handover")): '\(path)' is no absolute path of up to 107 bytes")
+    }
+    return faults
+  }
+}

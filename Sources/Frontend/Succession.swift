@@ -1,0 +1,48 @@
+// The beginning of a frontend that takes another one's place: it gets ready beside it, and then takes over.
+
+internal import Base
+internal import EventLoop
+
+/// Waits until this process can answer requests, then has the other one stop. Confined to the first loop.
+final class Succession: TimerHandler {
+  /// How long workers may take to become ready before this process gives up and leaves the other one in its place.
+  static let patience = 30 * second
+
+  private let takeover: Takeover
+  private let loop: EventLoop
+  private let isReady: () -> Bool
+  private let done: (Takeover.Failure?) -> Void
+  private let timer = Timer()
+  private let deadline: Nanoseconds
+
+  /// - Parameter done: called once; with a failure the other process serves on.
+  init(
+    _ takeover: Takeover, loop: EventLoop, isReady: @escaping () -> Bool,
+    done: @escaping (Takeover.Failure?) -> Void
+  ) {
+    self.takeover = takeover
+    self.loop = loop
+    self.isReady = isReady
+    self.done = done
+    deadline = loop.now + Self.patience
+  }
+
+  func begin() { loop.arm(timer, at: loop.now, self) }
+
+  func timerFired(_ timer: Timer) {
+    guard isReady() || !takeover.otherIsReady else {
+      guard loop.now < deadline else {
+        done(Takeover.Failure(description: "no worker became ready, and the process before has some"))
+        return
+      }
+      loop.arm(timer, at: loop.now + 10 * millisecond, self)
+      return
+    }
+    do throws(Takeover.Failure) {
+      try takeover.take()
+      done(nil)
+    } catch {
+      done(error)
+    }
+  }
+}

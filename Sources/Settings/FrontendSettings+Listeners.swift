@@ -1,0 +1,20 @@
+// The frontend's settings of sockets: where it listens, how the next process takes over, which peers are proxies.
+
+import Base
+
+extension SettingsTable {
+  static let frontendListeners: [SettingDefinition] = [
+    SettingDefinition(
+      "listen", "DYN_HTTP_LISTEN", .list, unset: "host and port above", placeholder: "ADDRESS",
+      group: "Server",
+      "Listen here instead of on --http-host and --http-port: host:port, [::]:8000 or unix:/path. May be given several times."
+    ),
+    SettingDefinition(
+      nil, "DYN_HTTP_UNIX_SOCKET_MODE", .string, fallback: "0660", placeholder: "MODE", group: "Server",
+      "Permissions, in octal, of the files of Unix sockets that are listened on."),
+    SettingDefinition(
+      "handover", "DYN_HTTP_HANDOVER", .string, unset: "off", placeholder: "PATH", group: "Server",
+      "Unix socket by which the next process takes the listening sockets over: one that starts with the same path does, and this one drains."
+    ),
+  ]
+}
