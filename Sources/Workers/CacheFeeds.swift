@@ -37,6 +37,7 @@ final class CacheFeedBoard: Sendable {
     counter(.kvEventMissedBatches) { $0.counters.missedBatches }
     counter(.kvEventReplays) { $0.counters.replays }
     counter(.kvEventResets) { $0.counters.resets }
+    counter(.kvEventRests) { $0.rests }
     counter(.kvEventDropped) { $0.counters.dropped }
     counter(.kvEventMalformed) {
       $0.counters.malformedMessages + $0.counters.malformedBatches + $0.counters.malformedEvents
