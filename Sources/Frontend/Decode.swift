@@ -18,7 +18,7 @@ extension InferenceExchange {
     do throws(APIError) {
       request = try Preprocessor.decode(body.readable, endpoint)
     } catch {
-      refuse(error)
+      refuse(error, InferenceRequest.refused(body.readable, endpoint: endpoint))
       return
     }
     times.decoded = loop.system.monotonicNanoseconds()
@@ -59,6 +59,14 @@ extension InferenceExchange {
     } else {
       service.steps.route(self)
     }
+  }
+
+  /// Answers with what is wrong with a body, and counts it for the model that it names, if that is served.
+  func refuse(_ error: APIError, _ refused: InferenceRequest?) {
+    if let refused, let index = service.workers.modelIndex(of: refused, in: body.readable) {
+      metrics = service.modelMetrics[index]
+    }
+    refuse(error)
   }
 
   /// Chooses the worker of an accepted request, unless it ended meanwhile.

@@ -31,6 +31,8 @@ final class PreprocessJob: PooledWork {
   var bodyMemory = 0
   /// The decoded request, or why it is refused; nil before it is decoded.
   private(set) var outcome: Result<InferenceRequest, APIError>?
+  /// What could be read of a body that is refused.
+  private(set) var refused: InferenceRequest?
   let preprocessor: Preprocessor
   /// When it was decoded; 0 when that was before.
   private(set) var decodedAt: Nanoseconds = 0
@@ -66,6 +68,7 @@ final class PreprocessJob: PooledWork {
       outcome = Result { () throws(APIError) in try Preprocessor.decode(bytes, endpoint) }
       decodedAt = system.monotonicNanoseconds()
     }
+    if case .failure = outcome { refused = InferenceRequest.refused(bytes, endpoint: endpoint) }
     // A model that is not known yet may be when the job is home again; then there are rules to prepare it by.
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
@@ -114,7 +117,7 @@ extension InferenceExchange {
       preprocessor = job.preprocessor
       prompt = job.preprocessor.estimate
       accept(request)
-    case .failure(let error): refuse(error)
+    case .failure(let error): refuse(error, job.refused)
     case nil: refuse(.internalError)
     }
     return true
