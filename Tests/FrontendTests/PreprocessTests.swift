@@ -4,6 +4,7 @@ import Base
 import EventLoop
 import OpenAI
 import Routing
+import Telemetry
 import TestSupport
 import Testing
 import Transport
@@ -94,6 +95,16 @@ struct PreprocessorTests {
     }
   }
 
+  @Test func eachFurtherSizeMakesAPromptCostMore() {
+    let rules = { (sizes: [Int]) in
+      PromptRules(RoutingOptions(), blockSizes: BlockSizes(model: 16, workers: sizes)).cost(ofBytes: 1 << 20)
+    }
+    #expect(rules([]) == 1 << 19)
+    #expect(rules([16]) == rules([]))
+    #expect(rules([32]) == 3 << 18)
+    #expect(rules([32, 64, 32]) == 1 << 20)
+  }
+
   @Test func modesThatLookAtNoPromptHashNothing() throws {
     var options = RoutingOptions()
     options.mode = .roundRobin
@@ -110,6 +121,26 @@ struct PreprocessorTests {
 }
 
 struct PreprocessPoolTests {
+  @Test(arguments: [10, long])
+  func aFaultyBodyCountsAsTheModelsThatItNames(bytes: Int) throws {
+    let rig = try FrontendRig()
+    for (body, status) in [
+      (FrontendRig.chat(bytes: bytes, more: ",\"n\":0"), 400), ("{\"model\":\"stranger\"}", 400), ("{", 400),
+    ] {
+      let caller = rig.post(body)
+      rig.runPool()
+      #expect(rig.output(caller).status == status)
+    }
+    rig.turn()
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    let counts = page.text.split(separator: "\n").filter {
+      $0.hasPrefix("dynamo_frontend_requests_total{") && $0.contains("error_type=\"validation\"")
+    }
+    #expect(counts.contains { $0.contains("model=\"test/model\"") && $0.hasSuffix(" 1") })
+    #expect(counts.contains { $0.contains("model=\"unknown_model\"") && $0.hasSuffix(" 2") })
+  }
+
   @Test func aShortPromptIsDispatchedWithoutThePool() throws {
     let rig = try FrontendRig()
     _ = rig.post(FrontendRig.chat(bytes: 1_000))
