@@ -74,7 +74,9 @@ final class PreprocessJob: PooledWork {
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
     let rules = workers.models[index].promptRules(tokenizer)
+    let began = system.monotonicNanoseconds()
     preprocessor.prepare(request, in: bytes, by: rules, clock: system)
+    preprocessor.wasPrepared(from: began, to: system.monotonicNanoseconds())
   }
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }

@@ -60,6 +60,8 @@ struct PromptEstimate {
   var failure: String?
   /// When rendering and encoding ran.
   var times = PromptEncoder.Times()
+  /// How long its blocks took, where that was not on the request's loop.
+  var hashing: Nanoseconds?
   /// Full blocks among them.
   var blockCount = 0
 }
@@ -147,6 +149,11 @@ final class Preprocessor {
       estimate.failure = failure
       estimate.times = times
     }
+  }
+
+  /// The prompt was prepared in that time, away from its request's loop.
+  func wasPrepared(from began: Nanoseconds, to ended: Nanoseconds) {
+    estimate.hashing = ended - min(max(began, estimate.times.encoded), ended)
   }
 
   private static func seed(

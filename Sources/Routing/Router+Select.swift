@@ -20,7 +20,9 @@ extension Router {
     selections += 1
     decision.reset(promptBlocks: request.chain.count)
     guard index.workers.used > 0 else { return .noWorkers }
+    let began = decision.time
     let known = look(request, now: now)
+    decision.lookUpTime = decision.time &- began
     let (eligible, refused, busy) = sort(request, now: now)
     guard eligible > 0 else {
       if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }

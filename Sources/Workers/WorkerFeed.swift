@@ -15,6 +15,8 @@ final class WorkerFeed {
     var counters = CacheFeedCounters()
     /// Times that a rank was left alone for a while.
     var rests: UInt64 = 0
+    /// Times that the engine's reports contradicted its events.
+    var drifts = 0
     var mirror = CacheMirrorCounts()
     var blocks = 0
     var source = CacheSource.predicted
@@ -323,6 +325,7 @@ final class WorkerFeed {
     warn(
       "the engine's reports of cached tokens contradict its events: its cache is predicted for a while",
       "another tokenizer, chat template or salt than here, or caching switched off")
+    status.drifts += 1
     distrust(.drift, for: Self.driftRecovery)
     report()
   }
