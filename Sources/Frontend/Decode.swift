@@ -22,7 +22,7 @@ extension InferenceExchange {
       }
       request = try Preprocessor.decode(body.readable, endpoint)
     } catch {
-      refuse(error)
+      refuse(error, InferenceRequest.refused(body.readable, endpoint: endpoint))
       return
     }
     times.decoded = loop.system.monotonicNanoseconds()
@@ -93,6 +93,14 @@ extension InferenceExchange {
     original.release()
     service.releaseBodyMemory(count)
     bodyMemory -= count
+  }
+
+  /// Answers with what is wrong with a body, and counts it for the model that it names, if that is served.
+  func refuse(_ error: APIError, _ refused: InferenceRequest?) {
+    if let refused, let index = service.workers.modelIndex(of: refused, in: body.readable) {
+      metrics = service.modelMetrics[index]
+    }
+    refuse(error)
   }
 
   /// Chooses the worker of an accepted request, unless it ended meanwhile.

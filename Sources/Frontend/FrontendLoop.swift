@@ -34,7 +34,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   /// Bounds of each span.
   let spanLimits: SpanLimits
   /// What a decision is written into; one a loop, so that deciding allocates nothing.
-  let decision = RoutingDecision()
+  let decision: RoutingDecision
   /// Prepares the prompts that are short enough to be prepared here.
   let preprocessor: Preprocessor
   /// Requests whose body is with the pool, by the ticket of their job; as many at most as the pool takes.
@@ -59,6 +59,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private let traceSampling: TraceSampling?
   /// There where there is a tokenizer.
   let tokenizing: TokenizerMetrics?
+  /// There once there is a model whose prompts are looked up.
+  private(set) var routing: RouterMetrics?
   let watch: LoopWatch
   private var traceLines = ByteBuffer()
   private var text = ByteBuffer(capacity: 64)
@@ -70,6 +72,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     dial: @escaping UpstreamPool.Dial = Sockets.connect
   ) {
     self.loop = loop
+    let system = loop.system
+    decision = RoutingDecision { system.monotonicNanoseconds() }
     self.configuration = configuration
     self.shared = shared
     self.reports = reports
@@ -106,7 +110,11 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     modelMetrics = set.models.map { model in
       known[model.name]
         ?? ModelMetrics(
-          shared.registry, model: model.name, buckets: buckets, keepsExemplars: publisher != nil)
+          shared.registry, model: model.name, buckets: buckets, keepsExemplars: publisher != nil,
+          isRouted: model.routing.options.mode == .kv)
+    }
+    if routing == nil, set.models.contains(where: { $0.routing.options.mode == .kv }) {
+      routing = RouterMetrics(shared.registry)
     }
     promptRules = set.models.map { $0.promptRules(configuration.tokenizer) }
     workers = set

@@ -120,8 +120,13 @@ final class ModelMetrics {
   private let routing: LocalHistogram
   private let dispatching: LocalHistogram
 
-  /// - Parameter keepsExemplars: makes room for ``exemplify(_:_:at:)``.
-  init(_ registry: MetricRegistry, model: String, buckets: MetricBuckets, keepsExemplars: Bool) {
+  /// - Parameters:
+  ///   - keepsExemplars: makes room for ``exemplify(_:_:at:)``.
+  ///   - isRouted: the KV router places its requests, so its families count them too.
+  init(
+    _ registry: MetricRegistry, model: String, buckets: MetricBuckets, keepsExemplars: Bool,
+    isRouted: Bool = false
+  ) {
     self.registry = registry
     self.model = model
     migrationBuckets = buckets.timeToFirstToken
@@ -132,19 +137,25 @@ final class ModelMetrics {
     active = LocalGauge(registry.gauge(.activeRequests, labels: labels))
     inflight = LocalGauge(registry.gauge(.inflightRequests, labels: labels))
     queued = LocalGauge(registry.gauge(.queuedRequests, labels: labels))
+    /// `router` is the KV router's family of the same figure.
     func histogram(
-      _ metric: MetricDescription, _ buckets: HistogramBuckets, keepsExemplars: Bool = false
+      _ metric: MetricDescription, _ buckets: HistogramBuckets, router: MetricDescription? = nil,
+      keepsExemplars: Bool = false
     ) -> LocalHistogram {
-      LocalHistogram(
-        registry.histogram(metric, buckets: buckets, labels: labels), keepsExemplars: keepsExemplars)
+      let total = isRouted ? router.map { registry.histogram($0, buckets: buckets) } : nil
+      return LocalHistogram(
+        registry.histogram(metric, buckets: buckets, labels: labels), and: total,
+        keepsExemplars: keepsExemplars)
     }
     duration = histogram(.requestDuration, buckets.requestDuration, keepsExemplars: keepsExemplars)
     timeToFirstToken = histogram(
-      .timeToFirstToken, buckets.timeToFirstToken, keepsExemplars: keepsExemplars)
+      .timeToFirstToken, buckets.timeToFirstToken, router: .routerTimeToFirstToken,
+      keepsExemplars: keepsExemplars)
     interTokenLatency = histogram(
-      .interTokenLatency, buckets.interTokenLatency, keepsExemplars: keepsExemplars)
-    inputTokens = histogram(.inputSequenceTokens, buckets.inputTokens)
-    outputTokens = histogram(.outputSequenceTokens, buckets.outputTokens)
+      .interTokenLatency, buckets.interTokenLatency, router: .routerInterTokenLatency,
+      keepsExemplars: keepsExemplars)
+    inputTokens = histogram(.inputSequenceTokens, buckets.inputTokens, router: .routerInputTokens)
+    outputTokens = histogram(.outputSequenceTokens, buckets.outputTokens, router: .routerOutputTokens)
     cachedTokens = histogram(.cachedTokens, buckets.inputTokens)
     outputTotal = LocalCounter(registry.counter(.outputTokens, labels: labels))
     hitRate = LocalHistogram(registry.histogram(.routerKVHitRate, buckets: .ratio))

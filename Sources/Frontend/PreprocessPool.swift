@@ -33,6 +33,8 @@ final class PreprocessJob: PooledWork {
   var bodyMemory = 0
   /// The decoded request, or why it is refused; nil before it is decoded.
   private(set) var outcome: Result<InferenceRequest, APIError>?
+  /// What could be read of a body that is refused.
+  private(set) var refused: InferenceRequest?
   let preprocessor: Preprocessor
   /// When it was decoded; 0 when that was before.
   private(set) var decodedAt: Nanoseconds = 0
@@ -82,12 +84,15 @@ final class PreprocessJob: PooledWork {
       decodedAt = system.monotonicNanoseconds()
     }
     let bytes = body.readable
+    if case .failure = outcome { refused = InferenceRequest.refused(bytes, endpoint: endpoint) }
     // A model that is not known yet may be when the job is home again; then there are rules to prepare it by.
     guard case .success(let request) = outcome,
       let index = workers.modelIndex(of: request, in: bytes)
     else { return }
     let rules = workers.models[index].promptRules(tokenizer)
+    let began = system.monotonicNanoseconds()
     preprocessor.prepare(request, in: bytes, by: rules, tenant: tenant, clock: system)
+    preprocessor.wasPrepared(from: began, to: system.monotonicNanoseconds())
   }
 
   func returned(to loop: EventLoop) { home.open(on: loop).returned(self) }
@@ -132,7 +137,7 @@ extension InferenceExchange {
       preprocessor = job.preprocessor
       prompt = job.preprocessor.estimate
       accept(request)
-    case .failure(let error): refuse(error)
+    case .failure(let error): refuse(error, job.refused)
     case nil: refuse(.internalError)
     }
     return true

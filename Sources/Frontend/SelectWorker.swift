@@ -57,6 +57,11 @@ extension InferenceExchange {
         return selectWorker(excluding: failed + [decision.worker], orRefuse: refuses)
       }
       metrics.placed(overlap: decision.overlapBlocks, of: prompt.blockCount)
+      if case .kv = model.routing.options.mode {
+        service.routing?.placed(
+          decision, blockSize: model.routing.options.blockSize, hashing: failed.isEmpty ? hashingTime : nil,
+          scheduling: times.selected - min(max(times.preprocessed, times.released), times.selected))
+      }
       hints?.wasPlaced(decision, model, now: loop.now, isRetry: !failed.isEmpty)
       dispatch(to: worker, booking: decision.booking, fresh: false)
       return true
@@ -94,6 +99,11 @@ extension InferenceExchange {
     return service.preprocessor
   }
 
+  /// How long the prompt's blocks took: all of its preparation but the tokens.
+  private var hashingTime: Nanoseconds {
+    prompt.hashing ?? times.preprocessed - min(max(times.preparing, prompt.times.encoded), times.preprocessed)
+  }
+
   /// The first token came: the prompt's prefill is no longer load.
   func routeFirstToken() {
     guard let attempt, let model else { return }
@@ -116,10 +126,11 @@ extension InferenceExchange {
     guard let model else { return }
     if attempt.claim != 0 { model.routing.unclaim(attempt.claim) }
     let served = attempt.status >= 200 && attempt.status < 300
-    model.routing.free(
+    let error = model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
       promptTokens: endpoint.generates ? usage?.promptTokens : nil, cachedTokens: usage?.cachedTokens,
       request: servedRequest)
+    service.routing?.reported(cachedTokens: served ? usage?.cachedTokens : nil, error: error)
   }
 
   // MARK: The decision explained

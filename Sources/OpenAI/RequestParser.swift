@@ -24,6 +24,18 @@ extension InferenceRequest {
     }
     return parser.request
   }
+
+  /// What can be read of a body that ``parse(_:endpoint:)`` refused, so that it counts as the model's that it names; nil
+  /// when it names none, or is no JSON.
+  package static func refused(_ body: UnsafeRawBufferPointer, endpoint: Endpoint) -> InferenceRequest? {
+    var parser = RequestParser(body, endpoint: endpoint)
+    do throws(JSONError) {
+      try parser.readBody()
+    } catch {
+      return nil
+    }
+    return parser.request.model.isEmpty ? nil : parser.request
+  }
 }
 
 /// What `stream_options` said.

@@ -45,8 +45,6 @@ struct EventIndex: ~Copyable {
     var cursor = 0
   }
 
-  /// Blocks between two probes of a look-up.
-  static let stride = 32
   /// Bytes of a bank beside its tables, about.
   static let bankBytes = 64 * MemoryLayout<Lane>.stride + 512
 
@@ -231,103 +229,42 @@ struct EventIndex: ~Copyable {
   // MARK: Look-up
 
   /// Finds how many leading blocks of a chain each live lane holds on its device, and beyond these on its host, and
-  /// beyond both on its disk.
-  ///
-  /// Engines evict children before their parents, so a set that is the same at two places of the chain is taken to be
-  /// the same between them: the chain is probed at every ``stride``th block, and only where lanes have dropped out is
-  /// it read block by block.
+  /// beyond both on its disk (``LaneWalk``).
   ///
   /// - Parameter body: is given the slot and its leading blocks by tier, of each lane that has any.
   mutating func match(_ chain: UnsafeBufferPointer<UInt64>, _ body: (Int, Int32, Int32, Int32) -> Void) {
-    let most = Int32(truncatingIfNeeded: chain.count)
-    guard most > 0 else { return }
+    guard chain.count > 0 else { return }
     for (index, bank) in banks.enumerated() where bank.live != 0 {
       let first = index &* 64
-      for bit in 0..<64 { ends[bit] = 0 }
-      Self.extend(bank.device, bank.live, chain, &ends)
+      for lane in 0..<64 { ends[lane] = 0 }
+      extend(bank.device, bank.live, chain)
       guard bank.host.count > 0 || bank.disk.count > 0 else {
-        Self.forEach(bank.live) { bit in
-          if ends[bit] > 0 { body(Int(lanes[first &+ bit].slot), ends[bit], 0, 0) }
+        bank.live.forEachLane { lane in
+          if ends[lane] > 0 { body(Int(lanes[first &+ lane].slot), ends[lane], 0, 0) }
         }
         continue
       }
       let onDevice = ends
-      Self.extend(bank.host, bank.live, chain, &ends)
+      extend(bank.host, bank.live, chain)
       let onHost = ends
-      Self.extend(bank.disk, bank.live, chain, &ends)
-      Self.forEach(bank.live) { bit in
-        guard ends[bit] > 0 else { return }
+      extend(bank.disk, bank.live, chain)
+      bank.live.forEachLane { lane in
+        guard ends[lane] > 0 else { return }
         body(
-          Int(lanes[first &+ bit].slot), onDevice[bit], onHost[bit] &- onDevice[bit], ends[bit] &- onHost[bit]
-        )
+          Int(lanes[first &+ lane].slot), onDevice[lane], onHost[lane] &- onDevice[lane],
+          ends[lane] &- onHost[lane])
       }
     }
   }
 
-  /// Raises the ends of lanes for as long as `table` says that they hold the next block.
-  private static func extend(
-    _ table: borrowing EventTable, _ all: UInt64, _ chain: UnsafeBufferPointer<UInt64>,
-    _ ends: inout [Int32]
+  private mutating func extend(
+    _ table: borrowing EventTable, _ lanes: UInt64, _ chain: UnsafeBufferPointer<UInt64>
   ) {
     guard table.count > 0 else { return }
-    let count = chain.count
-    var waiting = all
-    var alive: UInt64 = 0
-    var place = 0
-    // Up to here every block is read, because some lane has dropped out before.
-    var readTo = 0
     ends.withUnsafeMutableBufferPointer { ends in
       guard let ends = ends.baseAddress else { return }
-      var nextJoin = least(ends, waiting)
-      place = nextJoin
-      while place < count {
-        if place == nextJoin {
-          forEach(waiting) { bit in
-            if Int(ends[bit]) == place {
-              alive |= 1 << UInt64(bit)
-              waiting &= ~(1 << UInt64(bit))
-            }
-          }
-          nextJoin = least(ends, waiting)
-        }
-        let here = table.lanes(of: chain[place]) & alive
-        if here != alive {
-          forEach(alive & ~here) { ends[$0] = Int32(truncatingIfNeeded: place) }
-          alive = here
-        }
-        if alive == 0 {
-          if waiting == 0 { return }
-          place = nextJoin
-          readTo = place
-          continue
-        }
-        let ahead = min(place &+ stride, count &- 1, nextJoin)
-        if ahead > readTo, ahead > place &+ 1 {
-          if table.lanes(of: chain[ahead]) & alive == alive {
-            place = ahead
-            continue
-          }
-          readTo = ahead
-        }
-        place &+= 1
-      }
-      forEach(alive) { ends[$0] = Int32(truncatingIfNeeded: count) }
-    }
-  }
-
-  /// The lowest end among some lanes; `Int.max` of none.
-  private static func least(_ ends: UnsafeMutablePointer<Int32>, _ lanes: UInt64) -> Int {
-    var least = Int.max
-    forEach(lanes) { least = min(least, Int(ends[$0])) }
-    return least
-  }
-
-  @inline(__always)
-  private static func forEach(_ lanes: UInt64, _ body: (Int) -> Void) {
-    var left = lanes
-    while left != 0 {
-      body(left.trailingZeroBitCount)
-      left &= left &- 1
+      var walk = LaneWalk(chain, ends: ends)
+      walk.extend(lanes, in: table)
     }
   }
 }

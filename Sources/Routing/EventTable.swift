@@ -78,7 +78,7 @@ struct EventTable: ~Copyable {
 
   private func directoryIndex(_ key: UInt64) -> Int {
     // Shifting by 64 gives 0, which is right for a directory of one.
-    Int(truncatingIfNeeded: key >> UInt64(64 &- depth))
+    Int(truncatingIfNeeded: key >> UInt64(truncatingIfNeeded: 64 &- depth))
   }
 
   // MARK: Insertion

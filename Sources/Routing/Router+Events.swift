@@ -149,27 +149,29 @@ extension Router {
   /// Puts what events tell in the place of predictions, for the workers that have events as their source.
   mutating func matchEvents(_ request: RoutingRequest, now: Nanoseconds) {
     let tiers = events.hasTiers
+    let life = options.predictedTTL
+    if let life { matchRecent(request, now: now, life: life) }
     for slot in 0..<index.workers.used {
-      scratch.told[slot] = 0
       if tiers {
         scratch.host[slot] = 0
         scratch.disk[slot] = 0
       }
-    }
-    if let life = options.predictedTTL {
-      index.matchRecent(request.chain, now: now, life: life, recent: scratch.told)
-      for other in request.otherChains {
-        index.matchRecent(other.chain, now: now, life: life, recent: scratch.told)
-      }
-    }
-    for slot in 0..<index.workers.used {
       guard case .events = index.workers.base[slot].source else { continue }
       // Where events are missing, what was sent there counts too.
       let predicted = index.workers.base[slot].sourceReason == .feedGap ? scratch.cached[slot] : 0
-      scratch.cached[slot] = max(predicted, scratch.told[slot])
+      scratch.cached[slot] = life == nil ? predicted : max(predicted, scratch.told[slot])
     }
     matchTold(request.chain, tiers)
     for other in request.otherChains { matchTold(other.chain, tiers) }
+  }
+
+  /// Fills in what workers were sent within `life`.
+  private mutating func matchRecent(_ request: RoutingRequest, now: Nanoseconds, life: Nanoseconds) {
+    for slot in 0..<index.workers.used { scratch.told[slot] = 0 }
+    index.matchRecent(request.chain, now: now, life: life, recent: scratch.told)
+    for other in request.otherChains {
+      index.matchRecent(other.chain, now: now, life: life, recent: scratch.told)
+    }
   }
 
   /// Raises what workers cache to what their events tell of one chain.

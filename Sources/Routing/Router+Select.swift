@@ -20,7 +20,9 @@ extension Router {
     selections += 1
     decision.reset(promptBlocks: request.chain.count)
     guard index.workers.used > 0 else { return .noWorkers }
+    let began = decision.time
     let known = look(request, now: now)
+    decision.lookUpTime = decision.time &- began
     let (eligible, refused, busy) = sort(request, now: now)
     guard eligible > 0 else {
       if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }
@@ -174,10 +176,14 @@ extension Router {
         let fresh = blocks &- (options.assumesReuse ? Int(scratch.active[slot]) : 0)
         inputs.potentialDecodeBlocks = Double(worker.pointee.blocksInUse &+ fresh) * ratio
       }
-      inputs.activeRequestsElsewhere =
-        eligible > 1 ? Double(requests &- worker.pointee.activeRequests) / Double(eligible &- 1) : nil
       inputs.evictedBlocks = Double(evictedBlocks(request, slot)) * ratio
-      let spread = options.cost.spread(inputs)
+      var spread = 0.0
+      // Up to the floor, where nearly all workers are, the term is 0 whatever the others have.
+      if eligible > 1, worker.pointee.activeRequests > options.cost.spreadFloor {
+        let elsewhere = requests &- worker.pointee.activeRequests
+        inputs.activeRequestsElsewhere = Double(elsewhere) / Double(eligible &- 1)
+        spread = options.cost.spread(inputs)
+      }
       scratch.spread[slot] = spread
       scratch.cost[slot] = options.cost.cost(inputs) + spread + options.cost.eviction(inputs)
     }

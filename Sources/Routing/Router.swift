@@ -184,17 +184,23 @@ package struct Router: ~Copyable {
   ///   - promptTokens, cachedTokens: what the engine reported. Far fewer cached tokens than predicted mean that the
   ///     engine has evicted these blocks, and with them whatever was used before them: those predictions are voided.
   ///   - request: how it went, for metrics; kept when there was a first token.
+  /// - Returns: how far the expected overlap and the report are apart, as a share of the prompt; nil where the two cannot
+  ///   be compared (``CacheTruth``).
+  @discardableResult
   package mutating func free(
     _ booking: Booking, served: Bool, now: Nanoseconds, promptTokens: Int? = nil, cachedTokens: Int? = nil,
     request: ServedRequest = ServedRequest()
-  ) {
-    guard let record = load.remove(booking) else { return }
+  ) -> Double? {
+    guard let record = load.remove(booking) else { return nil }
     if request.timeToFirstToken > 0 { index.workers.base[Int(record.slot)].latest = request }
     end(record, keepsPredictions: served || record.hasFirstToken)
+    var error: Double?
     if served, let cachedTokens {
+      error = compare(record, promptTokens: promptTokens, cachedTokens: cachedTokens)
       learn(from: record, promptTokens: promptTokens, cachedTokens: cachedTokens)
     }
     reclaim(Int(record.slot))
+    return error
   }
 
   private mutating func end(_ record: ActiveLoad.Record, keepsPredictions: Bool) {
@@ -216,7 +222,6 @@ package struct Router: ~Copyable {
 
   private mutating func learn(from record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) {
     let worker = index.workers.base + Int(record.slot)
-    compare(record, promptTokens: promptTokens, cachedTokens: cachedTokens)
     if cachedTokens > 0 { worker.pointee.hasReportedHits = true }
     guard worker.pointee.hasReportedHits, record.overlapStamp > 0 else { return }
     // The engine counts real tokens, the router perhaps quarters of bytes.
@@ -230,14 +235,16 @@ package struct Router: ~Copyable {
   }
 
   /// Holds the overlap of a request against the engine's report; not where the blocks may not have been computed yet.
-  private func compare(_ record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) {
-    guard options.mode == .kv, !record.sharesActive else { return }
+  private func compare(_ record: ActiveLoad.Record, promptTokens: Int?, cachedTokens: Int) -> Double? {
+    guard options.mode == .kv, !record.sharesActive else { return nil }
     let prompt = Double(promptTokens ?? record.tokens)
+    guard prompt >= Double(CacheTruth.tokensMin) else { return nil }
     let scale = record.tokens > 0 ? prompt / Double(record.tokens) : 1
     let blockSize = index.workers.record(record.slot).pointee.blockSize
     let predicted = Double(record.overlap) * Double(blockSize) * scale
     _ = index.workers.record(record.slot).pointee.truth.observe(
       predicted: predicted, reported: Double(cachedTokens), prompt: prompt, blockSize: blockSize)
+    return min(abs(predicted - Double(cachedTokens)) / prompt, 1)
   }
 
   /// Weighs candidates by `weights` from the next decision on.

@@ -1,6 +1,6 @@
 // What was decided and why, in the form in which spans want it.
 
-import Base
+package import Base
 
 /// A request as routing sees it.
 package struct RoutingRequest {
@@ -112,7 +112,18 @@ package final class RoutingDecision {
   /// True when a refused worker is listed.
   package internal(set) var listsRefusal = false
 
-  package init() { candidates.reserveCapacity(Self.candidatesMax) }
+  /// How long it took to find what each worker caches of the prompt; 0 without a clock.
+  package internal(set) var lookUpTime: Nanoseconds = 0
+  private let clock: (() -> Nanoseconds)?
+
+  /// - Parameter clock: is read around the look-up.
+  package init(clock: (() -> Nanoseconds)? = nil) {
+    self.clock = clock
+    candidates.reserveCapacity(Self.candidatesMax)
+  }
+
+  /// The clock's time; 0 without one.
+  var time: Nanoseconds { clock?() ?? 0 }
 
   func reset(promptBlocks: Int) {
     worker = 0
@@ -128,6 +139,7 @@ package final class RoutingDecision {
     spreadShare = 0
     evictedBlocks = 0
     waitingRequests = 0
+    lookUpTime = 0
     listsRefusal = false
     if !candidates.isEmpty { candidates.removeAll(keepingCapacity: true) }
   }

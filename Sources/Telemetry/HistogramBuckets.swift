@@ -50,6 +50,17 @@ package struct HistogramBuckets: Sendable, Equatable {
     0.0000001, 0.000001, 0.00001, 0.0001, 0.001, 0.01,
   ])
 
+  /// 500 ns to 100 ms, in milliseconds, for steps of a decision.
+  package static let overheadMilliseconds = HistogramBuckets([
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 100,
+  ])
+
+  /// Numbers of blocks.
+  package static let powersOfTwo = HistogramBuckets((0...13).map { Double(1 << $0) })
+
+  /// Differences, as shares of the whole.
+  package static let drift = HistogramBuckets([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1])
+
   /// Shares from 0 to 1.
   package static let ratio = HistogramBuckets([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
 }

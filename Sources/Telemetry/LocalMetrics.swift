@@ -78,17 +78,26 @@ package final class LocalGauge {
 /// A loop's share of a histogram. Loop-confined.
 package final class LocalHistogram {
   private let shared: Histogram
+  private let total: Histogram?
   private let share: HistogramShare
 
-  /// - Parameter keepsExemplars: makes room for what ``exemplify(_:)`` is told.
-  package init(_ shared: Histogram, keepsExemplars: Bool = false) {
+  /// - Parameters:
+  ///   - total: another histogram with the same buckets that has part in each observation, which costs nothing more.
+  ///   - keepsExemplars: makes room for what ``exemplify(_:)`` is told.
+  package init(_ shared: Histogram, and total: Histogram? = nil, keepsExemplars: Bool = false) {
+    precondition((total ?? shared).boundCount == shared.boundCount, "both histograms have the same buckets")
     self.shared = shared
+    self.total = total
     share = HistogramShare(bucketCount: shared.boundCount + 1, keepsExemplars: keepsExemplars)
     shared.shares.join(share)
+    total?.shares.join(share)
   }
 
   deinit {
-    shared.shares.leave(share) { shared.absorb(share) }
+    for histogram in [shared, total] {
+      guard let histogram else { continue }
+      histogram.shares.leave(share) { histogram.absorb(share) }
+    }
   }
 
   /// Records `count` observations of the same `value`.

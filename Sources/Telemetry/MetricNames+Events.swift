@@ -19,6 +19,9 @@ extension MetricDescription {
   /// worker_id
   package static let kvEventResets = MetricDescription(
     "dynamo_frontend_kv_event_resets_total", "Times that what was known of an engine's cache was forgotten.")
+  package static let kvEventRests = MetricDescription(
+    "dynamo_frontend_kv_event_rests_total",
+    "Times that an engine's cache events were left alone for a while, because they began anew too often.")
   /// worker_id
   package static let kvEventDropped = MetricDescription(
     "dynamo_frontend_kv_event_dropped_messages_total", "Messages that were thrown away unapplied.")

@@ -12,6 +12,21 @@ internal import Transport
 /// What the control thread last saw of each worker's feed, for other threads.
 final class CacheFeedBoard: Sendable {
   private let state = Mutex<[UInt64: WorkerFeed.Status]>([:])
+  private let refused = Atomic<Int>(0)
+
+  /// Ready workers whose events are not used: none of them, or those that came say that they are of no use.
+  var mismatches: Int {
+    let unused = all.count { entry in
+      switch entry.status.reason {
+      case .blockSize, .drift, .overflow: true
+      default: false
+      }
+    }
+    return refused.load(ordering: .relaxed) + unused
+  }
+
+  /// How many workers' events are not even listened to.
+  func setRefused(_ count: Int) { refused.store(count, ordering: .relaxed) }
 
   /// Sorted by worker.
   var all: [(worker: UInt64, status: WorkerFeed.Status)] {
@@ -37,6 +52,7 @@ final class CacheFeedBoard: Sendable {
     counter(.kvEventMissedBatches) { $0.counters.missedBatches }
     counter(.kvEventReplays) { $0.counters.replays }
     counter(.kvEventResets) { $0.counters.resets }
+    counter(.kvEventRests) { $0.rests }
     counter(.kvEventDropped) { $0.counters.dropped }
     counter(.kvEventMalformed) {
       $0.counters.malformedMessages + $0.counters.malformedBatches + $0.counters.malformedEvents
@@ -47,11 +63,13 @@ final class CacheFeedBoard: Sendable {
         for (fault, count) in [
           ("parent_block_not_found", mirror.parentsNotFound), ("block_not_found", mirror.blocksNotFound),
           ("block_size", mirror.wrongBlockSizes), ("malformed", mirror.malformed), ("full", mirror.refused),
+          ("drift", status.drifts),
         ] {
           samples.add(Double(count), labels: [("worker_id", "\(worker)"), ("fault", fault)])
         }
       }
     }
+    registry.observe(.routerSourceMismatches, .gauge) { Double(self.mismatches) }
     registry.collect(.kvEventLag, .gauge) { samples in
       for (worker, status) in self.all {
         samples.add(status.counters.lagSeconds, labels: [("worker_id", "\(worker)")])
@@ -99,10 +117,12 @@ final class CacheFeeds {
   func follow(_ workers: [Worker], _ models: [ServedModel], retriesFailed: Bool = false) {
     guard configuration.followsCacheEvents else { return }
     var wanted: Set<UInt64> = []
+    var refusals = 0
     for worker in workers where worker.isReady && !worker.eventSources.isEmpty {
       let served = worker.models.compactMap { name in models.first { $0.name == name } }
       guard !served.isEmpty else { continue }
       if let refusal = refusal(worker) {
+        refusals += 1
         for model in served { model.routing.setSource(.predicted, refusal.reason, worker: worker.id) }
         say(worker, refusal)
         continue
@@ -117,6 +137,7 @@ final class CacheFeeds {
         begin(worker, served, isQuiet: false)
       }
     }
+    board.setRefused(refusals)
     for id in feeds.keys where !wanted.contains(id) { end(id) }
     refused = refused.filter { entry in workers.contains { $0.id == entry.key } }
   }

@@ -24,6 +24,15 @@ package final class FeedTurns: EventHandler, TickHandler, TimerHandler {
     registrations.append((try loop.registerInput(descriptor, self), descriptor))
   }
 
+  /// Waits for these no more; they are still open.
+  package func forget(_ descriptors: [Int32]) {
+    registrations.removeAll { entry in
+      guard descriptors.contains(entry.descriptor) else { return false }
+      loop.deregister(entry.registration, stillOpen: entry.descriptor)
+      return true
+    }
+  }
+
   /// A turn at the end of this tick.
   package func request() {
     guard !isRequested, !isClosed else { return }

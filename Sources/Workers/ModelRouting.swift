@@ -65,16 +65,19 @@ package final class ModelRouting: @unchecked Sendable {
     locked { router.outputGrew(booking, tokens: tokens) }
   }
 
-  /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes.
+  /// The request ended; `usage` is what the engine reported for a prompt of `bytes` canonical bytes. Returns how far that
+  /// is from what was expected of its cache (``Router``).
+  @discardableResult
   package func free(
     _ booking: Booking, served: Bool, now: Nanoseconds, bytes: Int, promptTokens: Int?, cachedTokens: Int?,
     request: ServedRequest = ServedRequest()
-  ) {
+  ) -> Double? {
     lockedThenWaking(now: now) {
-      router.free(
+      let error = router.free(
         booking, served: served, now: now, promptTokens: promptTokens, cachedTokens: cachedTokens,
         request: request)
       if let promptTokens { estimate.observe(bytes: bytes, promptTokens: promptTokens) }
+      return error
     }
   }
 

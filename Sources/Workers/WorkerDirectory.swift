@@ -230,6 +230,12 @@ package final class WorkerDirectory: Sendable {
         }
       }
     }
+    registry.collect(.routerWorkerRegistered, .gauge) { samples in
+      let models = board.current.models.filter { $0.routing.options.mode == .kv }
+      for worker in Set(models.flatMap { $0.workers.map(\.facts.id) }).sorted() {
+        samples.add(1, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", "decode")])
+      }
+    }
     perWorker(.workerActiveDecodeBlocks, shows0: true, +) { Double($0.activeBlocks) }
     perWorker(.workerActivePrefillTokens, shows0: true, +) { Double($0.prefillTokens) }
     perWorker(.workerLastTimeToFirstToken, shows0: false, max) { Double($0.latest.timeToFirstToken) / 1e9 }

@@ -13,6 +13,10 @@ final class WorkerFeed {
   /// What a scrape and `/v1/router/state` read of it.
   struct Status: Sendable, Equatable {
     var counters = CacheFeedCounters()
+    /// Times that a rank was left alone for a while.
+    var rests: UInt64 = 0
+    /// Times that the engine's reports contradicted its events.
+    var drifts = 0
     var mirror = CacheMirrorCounts()
     var blocks = 0
     var source = CacheSource.predicted
@@ -28,7 +32,7 @@ final class WorkerFeed {
   private let loop: EventLoop
   private let logger: Logger
   private let isQuiet: Bool
-  private var subscribers: [CacheEventSubscriber] = []
+  private var ranks: [RankFeed] = []
   private lazy var turns = FeedTurns(on: loop) { [unowned self] in turn() }
   private var status = Status()
   private var lastReported = Status()
@@ -130,25 +134,16 @@ final class WorkerFeed {
         replay: source.replayEndpoint.flatMap { CacheEventEndpoint.replay(of: $0, host: host, rank: 0) })
       subscription.topic = source.topic
       do throws(ZeroMQError) {
-        subscribers.append(try CacheEventSubscriber(subscription, context: context))
+        ranks.append(try RankFeed(subscription, context: context, turns: turns))
       } catch {
         hasFailed = true
         warn("cannot listen to the engine's cache events", "\(events.address): \(error)")
       }
     }
-    for subscriber in subscribers {
-      for descriptor in subscriber.descriptors {
-        do throws(SystemError) {
-          try turns.watch(descriptor)
-        } catch {
-          warn("cannot wait for the engine's cache events", "\(error)")
-        }
-      }
-    }
-    if !subscribers.isEmpty {
+    if !ranks.isEmpty {
       logger.info(
         "listening to the engine's cache events",
-        metadata: metadata(subscribers.count == 1 ? sources[0].endpoint : "\(subscribers.count) ranks"))
+        metadata: metadata(["endpoint": "\(sources[0].endpoint)", "ranks": "\(ranks.count)"]))
     }
     turn()
   }
@@ -156,7 +151,7 @@ final class WorkerFeed {
   /// The worker left or no longer answers: nothing of its cache is known.
   func close() {
     turns.close()
-    subscribers = []
+    ranks = []
     for model in models {
       model.routing.clearEvents(worker: worker)
       model.routing.setSource(.predicted, .noFeed, worker: worker)
@@ -165,16 +160,18 @@ final class WorkerFeed {
 
   /// Takes what has come on all sockets. A bounded part of it: the rest comes with the next turn.
   private func turn() {
-    if let error = subscribers.lazy.compactMap(\.lastError).first, !hasFailed {
-      hasFailed = true
-      warn("a socket of the engine's cache events has failed", "\(error)")
-    }
     let now = CacheFeedTime(
       monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / 1e9)
     var next: Nanoseconds?
-    for (index, subscriber) in subscribers.enumerated() {
-      subscriber.readable(now: now) { perform($0, rank: index) }
-      if let deadline = subscriber.deadline { next = min(next ?? .max, deadline) }
+    for (index, rank) in ranks.enumerated() {
+      // As at its beginning: what of the cache cannot be learnt any more, the feed itself says.
+      if rank.resume(now: loop.now) { ranksWithHoles.remove(index) }
+      rank.turn(now: now) { perform($0, rank: index) }
+      if let deadline = rank.deadline { next = min(next ?? .max, deadline) }
+    }
+    if let error = ranks.lazy.compactMap(\.error).first, !hasFailed {
+      hasFailed = true
+      warn("a socket of the engine's cache events has failed", "\(error)")
     }
     applyOperations()
     judge()
@@ -190,10 +187,17 @@ final class WorkerFeed {
       hasEvents = true
       for event in batch.events { take(event, of: batch, rank: rank) }
     case .forgetAll(let reason):
+      let rest = ranks[rank].restarted(now: loop.now, random: &loop.random)
       // A new engine's cache is empty, and that is known; after a loss its content is not.
-      beginAnew(rank, withHoles: reason != .restarted)
+      beginAnew(rank, withHoles: reason != .restarted || rest != nil)
       logger.info(
-        "what was known of the engine's cache is forgotten", metadata: metadata("reason: \(reason.rawValue)"))
+        "what was known of the engine's cache is forgotten",
+        metadata: metadata(["reason": "\(reason.rawValue)"]))
+      if let rest {
+        warn(
+          "the engine's cache events begin anew again and again: they are left alone for a while",
+          "\(reason.rawValue), for \(rest / 1_000_000) ms")
+      }
     case .requestReplay: break
     }
   }
@@ -290,7 +294,7 @@ final class WorkerFeed {
     }
     if hasOverflowed { return show(.predicted, .overflow) }
     guard hasEvents, loop.now >= distrustedUntil else { return }
-    let isWhole = subscribers.count == sources.count && ranksWithHoles.isEmpty
+    let isWhole = ranks.count == sources.count && ranksWithHoles.isEmpty
     show(.events, isWhole ? .feedLive : .feedGap)
   }
 
@@ -321,6 +325,7 @@ final class WorkerFeed {
     warn(
       "the engine's reports of cached tokens contradict its events: its cache is predicted for a while",
       "another tokenizer, chat template or salt than here, or caching switched off")
+    status.drifts += 1
     distrust(.drift, for: Self.driftRecovery)
     report()
   }
@@ -331,7 +336,8 @@ final class WorkerFeed {
     status.reason = reason
     for model in models { model.routing.setSource(source, reason, worker: worker) }
     logger.info(
-      "a worker's cache is known by another source", metadata: metadata("\(source.label): \(reason.label)"))
+      "a worker's cache is known by another source",
+      metadata: metadata(["cache_source": "\(source.label)", "reason": "\(reason.label)"]))
   }
 
   // MARK: Reports
@@ -342,7 +348,11 @@ final class WorkerFeed {
   private func report() {
     var next = status
     next.counters = CacheFeedCounters()
-    for subscriber in subscribers { next.counters.add(subscriber.counters) }
+    next.rests = 0
+    for rank in ranks {
+      next.counters.add(rank.counters)
+      next.rests += rank.rests
+    }
     next.mirror = models.first?.mirror.mirror.counts ?? CacheMirrorCounts()
     next.blocks = models.reduce(0) { $0 + $1.mirror.mirror.count }
     status = next
@@ -352,11 +362,11 @@ final class WorkerFeed {
   }
 
   private func warn(_ message: Logger.Message, _ reason: String) {
-    logger.log(level: isQuiet ? .debug : .warning, message, metadata: metadata(reason))
+    logger.log(level: isQuiet ? .debug : .warning, message, metadata: metadata(["reason": "\(reason)"]))
   }
 
-  private func metadata(_ reason: String) -> Logger.Metadata {
-    ["worker_id": .stringConvertible(worker), "reason": "\(reason)"]
+  private func metadata(_ fields: Logger.Metadata) -> Logger.Metadata {
+    fields.merging(["worker_id": .stringConvertible(worker)]) { $1 }
   }
 }
 
@@ -369,30 +379,5 @@ extension Routing.CacheTier {
     case .disk: self = .disk
     case .external: return nil
     }
-  }
-}
-
-extension CacheFeedCounters {
-  /// Adds another rank's; the lag is the longest.
-  fileprivate mutating func add(_ other: CacheFeedCounters) {
-    messages += other.messages
-    batches += other.batches
-    events += other.events
-    gaps += other.gaps
-    addMissed(other.missedBatches)
-    replays += other.replays
-    replayedBatches += other.replayedBatches
-    resets += other.resets
-    restarts += other.restarts
-    overflows += other.overflows
-    replayTimeouts += other.replayTimeouts
-    malformedMessages += other.malformedMessages
-    malformedBatches += other.malformedBatches
-    malformedEvents += other.malformedEvents
-    skippedEvents += other.skippedEvents
-    unknownEvents += other.unknownEvents
-    dropped += other.dropped
-    duplicates += other.duplicates
-    lagSeconds = max(lagSeconds, other.lagSeconds)
   }
 }

@@ -4,6 +4,7 @@ import Base
 import EventLoop
 import OpenAI
 import Routing
+import Telemetry
 import TestSupport
 import Testing
 import Transport
@@ -94,6 +95,16 @@ struct PreprocessorTests {
     }
   }
 
+  @Test func eachFurtherSizeMakesAPromptCostMore() {
+    let rules = { (sizes: [Int]) in
+      PromptRules(RoutingOptions(), blockSizes: BlockSizes(model: 16, workers: sizes)).cost(ofBytes: 1 << 20)
+    }
+    #expect(rules([]) == 1 << 19)
+    #expect(rules([16]) == rules([]))
+    #expect(rules([32]) == 3 << 18)
+    #expect(rules([32, 64, 32]) == 1 << 20)
+  }
+
   @Test func modesThatLookAtNoPromptHashNothing() throws {
     var options = RoutingOptions()
     options.mode = .roundRobin
@@ -109,7 +120,82 @@ struct PreprocessorTests {
   }
 }
 
+struct RouterMetricsTests {
+  /// What follows a series' name on the page of metrics.
+  private func value(_ rig: FrontendRig, _ series: String) -> String? {
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    let line = page.text.split(separator: "\n").first { $0.hasPrefix(series + " ") }
+    return line.map { String($0.dropFirst(series.count + 1)) }
+  }
+
+  @Test(arguments: [4_000, long])
+  func whatTheRouterExpectedAndWhatTheEngineReportedAreCounted(bytes: Int) throws {
+    let rig = try FrontendRig()
+    let body = FrontendRig.chat(bytes: bytes)
+    for _ in 0..<2 {
+      let caller = rig.post(body)
+      while rig.runPool() {}
+      #expect(!rig.upstreamRequest().isEmpty)
+      rig.answer(
+        "{\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":100}}}"
+      )
+      #expect(rig.output(caller).status == 200)
+    }
+    let router = "dynamo_component_router_"
+    #expect(value(rig, router + "kv_worker_reused_tokens_total") == "200")
+    // The second request alone has a prefix anywhere, and goes there.
+    let expected = try #require(
+      value(rig, router + "kv_selected_cached_prefix_tokens_total").flatMap { Int($0) })
+    #expect(expected > 900 && expected % 16 == 0)
+    #expect(value(rig, router + "kv_best_eligible_cached_prefix_tokens_total") == String(expected))
+    #expect(value(rig, router + "non_max_overlap_selections_total{worker_type=\"decode\"}") == "0")
+    for family in ["input_sequence_tokens", "output_sequence_tokens"] {
+      #expect(value(rig, router + family + "_count") == "2")
+    }
+    #expect(value(rig, "dynamo_frontend_input_sequence_tokens_sum{model=\"test/model\"}") == "2000")
+    for step in ["block_hashing", "indexer_find_matches", "scheduling", "total"] {
+      #expect(value(rig, "dynamo_router_overhead_\(step)_ms_count{router_id=\"0\"}") == "2", "\(step)")
+    }
+    #expect(value(rig, "dynamo_frontend_kv_truth_drift_ratio_count") == "2")
+  }
+
+  @Test func modesThatLookAtNoPromptHaveNone() throws {
+    var routing = RoutingOptions()
+    routing.mode = .roundRobin
+    let rig = try FrontendRig(routing: routing)
+    _ = rig.post(FrontendRig.chat(bytes: 4_000))
+    #expect(!rig.upstreamRequest().isEmpty)
+    rig.answer("{\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":5}}")
+    #expect(value(rig, "dynamo_frontend_input_sequence_tokens_sum{model=\"test/model\"}") == "1000")
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    #expect(!page.text.contains("dynamo_router_overhead"))
+    #expect(!page.text.contains("dynamo_component_router_input"))
+  }
+}
+
 struct PreprocessPoolTests {
+  @Test(arguments: [10, long])
+  func aFaultyBodyCountsAsTheModelsThatItNames(bytes: Int) throws {
+    let rig = try FrontendRig()
+    for (body, status) in [
+      (FrontendRig.chat(bytes: bytes, more: ",\"n\":0"), 400), ("{\"model\":\"stranger\"}", 400), ("{", 400),
+    ] {
+      let caller = rig.post(body)
+      rig.runPool()
+      #expect(rig.output(caller).status == status)
+    }
+    rig.turn()
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    let counts = page.text.split(separator: "\n").filter {
+      $0.hasPrefix("dynamo_frontend_requests_total{") && $0.contains("error_type=\"validation\"")
+    }
+    #expect(counts.contains { $0.contains("model=\"test/model\"") && $0.hasSuffix(" 1") })
+    #expect(counts.contains { $0.contains("model=\"unknown_model\"") && $0.hasSuffix(" 2") })
+  }
+
   @Test func aShortPromptIsDispatchedWithoutThePool() throws {
     let rig = try FrontendRig()
     _ = rig.post(FrontendRig.chat(bytes: 1_000))

@@ -55,7 +55,9 @@ def engine(shared_stack, receiver):
 
 @pytest.fixture(scope="module")
 def receiver(shared_stack):
-    return shared_stack.receiver()
+    receiver = shared_stack.receiver()
+    receiver.foreign.add("vllm")
+    return receiver
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +196,27 @@ def test_salted_prompts_have_blocks_of_their_own(following):
         eventually("it is told", lambda: told(following) >= batches)
         expected, cached = expected_and_cached(following, prompt, **salt)
         assert expected == cached > 0, salt
+
+
+# The last one: it ends the engine of all others.
+@pytest.mark.timeout(600)
+def test_a_killed_engine_is_forgotten_and_learnt_again(following, engine, shared_stack):
+    prompt = "before and after " * 60
+    expected_and_cached(following, prompt)
+    eventually("it is known", lambda: expected_and_cached(following, prompt)[0] > 0)
+    heard = following.text().count("listening to the engine's cache events")
+    engine.kill_all()
+    eventually("its end is noticed", lambda: following.status("/ready") == 503, timeout=60)
+    assert told(following) == 0, "its feed went with it"
+    again = Server(engine.argv, engine.env, shared_stack.folder / "vllm-again.log", engine.port)
+    shared_stack.started.append(again)
+    try:
+        again.wait_for("/health", timeout=400)
+        followed = lambda: following.text().count("listening to the engine's cache events") > heard
+        eventually("it is followed again", followed, timeout=60)
+        assert expected_and_cached(following, prompt) == (0, 0)
+        eventually("its events came", lambda: told(following) > 0)
+        expected, cached = expected_and_cached(following, prompt)
+        assert expected == cached > 0
+    finally:
+        again.stop(timeout=60)

@@ -166,6 +166,19 @@ private let chat = #"{"model":"m","messages":[{"role":"user","content":"hi"}]"#
     }
   }
 
+  @Test(arguments: [
+    ("{\"model\":\"m\",\"messages\":[]}", "m"), ("{\"n\":0,\"model\":\"m\"}", "m"),
+    ("{\"stream\":1,\"model\":\"a\\u002fb\",\"messages\":7}", "a/b"),
+    ("{\"messages\":[]}", nil), ("{\"model\":\"\"}", nil), ("{\"model\":7}", nil), ("{\"model\":\"m\"", nil),
+    ("[\"model\"]", nil), ("", nil),
+  ])
+  func theModelOfARefusedBodyIsStillRead(text: String, model: String?) {
+    Array(text.utf8).withUnsafeBytes { body in
+      #expect(throws: APIError.self) { try InferenceRequest.parse(body, endpoint: .chatCompletions) }
+      #expect(InferenceRequest.refused(body, endpoint: .chatCompletions)?.modelName(in: body) == model)
+    }
+  }
+
   @Test func escapedModelNamesAreDecoded() throws {
     try withBytes(#"{"model":"Qwen\/Qwen3\u002d0.6B","prompt":"x"}"#) { body in
       let request = try InferenceRequest.parse(body, endpoint: .completions)

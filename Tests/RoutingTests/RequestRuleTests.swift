@@ -242,6 +242,41 @@ import Testing
     }
   }
 
+  @Test func eachReportSaysHowFarItIsFromWhatWasExpected() {
+    let bench = Bench(workers: 1)
+    bench.serve(Array(1...20), on: 1)
+    func error(_ blocks: [UInt64], prompt: Int?, cached: Int?, served: Bool = true) -> Double? {
+      bench.select(blocks, named: 1)
+      return bench.router.free(
+        bench.decision.booking, served: served, now: bench.now, promptTokens: prompt, cachedTokens: cached)
+    }
+    #expect(error(Array(1...20), prompt: 320, cached: 320) == 0)
+    #expect(error(Array(1...20), prompt: 320, cached: 240) == 0.25)
+    #expect(error(Array(101...120), prompt: 320, cached: 32) == 0.1)
+    // Of these nothing can be said.
+    #expect(error(Array(1...20), prompt: 320, cached: nil) == nil)
+    #expect(error(Array(1...20), prompt: 320, cached: 0, served: false) == nil)
+    #expect(error([1, 2], prompt: 32, cached: 0) == nil)
+    #expect(bench.router.free(bench.decision.booking, served: true, now: bench.now, cachedTokens: 0) == nil)
+  }
+
+  @Test func aDecisionWithAClockTellsHowLongItsLookUpTook() {
+    let bench = Bench(workers: 1)
+    var time: Nanoseconds = 5
+    let decision = RoutingDecision {
+      time += 7
+      return time
+    }
+    let blocks = chain([1, 2, 3])
+    blocks.withUnsafeBufferPointer {
+      _ = bench.router.select(
+        RoutingRequest(chain: $0, tokens: 48), now: bench.now, random: &bench.random, into: decision)
+    }
+    #expect(decision.lookUpTime == 7)
+    bench.select([1, 2, 3])
+    #expect(bench.decision.lookUpTime == 0)
+  }
+
   @Test func reportsThatAgreeGiveNoVerdict() {
     let bench = Bench(workers: 1)
     bench.serve(Array(1...20), on: 1)

@@ -127,6 +127,22 @@ private let size = MetricDescription("test_size_bytes", "Sizes.")
     #expect((0...2).map { shared.bucketCount($0) } == [1, 2, 4])
   }
 
+  @Test func aShareOfTwoHistogramsCountsInBoth() {
+    let registry = MetricRegistry()
+    let buckets = HistogramBuckets([1, 2])
+    let all = registry.histogram(MetricDescription("test_all", "Help."), buckets: buckets)
+    let one = registry.histogram(size, buckets: buckets, labels: [("model", "a")])
+    let other = LocalHistogram(registry.histogram(size, buckets: buckets, labels: [("model", "b")]), and: all)
+    do {
+      let share = LocalHistogram(one, and: all)
+      share.observe(1)
+      other.observe(2, count: 3)
+      #expect(one.sum == 1 && all.sum == 7)
+      #expect((0...2).map { all.bucketCount($0) } == [1, 3, 0])
+    }
+    #expect(one.sum == 1 && all.sum == 7)
+  }
+
   @Test func loopsSharesOfCountersAndGaugesAddUp() {
     let registry = MetricRegistry()
     let counter = registry.counter(MetricDescription("test_total", "Help."))

@@ -42,6 +42,48 @@ struct CacheEventSourceTests {
   }
 }
 
+struct RestartDamperTests {
+  private var random = Xoshiro256(seed: 4)
+
+  @Test mutating func aFewRestartsAreTakenAsTheyCome() {
+    var damper = RestartDamper()
+    for time in 1...RestartDamper.freeRestarts {
+      #expect(damper.restarted(now: Nanoseconds(time), random: &random) == nil)
+    }
+    #expect(damper.restarted(now: 9, random: &random) != nil)
+  }
+
+  @Test mutating func restsDoubleUpToTheLongestAndDiffer() {
+    var damper = RestartDamper()
+    var other = RestartDamper()
+    var now: Nanoseconds = 0
+    var differences = 0
+    for time in 1...40 {
+      let rest = damper.restarted(now: now, random: &random)
+      if rest != other.restarted(now: now, random: &random) { differences += 1 }
+      guard time > RestartDamper.freeRestarts else { continue }
+      let doublings = min(time - RestartDamper.freeRestarts - 1, 6)
+      let longest = min(RestartDamper.restMin << Nanoseconds(doublings), RestartDamper.restMax)
+      #expect((longest / 2...longest).contains(rest ?? 0), "restart \(time)")
+      now += rest ?? 0
+    }
+    #expect(differences > 30)
+  }
+
+  @Test mutating func calmForgetsWhatWasBefore() {
+    var damper = RestartDamper()
+    for _ in 0..<RestartDamper.freeRestarts { _ = damper.restarted(now: 0, random: &random) }
+    #expect(damper.restarted(now: RestartDamper.calm, random: &random) == nil)
+    for _ in 1..<RestartDamper.freeRestarts {
+      #expect(damper.restarted(now: RestartDamper.calm, random: &random) == nil)
+    }
+    let rest = damper.restarted(now: RestartDamper.calm, random: &random) ?? 0
+    #expect(rest > 0)
+    // Calm begins where the rest ends.
+    #expect(damper.restarted(now: 2 * RestartDamper.calm + rest - 1, random: &random) != nil)
+  }
+}
+
 /// Fed by a publisher in this process, unless libzmq is not there.
 @Suite(.enabled(if: ZeroMQContext.unavailableReason == nil, "libzmq cannot be loaded"))
 struct CacheFeedTests {
@@ -328,6 +370,56 @@ struct CacheFeedTests {
         return overlap(model, other) == 0 && overlap(model, Array(201...204)) == 1
       }
       #expect(overlap(model, Self.prompt) == 2)
+    }
+  }
+
+  /// The value of a worker's counter.
+  private func count(_ name: String, _ registry: MetricRegistry) -> Int {
+    var page = ByteBuffer()
+    registry.writePrometheus(into: &page)
+    let line = page.text.split(separator: "\n").first { $0.hasPrefix(name + "{") }
+    return line.flatMap { $0.split(separator: " ").last }.flatMap { Int($0) } ?? 0
+  }
+
+  @Test func aFeedThatBeginsAnewAllTheTimeIsLeftAloneForAWhile() throws {
+    let socket = try ZeroMQSocket(.publish, context: try ZeroMQContext())
+    try socket.bind("tcp://*:*")
+    func say(_ sequence: UInt64, _ tokens: ClosedRange<UInt32>) throws {
+      var encoder = CacheEventEncoder()
+      var payload = ByteBuffer()
+      encoder.stored(hashes: [1], parent: nil, tokens: Array(tokens), blockSize: 4)
+      encoder.finish(timestamp: 1, rank: 0, into: &payload)
+      let number = withUnsafeBytes(of: sequence.bigEndian) { Array($0) }
+      _ = try socket.send(message: [[], number, payload.bytes])
+    }
+    let engine = try Engine(replays: false, endpoint: Engine.wildcard(socket.boundAddress))
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      let (resets, rests) = ("dynamo_frontend_kv_event_resets_total", "dynamo_frontend_kv_event_rests_total")
+      // Each of these is the first message of another engine.
+      try wait(engine, "it is left alone") {
+        _ = try? say(0, 1...4)
+        return count(rests, registry) > 0
+      }
+      #expect(overlap(model, Self.prompt) == 0)
+      for _ in 0..<100 { try say(0, 1...4) }
+      // However long that took: beyond the first ones each takes a rest.
+      #expect(count(resets, registry) == RestartDamper.freeRestarts + count(rests, registry))
+      // From now on it is one engine, with another block.
+      var sequence: UInt64 = 0
+      try wait(engine, "it is listened to again") {
+        sequence += 1
+        _ = try? say(sequence, 101...104)
+        return overlap(model, Array(101...104)) == 1
+      }
+      #expect(model.routing.loads[0].cacheSource == .events)
+      let before = count(rests, registry)
+      try wait(engine, "it stays so") {
+        sequence += 1
+        _ = try? say(sequence, 101...104)
+        return sequence > 100
+      }
+      #expect(overlap(model, Array(101...104)) == 1 && count(rests, registry) == before)
     }
   }
 

@@ -55,6 +55,7 @@ class Process:
 
     def __init__(self, argv: list[str], env: dict[str, str], log: Path):
         self.argv = argv
+        self.env = env
         self.log = log
         self.output = open(log, "wb")
         self.child = subprocess.Popen(
@@ -101,6 +102,11 @@ class Process:
     def kill(self) -> None:
         if self.alive():
             self.child.kill()
+        self.child.wait(10)
+
+    def kill_all(self) -> None:
+        """Kills it and whatever it started in its session."""
+        os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait(10)
 
 
