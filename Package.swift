@@ -154,7 +154,9 @@ let package = Package(
     tests("GRPC", ["HTTP", "Protobuf", "Base"]),
     tests("KVEvents", ["Base"]),
     tests("Exporter", ["EventLoop", "Transport", "Telemetry", "GRPC", "HTTP", "Protobuf", "Base", logging]),
-    tests("Workers", ["EventLoop", "TLS", "Transport", "OpenAI", "Routing", "KVEvents", "Telemetry", "Base", logging]),
+    tests(
+      "Workers",
+      ["EventLoop", "TLS", "Transport", "OpenAI", "Routing", "KVEvents", "Telemetry", "Base", logging]),
     tests("Engine", ["OpenAI", "Base"]),
     tests("Anthropic", ["OpenAI", "HTTP", "JSON", "Base"]),
     tests(
