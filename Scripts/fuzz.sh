@@ -60,6 +60,7 @@ for file in Sources/HTTP/*.swift; do
 done
 module HTTP "${http_sources[@]}"
 module OpenAI Sources/OpenAI/*.swift
+module Anthropic Sources/Anthropic/*.swift
 module Telemetry Sources/Telemetry/{Trace*,B3,Baggage,Propagators,SamplingThreshold,Sampler,EnvironmentNames}.swift
 module TraceStore Sources/TraceStore/{Store,Query,Answers}/*.swift
 tokenizer_sources=()
@@ -81,7 +82,7 @@ fuzz() {
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
     local libraries=() name
-    for name in OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
+    for name in Anthropic OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \

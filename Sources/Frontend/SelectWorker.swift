@@ -34,7 +34,7 @@ extension InferenceExchange {
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
-    request.allowed = latest(model).workers(serving: endpoint)
+    request.allowed = (failed.isEmpty ? model : latest(model)).workers(serving: endpoint)
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
     let decision = service.decision
