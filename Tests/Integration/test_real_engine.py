@@ -43,10 +43,10 @@ def frontend(request, shared_stack, engine, receiver):
     store.mkdir(mode=0o700)
     env = {"DYN_FILE_KV": store}
     if request.param == "static":
-        frontend = shared_stack.frontend("--worker", engine.url, receiver=receiver, env=env)
+        frontend = shared_stack.frontend("--worker", engine.url, "--enable-anthropic-api", receiver=receiver, env=env)
     else:
         shared_stack.worker("--engine", "openai", "--engine-url", engine.url, receiver=receiver, env=env)
-        frontend = shared_stack.frontend(receiver=receiver, env=env)
+        frontend = shared_stack.frontend("--enable-anthropic-api", receiver=receiver, env=env)
     frontend.attached = request.param == "attached"
     return frontend
 
@@ -64,6 +64,20 @@ def test_the_documented_curl_gets_a_finished_answer(frontend):
 def test_the_capital_of_france(frontend):
     status, _, answer = frontend.post(PATH, ask(False))
     assert status == 200 and "Paris" in json.loads(answer)["choices"][0]["message"]["content"]
+
+
+def test_the_capital_of_france_by_anthropics_client(frontend):
+    import anthropic
+
+    client = anthropic.Anthropic(base_url=frontend.url, api_key="none", max_retries=0)
+    ask = dict(model=MODEL, max_tokens=24, system=QUESTION[0]["content"], messages=QUESTION[1:], extra_body={"temperature": 0})
+    whole = client.messages.create(**ask)
+    with client.messages.stream(**ask) as stream:
+        streamed = stream.get_final_message()
+    assert "Paris" in whole.content[0].text and streamed.content[0].text == whole.content[0].text
+    assert streamed.stop_reason == whole.stop_reason == "end_turn"
+    counts = [m.usage.input_tokens + m.usage.cache_read_input_tokens for m in (whole, streamed)]
+    assert counts[0] == counts[1] > 20 and streamed.usage.output_tokens == whole.usage.output_tokens > 5
 
 
 def test_the_capital_of_france_streamed(frontend, receiver):
