@@ -121,13 +121,20 @@ package struct Listener: Sendable {
   ) throws(SystemError) {
     if address.withSockaddr({ Glibc.bind(descriptor, $0, $1) }) == 0 { return }
     let code = csystem_errno()
-    guard code == EADDRINUSE, let path = address.unixPath, path.hasPrefix("/"), isStale(address, type) else {
+    guard code == EADDRINUSE, let path = address.unixPath, path.hasPrefix("/"), isSocket(path),
+      isStale(address, type)
+    else {
       throw SystemError("bind", code)
     }
     _ = unlink(path)
     guard address.withSockaddr({ Glibc.bind(descriptor, $0, $1) }) == 0 else {
       throw SystemError("bind", csystem_errno())
     }
+  }
+
+  private static func isSocket(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
   }
 
   private static func isStale(_ address: SocketAddress, _ type: __socket_type) -> Bool {
@@ -156,6 +163,8 @@ private struct FileIdentity: Sendable, Equatable {
   let path: String
   let device: UInt64
   let inode: UInt64
+  /// When it last changed: numbers of files that are gone are given to others.
+  let changed: [Int]
 
   /// Nil when there is none.
   init?(_ path: String) {
@@ -164,6 +173,7 @@ private struct FileIdentity: Sendable, Equatable {
     self.path = path
     device = UInt64(status.st_dev)
     inode = UInt64(status.st_ino)
+    changed = [status.st_ctim.tv_sec, status.st_ctim.tv_nsec]
   }
 }
 

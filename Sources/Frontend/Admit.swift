@@ -42,11 +42,9 @@ extension InferenceExchange {
     keepFields(head.fields)
   }
 
-  /// A missing content type is taken for JSON; any other type, and any coding of the body, is refused.
+  /// A missing content type is taken for JSON; any other type, and any coding of the body but gzip, is refused.
   private static func isJSON(_ fields: HeaderFields) -> Bool {
-    if let coding = fields.first(.contentEncoding), !coding.trimmed.equalsIgnoringCase("identity") {
-      return false
-    }
+    if case .unknown = ContentCoding(fields) { return false }
     guard let type = fields.first(.contentType) else { return true }
     return type.mediaType.equalsIgnoringCase("application/json")
   }
@@ -55,11 +53,16 @@ extension InferenceExchange {
   /// and codings that would hide the answer from it, stay behind.
   private func keepFields(_ fields: HeaderFields) {
     let propagators = service.configuration.tracing.propagators
+    let proxies = service.configuration.trustedProxies
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
-      case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
+      case .host, .contentLength, .contentEncoding, .expect, .xRequestID, .requestID, .acceptEncoding,
+        .xDynamoWorkerID,
         .xDynamoWorkerInstanceID:
         continue
+      case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
+        // What a stranger says of itself must not look like a proxy's word.
+        if proxies.trusts(exchange.peerAddress) { forwardedFields.header(line: fields.line(index)) }
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

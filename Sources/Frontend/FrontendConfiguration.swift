@@ -56,6 +56,9 @@ package struct FrontendConfiguration: Sendable {
   package var queueWait: Nanoseconds? = 60 * second
   /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
   package var hidesRouter = false
+  package var compatibility = CompatibilityOptions()
+  /// Proxies whose `forwarded` and `x-forwarded-*` are believed and passed on.
+  package var trustedProxies = TrustedProxies()
   package var server = ServerLimits()
   package var client = ClientLimits()
   /// TLS of the listener; nil for plain text.
@@ -66,6 +69,9 @@ package struct FrontendConfiguration: Sendable {
   package var tokenizer: ModelTokenizer?
 
   package init() {}
+
+  /// Whether spans tell whom requests come from: where somebody has said which peers are proxies.
+  var tellsClients: Bool { trustedProxies.ranges != nil || server.proxyPeers != nil }
 
   /// All that is listened on.
   package var addresses: [ListenAddress] { listen.isEmpty ? [.tcp(host: host, port: port)] : listen }

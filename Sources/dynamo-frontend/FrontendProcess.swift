@@ -49,7 +49,7 @@ enum FrontendProcess {
   ) -> Int32 {
     do {
       let environment = settings.effectiveEnvironment(variables)
-      Machine.raiseDescriptorLimit()
+      let descriptors = Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
       let store = try startTraceStore(settings, registry)
       defer { store?.stop() }
@@ -76,6 +76,7 @@ enum FrontendProcess {
       let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
         if let fault = FrontendConfiguration.listenerFaults(settings).first { throw StartError(fault) }
         var configuration = FrontendConfiguration(settings, processors: processors)
+        configuration.boundConnections(descriptors: descriptors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
         configuration.tracing.keep = telemetry.keep
