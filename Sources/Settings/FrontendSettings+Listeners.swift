@@ -31,6 +31,7 @@ extension SettingsTable {
       "Origins whose pages may call this server from a browser (https://chat.example.com), or * for all."),
     SettingDefinition(
       nil, "DYN_HTTP_GZIP", .boolean, fallback: "false", group: "Server", live: true,
-      "Compress whole JSON answers of 1 KiB or more for callers that accept gzip; streams are never compressed."),
+      "Compress whole JSON answers of 1 KiB or more for callers that accept gzip; streams are never compressed."
+    ),
   ]
 }

@@ -26,6 +26,7 @@ enum Doctor {
     for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
       print("note     \(warning)")
     }
+    ListenCheck.run(settings, environment, check)
     tls(settings, check)
     for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
     if settings.string("discovery-backend") == "file" {
