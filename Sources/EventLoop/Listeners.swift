@@ -52,12 +52,14 @@ package struct Listener: Sendable {
   package let descriptor: Int32
   package let address: SocketAddress
   package let purpose: Purpose
-  /// The file of a Unix socket that was bound here, which goes when this process stops; nil for all others.
+  /// The file of a Unix socket that is this process's to remove when it stops; nil for all others.
   fileprivate let file: FileIdentity?
 
   /// Takes a socket that listens already. Nil when `descriptor` is none; otherwise it becomes non-blocking and
   /// close-on-exec.
-  package init?(adopting descriptor: Int32, purpose: Purpose) {
+  ///
+  /// - Parameter ownsFile: a Unix socket's file is this process's to remove from now on.
+  package init?(adopting descriptor: Int32, purpose: Purpose, ownsFile: Bool = false) {
     var listens: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
     guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0, listens != 0,
@@ -68,7 +70,7 @@ package struct Listener: Sendable {
     self.descriptor = descriptor
     self.address = address
     self.purpose = purpose
-    file = nil
+    file = ownsFile ? address.unixPath.flatMap { FileIdentity($0) } : nil
   }
 
   private init(_ descriptor: Int32, _ address: SocketAddress, _ purpose: Purpose, _ file: FileIdentity?) {

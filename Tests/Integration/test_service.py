@@ -278,6 +278,29 @@ def test_a_process_that_hands_over_still_obeys_a_signal(stack, upstream):
     assert second.post(PATH, chat())[0] == 200
 
 
+def test_a_unix_socket_is_handed_over_with_its_file(stack, upstream):
+    path = stack.folder / "http.sock"
+    listen = ("--listen", f"unix:{path}", "--worker", upstream.url)
+    first = handover_frontend(stack, *listen)
+    eventually("the first one serves", lambda: has_said(first, "listening"))
+    second = handover_frontend(stack, *listen)
+    eventually("the second one serves", lambda: has_said(second, "listening"))
+    assert first.wait() == 0 and path.exists()
+    curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(path), "http://x/live"]
+    assert subprocess.run(curl, capture_output=True, text=True, timeout=20).stdout == "200"
+    assert second.stop() == 0 and not path.exists()
+
+
+def test_a_next_process_that_is_told_to_stop_takes_nothing(stack, upstream):
+    first = handover_frontend(stack, "--worker", upstream.url)
+    first.wait_for("/ready")
+    stuck = handover_frontend(stack, "--worker", "http://127.0.0.1:1", port=first.port)
+    eventually("it was offered the sockets", lambda: has_said(first, "another process asks"))
+    assert stuck.stop() == 0
+    eventually("it is missed", lambda: has_said(first, "went away; serving on"))
+    assert first.post(PATH, chat())[0] == 200
+
+
 # Where it listens, and who stands before it
 
 
