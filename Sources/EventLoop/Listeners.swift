@@ -53,12 +53,14 @@ package struct Listener: Sendable {
   package let descriptor: Int32
   package let address: SocketAddress
   package let purpose: Purpose
-  /// The file of a Unix socket that was bound here, which goes when this process stops; nil for all others.
+  /// The file of a Unix socket that is this process's to remove when it stops; nil for all others.
   fileprivate let file: FileIdentity?
 
   /// Takes a socket that listens already. Nil when `descriptor` is none; otherwise it becomes non-blocking and
   /// close-on-exec.
-  package init?(adopting descriptor: Int32, purpose: Purpose) {
+  ///
+  /// - Parameter ownsFile: a Unix socket's file is this process's to remove from now on.
+  package init?(adopting descriptor: Int32, purpose: Purpose, ownsFile: Bool = false) {
     var listens: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
     guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0, listens != 0,
@@ -69,7 +71,7 @@ package struct Listener: Sendable {
     self.descriptor = descriptor
     self.address = address
     self.purpose = purpose
-    file = nil
+    file = ownsFile ? address.unixPath.flatMap { FileIdentity($0) } : nil
   }
 
   private init(_ descriptor: Int32, _ address: SocketAddress, _ purpose: Purpose, _ file: FileIdentity?) {
@@ -122,13 +124,20 @@ package struct Listener: Sendable {
   ) throws(SystemError) {
     if address.withSockaddr({ Glibc.bind(descriptor, $0, $1) }) == 0 { return }
     let code = csystem_errno()
-    guard code == EADDRINUSE, let path = address.unixPath, path.hasPrefix("/"), isStale(address, type) else {
+    guard code == EADDRINUSE, let path = address.unixPath, path.hasPrefix("/"), isSocket(path),
+      isStale(address, type)
+    else {
       throw SystemError("bind", code)
     }
     _ = unlink(path)
     guard address.withSockaddr({ Glibc.bind(descriptor, $0, $1) }) == 0 else {
       throw SystemError("bind", csystem_errno())
     }
+  }
+
+  private static func isSocket(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
   }
 
   private static func isStale(_ address: SocketAddress, _ type: __socket_type) -> Bool {
@@ -157,6 +166,8 @@ private struct FileIdentity: Sendable, Equatable {
   let path: String
   let device: UInt64
   let inode: UInt64
+  /// When it last changed: numbers of files that are gone are given to others.
+  let changed: [Int]
 
   /// Nil when there is none.
   init?(_ path: String) {
@@ -165,6 +176,7 @@ private struct FileIdentity: Sendable, Equatable {
     self.path = path
     device = UInt64(status.st_dev)
     inode = UInt64(status.st_ino)
+    changed = [status.st_ctim.tv_sec, status.st_ctim.tv_nsec]
   }
 }
 

@@ -40,6 +40,18 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     storage.insert(contentsOf: withUnsafeBytes(of: sa_family_t(family)) { Array($0) }, at: 0)
   }
 
+  /// The address that `text` writes as numbers, with port 0; nil for anything else.
+  package init?(ip text: String) {
+    var bytes = [UInt8](repeating: 0, count: 16)
+    if inet_pton(AF_INET, text, &bytes) == 1 {
+      self.init(ipBytes: bytes[0..<4], port: 0)
+    } else if inet_pton(AF_INET6, text, &bytes) == 1 {
+      self.init(ipBytes: bytes[...], port: 0)
+    } else {
+      return nil
+    }
+  }
+
   /// True for a Unix socket, whose peers are on this machine.
   package var isUnix: Bool { family == AF_UNIX }
 

@@ -52,11 +52,9 @@ extension InferenceExchange {
     keepFields(head.fields)
   }
 
-  /// A missing content type is taken for JSON; any other type, and any coding of the body, is refused.
+  /// A missing content type is taken for JSON; any other type, and any coding of the body but gzip, is refused.
   private static func isJSON(_ fields: HeaderFields) -> Bool {
-    if let coding = fields.first(.contentEncoding), !coding.trimmed.equalsIgnoringCase("identity") {
-      return false
-    }
+    if case .unknown = ContentCoding(fields) { return false }
     guard let type = fields.first(.contentType) else { return true }
     return type.mediaType.equalsIgnoringCase("application/json")
   }
@@ -67,13 +65,18 @@ extension InferenceExchange {
     let propagators = service.configuration.tracing.propagators
     let hasKeys = service.configuration.keys != nil
     let passesKey = service.configuration.passesCallersKey
+    let proxies = service.configuration.trustedProxies
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
-      case .host, .contentLength, .expect, .xRequestID, .requestID, .acceptEncoding, .xDynamoWorkerID,
+      case .host, .contentLength, .contentEncoding, .expect, .xRequestID, .requestID, .acceptEncoding,
+        .xDynamoWorkerID,
         .xDynamoWorkerInstanceID:
         continue
       case .authorization where !passesKey, .xAPIKey where !passesKey: continue
       case .xTenantID where hasKeys: continue
+      case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
+        // What a stranger says of itself must not look like a proxy's word.
+        if proxies.trusts(exchange.peerAddress) { forwardedFields.header(line: fields.line(index)) }
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

@@ -34,6 +34,7 @@ package final class Frontend {
   private var threads: [Thread] = []
   private var drain: Drain?
   private var handover: HandoverHost?
+  private var succession: Succession?
   private var listensStill = true
   /// Another process serves the listeners beside the callers' by now.
   private var leavesSideFiles = false
@@ -137,7 +138,7 @@ package final class Frontend {
     }
     try shared.pool.start(
       threads: PreprocessLimits.threads(besideLoops: loops.count), name: "preprocess")
-    let succession = sockets.takeover.map { takeover in
+    succession = sockets.takeover.map { takeover in
       Succession(
         takeover, loop: main, isReady: { [unowned self] in services[0].isReady },
         done: { [unowned self] failure in succeeded(failure) })
@@ -151,7 +152,7 @@ package final class Frontend {
       sockets.manager, loop: main, beats: services.map(\.watch.beat), logger: logger)
     watchdog?.begin()
     main.run()
-    withExtendedLifetime((signals, watchdog, succession)) {}
+    withExtendedLifetime((signals, watchdog)) {}
     for thread in threads { thread.join() }
     shared.pool.stop()
     for service in services { service.flush() }
@@ -259,6 +260,7 @@ package final class Frontend {
       logger.warning("stopping at once: second signal")
       _exit(70)
     }
+    succession?.cancel()
     shared.beginDraining()
     logger.info(
       "draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])

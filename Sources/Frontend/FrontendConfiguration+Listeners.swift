@@ -12,6 +12,29 @@ extension FrontendConfiguration {
     listen = settings.list("listen").compactMap { ListenAddress($0) }
     unixSocketMode = UInt32(settings.string("DYN_HTTP_UNIX_SOCKET_MODE"), radix: 8) ?? 0o660
     handoverPath = settings.optionalString("handover")
+    compatibility.corsOrigins = settings.list("DYN_HTTP_CORS_ORIGINS")
+    compatibility.compressesAnswers = settings.bool("DYN_HTTP_GZIP")
+    let proxies = Self.peers(settings, "DYN_HTTP_TRUSTED_PROXIES").ranges
+    trustedProxies = TrustedProxies(proxies.isEmpty ? nil : proxies)
+  }
+
+  /// Keeps callers' connections below what the limit of open files leaves: a sixteenth is for workers, files and the rest.
+  package mutating func boundConnections(descriptors: Int) {
+    server.connectionsMax = max(1, min(server.connectionsMax, (descriptors - descriptors / 16) / threads))
+  }
+
+  /// The peers that begin with a PROXY header; nil for none.
+  static func proxyPeers(_ settings: SettingsValues) -> AddressRanges? {
+    let ranges = peers(settings, "DYN_HTTP_PROXY_PROTOCOL_PEERS").ranges
+    return ranges.isEmpty ? nil : ranges
+  }
+
+  private static func peers(
+    _ settings: SettingsValues, _ name: String
+  ) -> (ranges: AddressRanges, faults: [String]) {
+    var faults: [String] = []
+    let ranges = AddressRanges(settings.list(name), faults: &faults)
+    return (ranges, faults.map { "\(settings.origin(name)): \($0)" })
   }
 
   /// Complete sentences about what the settings of sockets say wrong.
@@ -26,6 +49,9 @@ extension FrontendConfiguration {
     }
     if let path = settings.optionalString("handover"), ListenAddress("unix:\(path)") == nil {
       faults.append("\(settings.origin("handover")): '\(path)' is no absolute path of up to 107 bytes")
+    }
+    for name in ["DYN_HTTP_PROXY_PROTOCOL_PEERS", "DYN_HTTP_TRUSTED_PROXIES"] {
+      faults += peers(settings, name).faults
     }
     return faults
   }

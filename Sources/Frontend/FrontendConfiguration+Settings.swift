@@ -75,6 +75,7 @@ extension FrontendConfiguration {
     http.fieldCountMax = min(settings.int("DYN_HTTP_HEADER_COUNT_LIMIT"), 254)
     http.headBytesMax = settings.int("DYN_HTTP_HEAD_LIMIT")
     server = ServerLimits(http: http)
+    server.proxyPeers = Self.proxyPeers(settings)
     server.headTimeout = settings.duration("DYN_HTTP_REQUEST_HEAD_TIMEOUT_SECS")
     server.bodyGapTimeout = settings.duration("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS")
     server.writeStallTimeout = settings.duration("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS")

@@ -65,6 +65,9 @@ package struct FrontendConfiguration: Sendable {
   package var enablesAnthropic = false
   /// Whether the system block by which Claude Code names its version is left out of its prompts.
   package var stripsPreamble = true
+  package var compatibility = CompatibilityOptions()
+  /// Proxies whose `forwarded` and `x-forwarded-*` are believed and passed on.
+  package var trustedProxies = TrustedProxies()
   package var server = ServerLimits()
   package var client = ClientLimits()
   /// TLS of the listener; nil for plain text.
@@ -90,6 +93,9 @@ package struct FrontendConfiguration: Sendable {
   var passesCallersKey: Bool { workerAuthorization.isEmpty && (keys == nil || forwardsKey) }
 
   package init() {}
+
+  /// Whether spans tell whom requests come from: where somebody has said which peers are proxies.
+  var tellsClients: Bool { trustedProxies.ranges != nil || server.proxyPeers != nil }
 
   /// All that is listened on.
   package var addresses: [ListenAddress] { listen.isEmpty ? [.tcp(host: host, port: port)] : listen }

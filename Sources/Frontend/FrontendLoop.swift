@@ -65,6 +65,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private var traceLines = ByteBuffer()
   private var text = ByteBuffer(capacity: 64)
   private let publishTimer = Timer()
+  private var nextProxyComplaint: Nanoseconds = 0
 
   init(
     loop: EventLoop, configuration: FrontendConfiguration, shared: FrontendShared, reports: any WorkerReports,
@@ -171,6 +172,19 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func exchangeBegan(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
+    let options = configuration.compatibility
+    let exchange = options.isOff ? exchange : EditedExchange(exchange, head, options)
+    guard case .gzip = ContentCoding(head.fields) else { return begin(exchange, head, began: began) }
+    let inflating = InflatingExchange(exchange, bytesMax: configuration.bodyBytesMax)
+    let handler = begin(inflating, head, began: began)
+    guard let refusing = handler as? any RefusingHandler else { return handler }
+    inflating.begin(refusing)
+    return inflating
+  }
+
+  private func begin(
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+  ) -> any ServerExchangeHandler {
     let route = Route(head)
     if configuration.hidesRouter, route.isAdministrative { return unknown(exchange, head, began: began) }
     if configuration.metricsAddress != nil, case .system(.metrics) = route {
@@ -217,10 +231,14 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       return SystemExchange(
         service: self, exchange: exchange, route: route, head: head, trace: trace,
         models: tenancy?.key?.entry.models)
+    case .wrongMethod(let allow) where head.method == .options:
+      return OptionsExchange(
+        exchange: exchange, head: head, allow: "\(allow), OPTIONS",
+        cors: CORSAnswer(head.fields, allowed: configuration.compatibility.corsOrigins))
     case .wrongMethod(let allow):
       return ErrorExchange(
         service: self, exchange: exchange, head: head, began: began,
-        .methodNotAllowed(head.methodText.text, allow: allow))
+        .methodNotAllowed(head.methodText.text, allow: "\(allow), OPTIONS"))
     case .unknown:
       return unknown(exchange, head, began: began)
     }
@@ -269,6 +287,13 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       pooled.refuse(error)
     }
     return pooled
+  }
+
+  func refusedConnection(_ fault: ProxyHeaderFault) {
+    // One line a second tells as much as thousands.
+    guard loop.now >= nextProxyComplaint else { return }
+    nextProxyComplaint = loop.now + second
+    log.logger("\(LogTarget.frontend)").warning("connection closed: \(fault.text)")
   }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) {

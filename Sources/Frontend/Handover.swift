@@ -157,7 +157,9 @@ package final class Takeover: Sendable {
     }
     let lines = text.split(separator: "\n").map(String.init)
     let listeners = zip(lines.dropFirst(2), descriptors).compactMap { purpose, descriptor in
-      Listener.Purpose(rawValue: purpose).flatMap { Listener(adopting: descriptor, purpose: $0) }
+      Listener.Purpose(rawValue: purpose).flatMap {
+        Listener(adopting: descriptor, purpose: $0, ownsFile: true)
+      }
     }
     guard lines.first == greeting, lines.count >= 2, listeners.count == descriptors.count,
       listeners.contains(where: { $0.purpose == .main })

@@ -52,6 +52,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   let trace: RequestTrace?
   /// Whether the worker gets the body as it came; decided once, because the stream's end depends on it too.
   let passBodyVerbatim: Bool
+  /// Whom it comes from, where proxies are configured.
+  let clientAddress: String?
   /// The caller reads trailers (RFC 9110 section 10.1.4), so that a stream's times can follow it.
   let readsTrailers: Bool
   /// The `tracestate` that is recorded and passed on, the caller's for the most part; often empty.
@@ -140,6 +142,9 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     protocolVersion = ProtocolVersion(head)
     spans = SpanWriter(limits: service.spanLimits)
     readsTrailers = head.fields.first(.te).map(Self.namesTrailers) ?? false
+    clientAddress =
+      service.configuration.tellsClients
+      ? service.configuration.trustedProxies.client(head.fields, peer: exchange.peerAddress) : nil
     passBodyVerbatim = service.configuration.passBodyVerbatim
     identity = RequestIdentity(head.fields, random: &service.loop.random)
     let tracing = service.configuration.tracing

@@ -64,6 +64,7 @@ extension InferenceExchange {
     let ids = IdentityRuns(own: own, all: spans.run(since: start))
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))
+    if let clientAddress { spans.attribute(AttributeName.clientAddress, clientAddress) }
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)

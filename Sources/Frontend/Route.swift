@@ -69,7 +69,7 @@ enum Route {
   case unknown
 
   init(_ head: RequestHead) {
-    let path = head.path
+    let path = Self.withoutSlash(head.path)
     if let endpoint = Endpoint(path: path) {
       if case .post = head.method { self = .inference(endpoint) } else { self = .wrongMethod(allow: "POST") }
       return
@@ -97,6 +97,11 @@ enum Route {
     case .get, .head: self = .system(route)
     default: self = .wrongMethod(allow: "GET, HEAD")
     }
+  }
+
+  /// A slash at the end means nothing here: clients put it there by mistake, and a redirect would lose their POST.
+  private static func withoutSlash(_ path: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    path.count > 1 && path[path.count - 1] == UInt8(ascii: "/") ? path.slice(0..<path.count - 1) : path
   }
 
   private static func tokenizeRoute(_ path: UnsafeRawBufferPointer) -> TokenizeRoute? {

@@ -29,6 +29,9 @@ final class Succession: TimerHandler {
 
   func begin() { loop.arm(timer, at: loop.now, self) }
 
+  /// Leaves the other process in its place; `done` is not called. Harmless afterwards.
+  func cancel() { loop.cancel(timer) }
+
   func timerFired(_ timer: Timer) {
     guard isReady() || !takeover.otherIsReady else {
       guard loop.now < deadline else {

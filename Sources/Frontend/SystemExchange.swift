@@ -48,7 +48,8 @@ final class SystemExchange: ServerExchangeHandler {
   func receivedEnd() {
     var body = ByteBuffer(capacity: 1024)
     switch route {
-    case .health: respond(200, health(&body), body)
+    // Dynamo's answers: 503 while it drains, and 200 with "unhealthy" in it without workers.
+    case .health: respond(service.shared.isDraining ? 503 : 200, health(&body), body)
     case .live: respond(200, live(&body), body)
     case .ready: respond(ready(&body), .json, body)
     case .metrics:

@@ -16,5 +16,22 @@ extension SettingsTable {
       "handover", "DYN_HTTP_HANDOVER", .string, unset: "off", placeholder: "PATH", group: "Server",
       "Unix socket by which the next process takes the listening sockets over: one that starts with the same path does, and this one drains."
     ),
+    SettingDefinition(
+      nil, "DYN_HTTP_PROXY_PROTOCOL_PEERS", .list, unset: "none", placeholder: "NETWORKS", group: "Server",
+      live: true,
+      "Addresses or networks of proxies, or unix, whose connections begin with a PROXY protocol header of version 2, and must."
+    ),
+    SettingDefinition(
+      nil, "DYN_HTTP_TRUSTED_PROXIES", .list, unset: "none", placeholder: "NETWORKS", group: "Server",
+      live: true,
+      "Addresses or networks of proxies, or unix, whose forwarded and x-forwarded-* headers are believed and passed on; others' are dropped."
+    ),
+    SettingDefinition(
+      nil, "DYN_HTTP_CORS_ORIGINS", .list, unset: "off", placeholder: "ORIGINS", group: "Server", live: true,
+      "Origins whose pages may call this server from a browser (https://chat.example.com), or * for all."),
+    SettingDefinition(
+      nil, "DYN_HTTP_GZIP", .boolean, fallback: "false", group: "Server", live: true,
+      "Compress whole JSON answers of 1 KiB or more for callers that accept gzip; streams are never compressed."
+    ),
   ]
 }

@@ -110,6 +110,7 @@ package enum AttributeName {
   @inlinable package static var urlPath: StaticString { "url.path" }
   @inlinable package static var urlScheme: StaticString { "url.scheme" }
   @inlinable package static var urlFull: StaticString { "url.full" }
+  @inlinable package static var clientAddress: StaticString { "client.address" }
   @inlinable package static var serverAddress: StaticString { "server.address" }
   @inlinable package static var serverPort: StaticString { "server.port" }
   @inlinable package static var networkProtocolVersion: StaticString { "network.protocol.version" }

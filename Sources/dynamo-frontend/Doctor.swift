@@ -27,6 +27,7 @@ enum Doctor {
     for warning in settings.warnings + FrontendConfiguration.warnings(settings) {
       print("note     \(warning)")
     }
+    ListenCheck.run(settings, environment, check)
     tls(settings, check)
     for fault in FrontendConfiguration.sideFaults(settings) { check("listeners", fault) }
     if let path = settings.optionalString("api-key-file") {

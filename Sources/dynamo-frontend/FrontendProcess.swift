@@ -50,7 +50,7 @@ enum FrontendProcess {
   ) -> Int32 {
     do {
       let environment = settings.effectiveEnvironment(variables)
-      Machine.raiseDescriptorLimit()
+      let descriptors = Machine.raiseDescriptorLimit()
       let registry = MetricRegistry(frontendPrefix: settings.string("metrics-prefix"))
       let store = try startTraceStore(settings, registry)
       defer { store?.stop() }
@@ -80,6 +80,7 @@ enum FrontendProcess {
           FrontendConfiguration.listenerFaults(settings) + FrontendConfiguration.sideFaults(settings)
         if let fault = faults.first { throw StartError(fault) }
         var configuration = FrontendConfiguration(settings, processors: processors)
+        configuration.boundConnections(descriptors: descriptors)
         configuration.tracing.hasContext = telemetry.hasTraceContext
         configuration.tracing.recordsSpans = telemetry.recordsSpans
         configuration.tracing.keep = telemetry.keep

@@ -129,8 +129,8 @@ struct RouterExchangeTests {
     let found = call(
       rig, "POST", "/v1/router/explain", FrontendRig.chat(bytes: 10), headers: "x-dynamo-session-id: a b\r\n")
     #expect(found.status == 400 && found.contains("x-dynamo-session-id"))
-    #expect(call(rig, "GET", "/v1/router/explain").contains("allow: POST\r\n"))
-    #expect(call(rig, "POST", "/v1/router/state").contains("allow: GET, HEAD\r\n"))
+    #expect(call(rig, "GET", "/v1/router/explain").contains("allow: POST, OPTIONS\r\n"))
+    #expect(call(rig, "POST", "/v1/router/state").contains("allow: GET, HEAD, OPTIONS\r\n"))
   }
 
   @Test func bothAreHiddenWhereTheOperatorSaysSo() throws {

@@ -276,3 +276,94 @@ def test_a_process_that_hands_over_still_obeys_a_signal(stack, upstream):
         first.signal(signal.SIGTERM)
         assert first.wait() == 0 and idle.is_closed()
     assert second.post(PATH, chat())[0] == 200
+
+
+def test_a_unix_socket_is_handed_over_with_its_file(stack, upstream):
+    path = stack.folder / "http.sock"
+    listen = ("--listen", f"unix:{path}", "--worker", upstream.url)
+    first = handover_frontend(stack, *listen)
+    eventually("the first one serves", lambda: has_said(first, "listening"))
+    second = handover_frontend(stack, *listen)
+    eventually("the second one serves", lambda: has_said(second, "listening"))
+    assert first.wait() == 0 and path.exists()
+    curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(path), "http://x/live"]
+    assert subprocess.run(curl, capture_output=True, text=True, timeout=20).stdout == "200"
+    assert second.stop() == 0 and not path.exists()
+
+
+def test_a_next_process_that_is_told_to_stop_takes_nothing(stack, upstream):
+    first = handover_frontend(stack, "--worker", upstream.url)
+    first.wait_for("/ready")
+    stuck = handover_frontend(stack, "--worker", "http://127.0.0.1:1", port=first.port)
+    eventually("it was offered the sockets", lambda: has_said(first, "another process asks"))
+    assert stuck.stop() == 0
+    eventually("it is missed", lambda: has_said(first, "went away; serving on"))
+    assert first.post(PATH, chat())[0] == 200
+
+
+# Where it listens, and who stands before it
+
+
+def test_unix_and_ipv6_listeners(stack, upstream):
+    path = stack.folder / "http.sock"
+    port = free_port()
+    argv = ["dynamo-frontend", "--listen", f"unix:{path}", "--listen", f"[::1]:{port}", "--worker", upstream.url]
+    server = stack.server("frontend", argv, stack.env({"DYN_HTTP_UNIX_SOCKET_MODE": "0600"}), port)
+    eventually("both are announced", lambda: len(has_said(server, "listening")) == 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    curl = ["curl", "-sg", "-o", "/dev/null", "-w", "%{http_code}"]
+    for target in (["--unix-socket", str(path), "http://x/live"], [f"http://[::1]:{port}/live"]):
+        done = subprocess.run([*curl, *target], capture_output=True, text=True, timeout=20)
+        assert done.stdout == "200", (target, done)
+    assert server.stop() == 0 and not path.exists()
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+def test_a_real_proxy_tells_whom_it_speaks_for(stack, upstream, receiver):
+    front, back = free_port(), free_port()
+    config = stack.folder / "haproxy.cfg"
+    config.write_text(
+        f"""defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 20s
+  timeout server 20s
+listen edge
+  bind 127.0.0.1:{front}
+  server frontend 127.0.0.1:{back} send-proxy-v2 source 127.0.0.9
+"""
+    )
+    env = {"DYN_HTTP_PROXY_PROTOCOL_PEERS": "127.0.0.9"}
+    argv = ["dynamo-frontend", "--http-host=127.0.0.1", f"--http-port={back}", "--worker", upstream.url]
+    frontend = stack.server("frontend", argv, stack.env(env, receiver), back)
+    frontend.wait_for("/ready")  # from 127.0.0.1, which is no proxy
+    proxy = Server(["haproxy", "-db", "-f", str(config)], {"PATH": os.environ["PATH"]}, stack.folder / "haproxy.log", front)
+    try:
+        eventually("the proxy answers", lambda: proxy.status("/live") == 200)
+        assert proxy.post(PATH, chat())[0] == 200
+        config.write_text(config.read_text().replace("send-proxy-v2", "send-proxy"))
+    finally:
+        proxy.kill()
+
+    def addresses():
+        return [span.attributes.get("client.address") for span in receiver.spans if span.name == f"POST {PATH}"]
+
+    eventually("its span has come", lambda: addresses() == ["127.0.0.1"])
+    proxy = Server(["haproxy", "-db", "-f", str(config)], {"PATH": os.environ["PATH"]}, stack.folder / "haproxy.log", front)
+    try:
+        eventually("version 1 is refused", lambda: proxy.status("/live") == 0 and has_said(frontend, "speaks PROXY protocol version 1"))
+    finally:
+        proxy.kill()
+    assert frontend.metrics().sum("dynamo_frontend_bad_proxy_headers_total") >= 1
+
+
+def test_doctor_names_who_is_in_the_way(stack, upstream):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        argv = [BIN / "dynamo-frontend", "doctor", "--http-host=127.0.0.1", f"--http-port={port}", "--worker", upstream.url]
+        done = subprocess.run(argv, env=stack.env(), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    [line] = [line for line in done.stdout.splitlines() if f"listening on 127.0.0.1:{port}" in line]
+    assert line.startswith("PROBLEM") and "in use" in line and f"(process {os.getpid()}) listens there" in line
