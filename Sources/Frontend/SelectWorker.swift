@@ -24,6 +24,7 @@ extension InferenceExchange {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
         recordPreprocess()
+        tellPrompt()
         service.tokenizing?.observe(prompt.times)
         if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
@@ -56,6 +57,7 @@ extension InferenceExchange {
       }
       metrics.placed(overlap: decision.overlapBlocks, of: prompt.blockCount)
       hints?.wasPlaced(decision, model, now: loop.now, isRetry: !failed.isEmpty)
+      tellChoice(decision)
       dispatch(to: worker, booking: decision.booking, fresh: false)
       return true
     case .allBusy:

@@ -85,6 +85,7 @@ final class FrontendRig {
   /// - Parameter traces: spans are made and go to ``spans``.
   init(
     routing: RoutingOptions = RoutingOptions(), traces: Bool = false,
+    logs: LogConfiguration = LogConfiguration(format: .jsonl),
     edit: (inout FrontendConfiguration) -> Void = { _ in }
   ) throws {
     var configuration = FrontendConfiguration()
@@ -100,7 +101,7 @@ final class FrontendRig {
       loop: loop, configuration: configuration, shared: shared, reports: reports,
       outputs: TelemetryOutputs(
         spanSink: traces ? spans : nil, ledger: SpanLedger(),
-        log: LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }),
+        log: LogOutput(configuration: logs, sink: lines) { 0 }),
       routeSpanName: SpanName.kvRouteRequest, buckets: MetricBuckets(),
       dial: { address throws(SystemError) in try dialer.dial(address) })
     server = HTTPServer(
