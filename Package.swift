@@ -143,7 +143,10 @@ let package = Package(
       ]),
     executable(
       "dynamo-worker",
-      ["WorkerServer", "Prompts", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
+      [
+        "WorkerServer", "Workers", "Prompts", "Exporter", "Telemetry", "EventLoop", "Settings", "Base",
+        logging,
+      ]),
     executable(
       "dynamo-tempo", ["TraceStore", "Exporter", "Telemetry", "EventLoop", "Settings", "Base", logging]),
     executable(

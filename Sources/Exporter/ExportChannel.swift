@@ -56,3 +56,33 @@ extension ExporterConfiguration {
     }
   }
 }
+
+/// A channel on a socket. It ends once: by whoever holds it, or on its own, which the delegate is told.
+protocol SocketChannel: ExportChannel, StreamSocketHandler {
+  var socket: StreamSocket { get }
+  /// Strong while the connection is open and cleared at its end, so no cycle stays.
+  var delegate: (any ExportChannelDelegate)? { get set }
+  var isClosed: Bool { get }
+  /// Forgets what is under way: the channel is closed from here on.
+  func abandon()
+}
+
+extension SocketChannel {
+  func close() {
+    abandon()
+    delegate = nil
+    socket.close()
+  }
+
+  func fail(_ cause: String) {
+    if isClosed { return }
+    let delegate = delegate
+    close()
+    delegate?.channelClosed(cause)
+  }
+
+  func failed(_ error: SocketFailure) { fail("\(error)") }
+  func willFlush() {}
+  func stalled() {}
+  func drained() {}
+}

@@ -8,7 +8,7 @@ import Transport
 
 /// Socket and session of one connection. Sends no PING of its own: receivers police them, and a call that gets no
 /// answer tells of a dead connection as well.
-final class GRPCChannel: ExportChannel, StreamSocketHandler {
+final class GRPCChannel: SocketChannel {
   private enum State {
     case connecting
     case open
@@ -17,7 +17,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
 
   private static let notHTTP2 = "the peer does not speak HTTP/2"
 
-  private let socket: StreamSocket
+  let socket: StreamSocket
   private let session: HTTP2ClientSession
   private let method: GRPCMethod
   private let isSecure: Bool
@@ -25,8 +25,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
   private let outputBytesMax: Int
   /// Room that the output of the present call wants at a time; 0 is a block of the pool.
   private var outputBytes = 0
-  // Strong while the connection is open and cleared at its end, so no cycle stays.
-  private var delegate: (any ExportChannelDelegate)?
+  var delegate: (any ExportChannelDelegate)?
   private var state = State.connecting
   private var hasReceived = false
   private(set) var answeredCalls = 0
@@ -62,18 +61,9 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
     flush()
   }
 
-  func close() {
-    state = .closed
-    delegate = nil
-    socket.close()
-  }
+  var isClosed: Bool { if case .closed = state { true } else { false } }
 
-  private func fail(_ cause: String) {
-    if case .closed = state { return }
-    let delegate = delegate
-    close()
-    delegate?.channelClosed(cause)
-  }
+  func abandon() { state = .closed }
 
   // MARK: Socket
 
@@ -104,12 +94,7 @@ final class GRPCChannel: ExportChannel, StreamSocketHandler {
     fail(spokeOtherwise ? GRPCChannel.notHTTP2 : "the collector closed the connection")
   }
 
-  func failed(_ error: SocketFailure) { fail("\(error)") }
-
   func flushed() { flush() }
-  func willFlush() {}
-  func stalled() {}
-  func drained() {}
 
   /// Hands the socket what the session has to say, a bounded piece at a time.
   private func flush() {

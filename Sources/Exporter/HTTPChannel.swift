@@ -7,7 +7,7 @@ import HTTP
 import Transport
 
 /// Socket and codec of one connection: a POST at a time, kept alive between them.
-final class HTTPChannel: ExportChannel, StreamSocketHandler {
+final class HTTPChannel: SocketChannel {
   private enum State {
     case connecting
     case idle
@@ -18,10 +18,9 @@ final class HTTPChannel: ExportChannel, StreamSocketHandler {
     case closed
   }
 
-  private let socket: StreamSocket
+  let socket: StreamSocket
   private let configuration: ExporterConfiguration
-  // Strong while the connection is open and cleared at its end, so no cycle stays.
-  private var delegate: (any ExportChannelDelegate)?
+  var delegate: (any ExportChannelDelegate)?
   private var state = State.connecting
   private let parser = HTTP1HeadParser()
   private var decoder = HTTP1BodyDecoder(.none)
@@ -59,18 +58,11 @@ final class HTTPChannel: ExportChannel, StreamSocketHandler {
     fill()
   }
 
-  func close() {
-    state = .closed
-    delegate = nil
-    outgoing = nil
-    socket.close()
-  }
+  var isClosed: Bool { if case .closed = state { true } else { false } }
 
-  private func fail(_ cause: String) {
-    if case .closed = state { return }
-    let delegate = delegate
-    close()
-    delegate?.channelClosed(cause)
+  func abandon() {
+    state = .closed
+    outgoing = nil
   }
 
   // MARK: The request
@@ -196,9 +188,5 @@ final class HTTPChannel: ExportChannel, StreamSocketHandler {
     fail("the collector closed the connection")
   }
 
-  func failed(_ error: SocketFailure) { fail("\(error)") }
   func flushed() { if outgoing != nil { fill() } }
-  func willFlush() {}
-  func stalled() {}
-  func drained() {}
 }

@@ -137,33 +137,46 @@ package final class ServiceTelemetry: Sendable {
     return (export, reader)
   }
 
-  /// Sends what spans wait for at most `timeout`, says how the books closed, and writes the last lines.
+  /// Sends what waits, says how the books closed, and writes the last lines. All signals have `timeout` together: spans
+  /// and metrics go at the same time, and log records, which tell how those ended, keep a fifth of it.
   package func shutdown(within timeout: Nanoseconds) {
+    let deadline = Machine.monotonicNanoseconds + timeout
+    let first = logRecords == nil ? timeout : timeout - timeout / 5
+    let logger = outputs.log.logger("\(LogTarget.exporter)")
+    exporter?.beginShutdown(within: first)
+    metrics?.reader.stop()
+    metrics?.export.exporter.beginShutdown(within: first)
+    requestTraces?.stop(within: first)
     if let exporter {
-      exporter.shutdown(within: timeout)
-      let ledger = outputs.ledger
-      var books: Logger.Metadata = [
-        "made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)",
-        "resent": "\(exporter.state.spansResent)",
-      ]
-      for reason in SpanDropReason.allCases where ledger.dropped(reason) > 0 {
-        books["dropped_\(reason.label)"] = "\(ledger.dropped(reason))"
-      }
-      if exporter.hasSpool {
-        books["recovered"] = "\(ledger.recovered)"
-        books["spooled"] = "\(ledger.spooled)"
-      }
-      outputs.log.logger("\(LogTarget.exporter)").info("span export closed", metadata: books)
+      exporter.endShutdown()
+      logger.info("span export closed", metadata: books(of: exporter))
     }
-    requestTraces?.stop(within: timeout)
-    if let metrics {
-      metrics.reader.stop()
-      metrics.export.shutdown(within: timeout, logger: outputs.log.logger("\(LogTarget.exporter)"))
-    }
+    metrics?.export.endShutdown(logger: logger)
     if let logRecords {
-      _ = logRecords.writer.stop(within: second)
-      logRecords.export.shutdown(within: timeout, logger: outputs.log.logger("\(LogTarget.exporter)"))
+      let now = Machine.monotonicNanoseconds
+      let left = max(deadline > now ? deadline - now : 0, timeout / 5)
+      _ = logRecords.writer.stop(within: left)
+      logRecords.export.exporter.beginShutdown(within: left)
+      // What is said from here on stays on stderr.
+      logRecords.export.endShutdown(logger: logger)
     }
     _ = writer.stop(within: second)
+  }
+
+  /// How the spans' books closed.
+  private func books(of exporter: SpanExporter) -> Logger.Metadata {
+    let ledger = outputs.ledger
+    var books: Logger.Metadata = [
+      "made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)",
+      "resent": "\(exporter.state.spansResent)",
+    ]
+    for reason in SpanDropReason.allCases where ledger.dropped(reason) > 0 {
+      books["dropped_\(reason.label)"] = "\(ledger.dropped(reason))"
+    }
+    if exporter.hasSpool {
+      books["recovered"] = "\(ledger.recovered)"
+      books["spooled"] = "\(ledger.spooled)"
+    }
+    return books
   }
 }

@@ -44,9 +44,9 @@ struct SignalExport: Sendable {
     }
   }
 
-  /// Sends what waits, for at most `timeout`, and says how the books closed.
-  func shutdown(within timeout: Nanoseconds, logger: Logger) {
-    exporter.shutdown(within: timeout)
+  /// Waits for the end that was begun with the exporter, and says how the books closed.
+  func endShutdown(logger: Logger) {
+    exporter.endShutdown()
     logger.info(
       "\(signal.noun) export closed",
       metadata: ["made": "\(ledger.made)", "sent": "\(ledger.sent)", "dropped": "\(ledger.dropped)"])

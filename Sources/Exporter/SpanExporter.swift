@@ -18,6 +18,8 @@ package final class SpanExporter: SpanSink {
     let thread: Thread
     /// Reports the end of the thread's work by its hang-up.
     let done: Int32
+    /// When the thread is to be done; nil while no end was asked for.
+    var deadline: Nanoseconds?
   }
 
   private let configuration: ExporterConfiguration
@@ -65,7 +67,9 @@ package final class SpanExporter: SpanSink {
       close(signal)
       throw error
     }
-    running.withLock { $0 = Running(mailbox: mailbox, driver: bound, thread: thread, done: done) }
+    running.withLock {
+      $0 = Running(mailbox: mailbox, driver: bound, thread: thread, done: done, deadline: nil)
+    }
     // A batch that came before the mailbox was known woke nobody.
     mailbox.submit { bound.open(on: $0).pump() }
   }
@@ -83,18 +87,34 @@ package final class SpanExporter: SpanSink {
   /// Sends what waits for at most `within` nanoseconds, drops the rest as `shutdown` and ends the thread.
   /// Blocks the calling thread; batches that are published later are dropped.
   package func shutdown(within: Nanoseconds) {
+    beginShutdown(within: within)
+    endShutdown()
+  }
+
+  /// Takes nothing in any more, and begins to send what waits, for at most `within` nanoseconds. Several exporters that
+  /// are to end together are all begun before the first is waited for.
+  func beginShutdown(within: Nanoseconds) {
     queue.close()
+    running.withLock { running in
+      guard let driver = running?.driver, running?.deadline == nil else { return }
+      running?.deadline = Machine.monotonicNanoseconds + within
+      running?.mailbox.submit { driver.open(on: $0).flush(within: within) }
+    }
+  }
+
+  /// Waits for the end that was begun, and drops what is left as `shutdown`.
+  func endShutdown() {
     guard let running = running.withLock({ $0.take() }) else {
       queue.abandon()
       return
     }
-    let driver = running.driver
-    running.mailbox.submit { driver.open(on: $0).flush(within: within) }
     // The thread keeps its own deadline; the grace is for a name resolution that it may be stuck in, and for what it
     // writes to the spool at the end.
     let grace: Nanoseconds = hasSpool ? 2 * second : 250 * millisecond
+    let now = Machine.monotonicNanoseconds
+    let end = (running.deadline ?? now) + grace
     var entry = pollfd(fd: running.done, events: Int16(POLLIN), revents: 0)
-    let ended = poll(&entry, 1, Int32(clamping: (within + grace) / millisecond)) > 0
+    let ended = poll(&entry, 1, Int32(clamping: end > now ? (end - now) / millisecond : 0)) > 0
     close(running.done)
     if ended { running.thread.join() } else { queue.abandon() }
   }

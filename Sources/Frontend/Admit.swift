@@ -15,6 +15,7 @@ extension InferenceExchange {
   /// Checks the head; refuses at once, before a `100 Continue` invites the body, or keeps what the worker will need.
   func admit(_ head: RequestHead) {
     if service.logsSpanEvents { recordOpening() }
+    tell("request head read") { $0.field(LogKey.uri, endpoint.path) }
     if identity.wasReplaced { service.shared.metrics.requestIDsReplaced.add() }
     if let reason = service.shedReason {
       // First of all, because it costs least; and the connection's memory goes too.
@@ -115,6 +116,7 @@ extension InferenceExchange {
   func receivedWholeBody() {
     times.bodyRead = loop.now
     endBodyLoan()
+    tell("request body read") { $0.field(LogKey.bytes, body.count) }
     service.steps.decode(self)
   }
 }

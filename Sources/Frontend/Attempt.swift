@@ -69,6 +69,12 @@ final class Attempt: ClientExchangeHandler {
     self.outcome = outcome
     self.errorType = errorType
     ended = max(began, exchange.loop.now)
+    exchange.tell("worker done") {
+      $0.field(LogKey.attempts, number)
+      if let errorType { $0.field(LogKey.errorType, errorType) }
+      $0.field(LogKey.outcome, outcome.text)
+      $0.field(LogKey.workerID, id: worker.id)
+    }
     connection = nil
     exchange.release(self)
   }

@@ -55,6 +55,10 @@ extension InferenceExchange {
     let model = set.models[index]
     if self.model == nil { adoptMetrics(service.modelMetrics[index]) }
     self.model = model
+    tell("request decoded") {
+      $0.field(LogKey.model, model.name)
+      $0.field(LogKey.isStream, isStreaming)
+    }
     guard !model.workers.isEmpty else {
       refuse(.noWorkers(model: model.name))
       return

@@ -32,6 +32,11 @@ extension InferenceExchange {
       number: earlierAttempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
     self.attempt = attempt
     if attempt.number > 1 { service.shared.metrics.retries.add() }
+    tell("request sent to worker") {
+      $0.field(LogKey.attempts, attempt.number)
+      $0.field(LogKey.workerID, id: worker.id)
+      $0.field(LogKey.url, worker.facts.url)
+    }
     attempt.connection = service.pool.send(to: worker.upstream, method: .post, fresh: fresh, handler: attempt)
     {
       compose(attempt, into: &$0)

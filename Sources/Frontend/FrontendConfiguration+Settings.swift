@@ -8,6 +8,7 @@ package import Routing
 package import Settings
 package import Telemetry
 internal import Transport
+internal import Workers
 
 extension FrontendConfiguration {
   /// Takes the settings. `processors` is the number of loops when none is asked for.
@@ -112,14 +113,10 @@ extension FrontendConfiguration {
 extension CallerTrust {
   /// - Parameter faults: gets a sentence for each trusted peer that cannot be read; it is not trusted.
   init(_ settings: SettingsValues, faults: inout [String]) {
-    switch settings.string("DYN_TRACE_TRUST") {
-    case "trusted-peers":
-      var found: [String] = []
-      self = .peers(AddressRanges(settings.list("DYN_TRACE_TRUSTED_PEERS"), faults: &found))
-      faults += found.map { "DYN_TRACE_TRUSTED_PEERS (\(settings.origin("DYN_TRACE_TRUSTED_PEERS"))): \($0)" }
-    case "never": self = .never
-    default: self = .always
-    }
+    var found: [String] = []
+    self.init(
+      settings.string("DYN_TRACE_TRUST"), peers: settings.list("DYN_TRACE_TRUSTED_PEERS"), faults: &found)
+    faults += found.map { "DYN_TRACE_TRUSTED_PEERS (\(settings.origin("DYN_TRACE_TRUSTED_PEERS"))): \($0)" }
   }
 }
 

@@ -1,12 +1,13 @@
 // What the frontend is told at start, as immutable values.
 
 package import Base
-package import EventLoop
+internal import EventLoop
 package import OpenAI
 package import Prompts
 package import Telemetry
 package import Tenants
 package import Transport
+package import Workers
 
 /// Limits, deadlines and switches of the frontend.
 package struct FrontendConfiguration: Sendable {
@@ -120,21 +121,4 @@ package struct TracingConfiguration: Sendable {
   package var tracesSystemRoutes = false
 
   package init() {}
-}
-
-/// Whose trace context is believed (`DYN_TRACE_TRUST`).
-package enum CallerTrust: Sendable, Equatable {
-  case always
-  case never
-  /// Callers whose address is one of these.
-  case peers(AddressRanges)
-
-  /// True when this caller is believed.
-  func admits(_ exchange: any ServerExchange) -> Bool {
-    switch self {
-    case .always: true
-    case .never: false
-    case .peers(let ranges): exchange.peerAddress.map { ranges.contains($0) } ?? false
-    }
-  }
 }

@@ -51,6 +51,9 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private var logsRequests = false
   /// Whether lines are written when a request's span opens and closes.
   private(set) var logsSpanEvents = false
+  /// Whether a request's steps are told, and what the router did.
+  private(set) var logsSteps = false
+  private(set) var logsRouting = false
   private var linesQueued = false
   /// Takes request-trace records; nil when none are asked for.
   private let traces: (any RequestTraceSink)?
@@ -162,6 +165,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   private func readLogFilter() {
     logsRequests = log.isEnabled(.info, target: LogTarget.http)
+    logsSteps = log.isEnabled(.debug, target: LogTarget.http)
+    logsRouting = log.isEnabled(.debug, target: LogTarget.router)
     logsSpanEvents =
       configuration.tracing.hasContext && log.configuration.logsSpanEvents
       && log.isEnabled(.info, target: LogTarget.requestSpan)

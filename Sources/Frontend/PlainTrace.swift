@@ -6,6 +6,7 @@ internal import HTTP
 internal import OpenAI
 internal import Telemetry
 internal import Transport
+internal import Workers
 
 /// Ids, times and spans of one request that the frontend answers from its head alone.
 struct PlainTrace {

@@ -36,6 +36,7 @@ extension InferenceExchange {
     if case .queued = phase { return }
     times.queued = loop.system.monotonicNanoseconds()
     phase = .queued
+    tellRouting("request queued: no worker has room") { $0.field(LogKey.blocks, prompt.blockCount) }
     if let wait = service.configuration.queueWait { expectSilence(until: loop.now + wait) }
   }
 

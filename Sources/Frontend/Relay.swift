@@ -16,6 +16,10 @@ extension InferenceExchange {
 
   func workerResponded(_ attempt: Attempt, _ head: ResponseHead) {
     attempt.status = head.status
+    tell("worker answered") {
+      $0.field(LogKey.status, head.status)
+      $0.field(LogKey.workerID, id: attempt.worker.id)
+    }
     if case .relaying = phase {
       // The response began with a comment while this worker was silent: a refusal can only be told in-band.
       guard !(200..<300).contains(head.status) else { return }
@@ -178,7 +182,14 @@ extension InferenceExchange {
     }
     times.firstToken = loop.now
     metrics.firstToken(after: loop.now - times.began)
+    tellFirst()
     routeFirstToken()
+  }
+
+  private func tellFirst() {
+    tell("first token") {
+      $0.field(LogKey.timeToFirstToken, milliseconds: times.firstToken - times.began)
+    }
   }
 
   private func summarize(_ bytes: UnsafeRawBufferPointer) {
@@ -294,6 +305,7 @@ extension InferenceExchange {
     if times.firstToken == 0 {
       times.firstToken = now
       metrics.firstToken(after: now - times.began)
+      tellFirst()
       routeFirstToken()
       if count > 1 { metrics.tokens(after: 0, count: count - 1) }
     } else {

@@ -251,30 +251,3 @@ extension CompletionFinish {
       }
     }
 }
-
-/// The version of HTTP that a request came by.
-enum ProtocolVersion: Int, CaseIterable {
-  case http10, http11, http2
-
-  init(_ head: RequestHead) {
-    self = head.isMultiplexed ? .http2 : head.minorVersion == 0 ? .http10 : .http11
-  }
-
-  /// As OpenTelemetry writes it.
-  var number: StaticString {
-    switch self {
-    case .http10: "1.0"
-    case .http11: "1.1"
-    case .http2: "2"
-    }
-  }
-
-  /// As Dynamo does.
-  var text: StaticString {
-    switch self {
-    case .http10: "HTTP/1.0"
-    case .http11: "HTTP/1.1"
-    case .http2: "HTTP/2.0"
-    }
-  }
-}

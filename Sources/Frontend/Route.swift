@@ -3,6 +3,7 @@
 internal import Base
 internal import HTTP
 internal import OpenAI
+internal import Workers
 
 /// A route that the frontend answers itself.
 enum SystemRoute {

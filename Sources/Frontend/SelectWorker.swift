@@ -24,6 +24,7 @@ extension InferenceExchange {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
         recordPreprocess()
+        tellPrompt()
         service.tokenizing?.observe(prompt.times)
         if service.recordsTraces { keepPromptHashes(preprocessor) }
         if let reason = prompt.failure { service.shared.metrics.untokenized(reason) }
@@ -63,6 +64,7 @@ extension InferenceExchange {
           scheduling: times.selected - min(max(times.preprocessed, times.released), times.selected))
       }
       hints?.wasPlaced(decision, model, now: loop.now, isRetry: !failed.isEmpty)
+      tellChoice(decision)
       dispatch(to: worker, booking: decision.booking, fresh: false)
       return true
     case .allBusy:

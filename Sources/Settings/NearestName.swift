@@ -6,10 +6,11 @@ func hint(_ name: String, among names: [String], prefix: String = "") -> String 
   return " (did you mean \(prefix)\(nearest)?)"
 }
 
-/// The name with the fewest edits from `name`, at most one edit for three characters; nil when none is that near.
-func nearestName(to name: String, among names: [String]) -> String? {
+/// The name with the fewest edits from `name`, at most one edit for three characters and `editsMax` in all; nil when none
+/// is that near.
+func nearestName(to name: String, among names: [String], editsMax: Int = 6) -> String? {
   var best: (name: String, edits: Int)?
-  let limit = max(1, min(6, name.count / 3))
+  let limit = max(1, min(editsMax, name.count / 3))
   for candidate in names {
     let edits = editDistance(Array(name.utf8), Array(candidate.utf8))
     if edits <= limit, edits < best?.edits ?? Int.max { best = (candidate, edits) }

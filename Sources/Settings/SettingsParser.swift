@@ -195,6 +195,7 @@ package struct SettingsParser {
       guard let name = foreign.environment, let text = environment[name], !text.isEmpty else { continue }
       answerForeign(foreign, name: name, from: .environment(name))
     }
+    for warning in MisspeltVariables.warnings(in: environment, of: table) { warn(warning) }
   }
 
   private mutating func readConfiguration(

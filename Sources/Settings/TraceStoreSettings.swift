@@ -27,6 +27,10 @@ extension SettingsTable {
       "trace-store-host", "DYN_TRACE_STORE_HOST", .string, fallback: "127.0.0.1", placeholder: "ADDRESS",
       group: "Trace store", "Address that the trace store listens on. Whoever reaches it reads all traces."),
     SettingDefinition(
+      "trace-store-allowed-hosts", "DYN_TRACE_STORE_ALLOWED_HOSTS", .list, unset: "local names",
+      placeholder: "NAME,NAME", group: "Trace store",
+      "Host names that the page and the query API answer to, beside addresses and local names; * is all."),
+    SettingDefinition(
       "trace-store-http-port", "DYN_TRACE_STORE_HTTP_PORT", .integer(0...65535), fallback: "3200",
       placeholder: "PORT", group: "Trace store",
       "Port of the page and of Tempo's query API; 0 picks a free one, which the log names."),

@@ -129,7 +129,8 @@ extension SettingsTable {
     SettingDefinition(
       nil, "DYN_TRACE_TRUST", .choice(["always", "trusted-peers", "never"]), fallback: "always",
       group: "Tracing",
-      live: true, "Whose trace context becomes the parent at the frontend; from others it becomes a link."),
+      live: true,
+      "Whose trace context becomes the parent of this program's spans; from others it becomes a link."),
     SettingDefinition(
       nil, "DYN_TRACE_TRUSTED_PEERS", .list, unset: "none", placeholder: "CIDR,CIDR", group: "Tracing",
       live: true, "Addresses and networks that DYN_TRACE_TRUST=trusted-peers trusts."),

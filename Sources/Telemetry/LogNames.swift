@@ -14,6 +14,14 @@ package enum LogKey {
   @inlinable package static var traceID: StaticString { "trace_id" }
   @inlinable package static var attempts: StaticString { "attempts" }
   @inlinable package static var averageITL: StaticString { "avg_itl_ms" }
+  @inlinable package static var blocks: StaticString { "blocks" }
+  @inlinable package static var bytes: StaticString { "bytes" }
+  @inlinable package static var cost: StaticString { "cost" }
+  @inlinable package static var isStream: StaticString { "stream" }
+  @inlinable package static var overlapBlocks: StaticString { "overlap_blocks" }
+  @inlinable package static var promptBytes: StaticString { "prompt_bytes" }
+  @inlinable package static var promptTokens: StaticString { "prompt_tokens" }
+  @inlinable package static var url: StaticString { "url" }
   @inlinable package static var cachedTokens: StaticString { "cached_tokens" }
   @inlinable package static var elapsed: StaticString { "elapsed_ms" }
   @inlinable package static var endpoint: StaticString { "endpoint" }

@@ -29,6 +29,20 @@ extension MetricDescription {
   package static let traceStoreQueries = MetricDescription(
     "dynamo_trace_store_queries_total", "Requests to the query API.")
   /// no labels
+  package static let traceStoreQueriesCut = MetricDescription(
+    "dynamo_trace_store_queries_cut_total", "Searches that a bound of time or bytes ended early.")
+  /// no labels
+  package static let traceStoreQueriesRefused = MetricDescription(
+    "dynamo_trace_store_queries_refused_total", "Searches that were refused: too many were under way.")
+  /// no labels
+  package static let traceStoreHostsRefused = MetricDescription(
+    "dynamo_trace_store_hosts_refused_total",
+    "Requests to the query API by a host name that is neither local nor listed.")
+  /// no labels
+  package static let traceStoreConnectionsCut = MetricDescription(
+    "dynamo_trace_store_connections_cut_total",
+    "Connections of the OTLP/gRPC port that were cut for the memory that their messages took.")
+  /// no labels
   package static let traceStoreFileFailures = MetricDescription(
     "dynamo_trace_store_file_failures_total",
     "Messages that could not be written to the trace store's file; they are in memory only.")

@@ -6,6 +6,7 @@ internal import HTTP
 internal import OpenAI
 internal import Telemetry
 internal import Transport
+internal import Workers
 
 /// Handles a request to one of the inference routes.
 ///
@@ -38,6 +39,8 @@ final class InferenceExchange: ServerExchangeHandler {
   /// The stream broke after its head: an in-band error or a cut.
   private(set) var brokeInStream = false
   let began: Nanoseconds
+  /// What the caller speaks.
+  let protocolVersion: ProtocolVersion
 
   private let exchange: any ServerExchange
   private let wallBegan: UInt64
@@ -53,9 +56,11 @@ final class InferenceExchange: ServerExchangeHandler {
     self.worker = worker
     self.endpoint = endpoint
     self.began = began
+    protocolVersion = ProtocolVersion(head)
     let loop = worker.loop
     wallBegan = loop.system.wallNanoseconds() - (loop.now > began ? loop.now - began : 0)
-    identity = RequestIdentity(head.fields, telemetry: worker.shared.telemetry, random: &loop.random)
+    identity = RequestIdentity(
+      head.fields, from: exchange, telemetry: worker.shared.telemetry, random: &loop.random)
     worker.shared.metrics.requests.add()
     worker.shared.metrics.inflight.add(1)
     if identity.baggageMembersDropped > 0 {

@@ -3,6 +3,7 @@
 internal import Base
 internal import HTTP
 internal import Telemetry
+internal import Transport
 internal import Workers
 
 /// The ids of one request, and the contexts of its two spans.
@@ -12,6 +13,8 @@ struct RequestIdentity {
   let requestID: UUID
   /// The caller's span; nil when there is none or trace context is off.
   let parent: SpanContext?
+  /// The caller's span where it is not trusted to be the parent: linked instead.
+  let linked: SpanContext?
   /// The context of `handle_payload`; nil while trace context is off.
   let handlePayload: SpanContext?
   /// The context of `engine.generate`.
@@ -25,7 +28,10 @@ struct RequestIdentity {
   /// The caller asked by B3 that the trace be kept, which is passed on.
   let isDebug: Bool
 
-  init(_ fields: HeaderFields, telemetry: WorkerTelemetry, random: inout Xoshiro256) {
+  init(
+    _ fields: HeaderFields, from exchange: any ServerExchange, telemetry: WorkerTelemetry,
+    random: inout Xoshiro256
+  ) {
     let requestID = fields.first(.requestID).flatMap { UUID($0) } ?? UUID(using: &random)
     self.requestID = requestID
     if let given = fields.first(.xRequestID), fields.count(of: .xRequestID) == 1, XRequestID.isFit(given) {
@@ -37,6 +43,7 @@ struct RequestIdentity {
     }
     guard telemetry.tracesContext else {
       parent = nil
+      linked = nil
       handlePayload = nil
       generate = nil
       traceState = []
@@ -45,7 +52,13 @@ struct RequestIdentity {
       isDebug = false
       return
     }
-    let caller = fields.callerContext(telemetry.propagators)
+    var caller = fields.callerContext(telemetry.propagators)
+    if !caller.isEmpty, !telemetry.trust.admits(exchange) {
+      linked = caller.span
+      caller = CallerContext()
+    } else {
+      linked = nil
+    }
     parent = caller.span
     isDebug = caller.isDebug
     var state = caller.hasTraceState ? fields.traceState : []

@@ -40,12 +40,14 @@ struct RequestSpans {
     writeTokens(to: &spans)
     if exchange.status != 0 { spans.attribute(AttributeName.httpResponseStatusCode, exchange.status) }
     spans.attributes(exchange.endpoint.serverAttributes)
+    spans.attribute(AttributeName.networkProtocolVersion, exchange.protocolVersion.number)
     spans.attribute(AttributeName.requestOutcome, outcome.text)
     if let code = exchange.error?.code { spans.attribute(AttributeName.errorType, code) }
     if let kept {
       spans.attribute(AttributeName.samplingKept, kept)
       spans.attribute(AttributeName.samplingPartial, true)
     }
+    if let linked = identity.linked { spans.link(to: linked, isRemote: true) }
     if case .cancelled = outcome { spans.event(name: SpanEventName.cancelled, at: wall(now)) }
     end(&spans, at: wall(now))
   }

@@ -3,6 +3,7 @@
 
 internal import Base
 package import Telemetry
+package import Workers
 
 /// The telemetry of one service.
 package struct WorkerTelemetry: Sendable {
@@ -15,6 +16,8 @@ package struct WorkerTelemetry: Sendable {
   package let tracesContext: Bool
   /// Formats of the headers that carry traces.
   package let propagators: Propagators
+  /// Whose trace context becomes the parent.
+  package let trust: CallerTrust
   /// Which requests are recorded.
   package let sampler: Sampler
   /// What is kept although the sampler said no.
@@ -24,7 +27,7 @@ package struct WorkerTelemetry: Sendable {
 
   package init(
     spanSink: (any SpanSink)?, ledger: SpanLedger, registry: MetricRegistry, logs: LogOutput,
-    tracesContext: Bool, propagators: Propagators = Propagators(),
+    tracesContext: Bool, propagators: Propagators = Propagators(), trust: CallerTrust = .always,
     sampler: Sampler = .parentBasedAlwaysOn, keep: TraceKeep = .none,
     publisherLimits: SpanPublisher.Limits = SpanPublisher.Limits()
   ) {
@@ -34,6 +37,7 @@ package struct WorkerTelemetry: Sendable {
     self.logs = logs
     self.tracesContext = tracesContext
     self.propagators = propagators
+    self.trust = trust
     self.sampler = sampler
     self.keep = keep
     self.publisherLimits = publisherLimits

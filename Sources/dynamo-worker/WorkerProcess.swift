@@ -9,6 +9,7 @@ import Prompts
 import Settings
 import Telemetry
 import WorkerServer
+import Workers
 
 /// Runs dynamo-worker from command line to exit status.
 enum WorkerProcess {
@@ -69,7 +70,7 @@ enum WorkerProcess {
       telemetry: WorkerTelemetry(
         spanSink: service.outputs.spanSink, ledger: service.outputs.ledger, registry: registry,
         logs: service.outputs.log, tracesContext: service.hasTraceContext,
-        propagators: service.propagators,
+        propagators: service.propagators, trust: trust(settings, logger),
         sampler: Sampler(
           named: settings.optionalString("OTEL_TRACES_SAMPLER"),
           argument: settings.optionalDouble("OTEL_TRACES_SAMPLER_ARG"),
@@ -78,6 +79,19 @@ enum WorkerProcess {
     try worker.start()
     try waitForEnd(of: worker, logger)
     worker.join()
+  }
+
+  /// Whose trace context is believed. A worker that believes nobody cuts each trace in two, which the log says.
+  private static func trust(_ settings: SettingsValues, _ logger: Logger) -> CallerTrust {
+    var faults: [String] = []
+    let trust = CallerTrust(
+      settings.string("DYN_TRACE_TRUST"), peers: settings.list("DYN_TRACE_TRUSTED_PEERS"), faults: &faults)
+    for fault in faults { logger.warning("DYN_TRACE_TRUSTED_PEERS: \(fault)") }
+    if case .never = trust {
+      logger.warning(
+        "DYN_TRACE_TRUST=never: this worker's spans begin traces of their own and link to the frontend's")
+    }
+    return trust
   }
 
   /// The tokenizer of the model's folder, for a simulated engine; nil where it cannot be had, and then the log says why.

@@ -11,15 +11,6 @@ import Testing
 
 @testable import Exporter
 
-private func httpRig(_ change: (inout ExporterConfiguration) -> Void = { _ in }) throws -> Rig {
-  try Rig { configuration in
-    configuration.transport = .http
-    configuration.method.path = "/v1/traces"
-    configuration.method.authority = "localhost:4318"
-    change(&configuration)
-  }
-}
-
 private let protobuf = "content-type: application/x-protobuf\r\n"
 
 private func gzip(_ bytes: [UInt8]) throws -> [UInt8] {
@@ -58,7 +49,7 @@ struct ExportCompressionTests {
   }
 
   @Test func nothingSaysGzipWhereItIsOff() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.publish(512)
     try rig.settle()
     #expect(rig.heads.first?.first("content-encoding") == nil)
@@ -71,7 +62,7 @@ struct ExportCompressionTests {
 
 struct ExportHTTPTests {
   @Test func requestCarriesWhatOTLPAsksFor() throws {
-    let rig = try httpRig { $0.method.metadata = [("x-scope-orgid", "tenant")] }
+    let rig = try Rig.http { $0.method.metadata = [("x-scope-orgid", "tenant")] }
     rig.publish(512)
     try rig.settle()
     let head = try #require(rig.heads.first)
@@ -85,7 +76,7 @@ struct ExportHTTPTests {
   }
 
   @Test func oneConnectionServesAllCalls() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     for _ in 0..<5 {
       rig.publish(600, spanBytes: 1_000)
       try rig.settle()
@@ -97,7 +88,7 @@ struct ExportHTTPTests {
   }
 
   @Test func answerThatClosesIsFollowedByAnotherConnection() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.okAndGoAway]
     rig.publish(512)
     try rig.settle()
@@ -111,7 +102,7 @@ struct ExportHTTPTests {
 
   @Test(arguments: [429, 502, 503, 504])
   func retryableStatusIsTriedAgain(status: Int) throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.http(status)]
     rig.publish(512)
     try rig.pass(900 * millisecond)
@@ -125,7 +116,7 @@ struct ExportHTTPTests {
 
   @Test(arguments: [301, 400, 401, 403, 404, 408, 413, 500, 501, 505])
   func finalStatusDropsTheSpansAsRejected(status: Int) throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     var error = ByteBuffer()
     error.append(field: 2, string: "no such thing")
     rig.answers = [.http(status, protobuf, error.bytes)]
@@ -144,7 +135,7 @@ struct ExportHTTPTests {
   /// The fake kernel's wall clock stands at 22:13:20.
   @Test(arguments: ["5", "Tue, 14 Nov 2023 22:13:25 GMT"])
   func retryAfterIsWaitedFor(value: String) throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.http(429, "retry-after: \(value)\r\n")]
     rig.publish(512)
     try rig.pass(4_900 * millisecond)
@@ -155,7 +146,7 @@ struct ExportHTTPTests {
   }
 
   @Test func retryAfterBeyondTheBoundGivesUpAtOnce() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.http(503, "retry-after: 3600\r\n")]
     rig.publish(512)
     try rig.settle()
@@ -171,7 +162,7 @@ struct ExportHTTPTests {
 
   @Test(arguments: [false, true])
   func partialSuccessIsReadFromTheBody(isCompressed: Bool) throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     let body = partialSuccess(12, "bad ids")
     rig.answers = [
       isCompressed
@@ -188,7 +179,7 @@ struct ExportHTTPTests {
   }
 
   @Test func bodyThatIsNoProtobufSaysNothing() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [
       .http(200, "content-type: text/html\r\n", Array("<p>fine</p>".utf8)),
       .http(200, protobuf, [0xff, 0xff]), .http(202),
@@ -204,7 +195,7 @@ struct ExportHTTPTests {
   }
 
   @Test func replyOverItsBoundIsFinal() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     let zeros = [UInt8](repeating: 0, count: 5 << 20)
     rig.answers = [
       .http(200, protobuf, zeros), .http(200, protobuf + "content-encoding: gzip\r\n", try gzip(zeros)),
@@ -227,7 +218,7 @@ struct ExportHTTPTests {
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\(protobuf)\r\n\(size)\r\n"
           .utf8)
       + body + Array("\r\n0\r\n\r\n".utf8)
-    let rig = try httpRig()
+    let rig = try Rig.http()
     for cut in 1..<reply.count {
       rig.answers = [.stall]
       rig.publish(512)
@@ -245,7 +236,7 @@ struct ExportHTTPTests {
   }
 
   @Test func bodyUntilTheConnectionsEndIsRead() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.raw(Array("HTTP/1.0 200 OK\r\n\(protobuf)\r\n".utf8) + partialSuccess(1, "x"))]
     rig.publish(512)
     try rig.settle()
@@ -262,7 +253,7 @@ struct ExportHTTPTests {
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
   ])
   func whatIsNoAnswerIsTriedAgain(bytes: String) throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.raw(Array(bytes.utf8))]
     rig.publish(512)
     try rig.settle()
@@ -274,7 +265,7 @@ struct ExportHTTPTests {
   }
 
   @Test func reusedConnectionThatDiesUnderACallIsReplacedAtOnce() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.ok, .close]
     rig.publish(512)
     try rig.settle()
@@ -286,7 +277,7 @@ struct ExportHTTPTests {
   }
 
   @Test func bytesBetweenCallsEndTheConnectionSilently() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.publish(512)
     try rig.settle()
     let descriptor = try #require(rig.dialed.first)
@@ -301,7 +292,7 @@ struct ExportHTTPTests {
   }
 
   @Test func refusalBeforeTheRequestsEndIsTakenAndTheConnectionClosed() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.publish(1)
     try rig.pass(second)
     let descriptor = try #require(rig.dialed.first)
@@ -317,7 +308,7 @@ struct ExportHTTPTests {
   }
 
   @Test func socketThatTakesLittleIsFedAsItAllows() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.publish(1)
     try rig.pass(second)
     let descriptor = try #require(rig.dialed.first)
@@ -335,7 +326,7 @@ struct ExportHTTPTests {
   }
 
   @Test func stalledCallTimesOutAndIsRetriedOnAFreshConnection() throws {
-    let rig = try httpRig()
+    let rig = try Rig.http()
     rig.answers = [.stall]
     rig.publish(512)
     try rig.pass(12 * second)

@@ -61,13 +61,14 @@ private final class Folder {
 }
 
 private func rig(_ folder: Folder, _ change: (inout ExporterConfiguration) -> Void = { _ in }) throws -> Rig {
-  let rig = try Rig { configuration in
-    configuration.spool = SpoolConfiguration(folder: folder.path)
-    configuration.retry.total = 5 * second
-    change(&configuration)
-  }
-  rig.driver.openSpool()
-  return rig
+  try Rig.spooling(to: folder.path, change)
+}
+
+/// Leaves `spans` in files of 100, as a process does that ends in an outage.
+private func leave(_ spans: Int, in folder: Folder) throws {
+  let rig = try rig(folder) { $0.message.spansMax = 100 }
+  rig.publish(spans)
+  rig.driver.finish()
 }
 
 /// The books with the spool in them.
@@ -188,9 +189,7 @@ struct ExportSpoolTests {
 
   @Test func newSpansAreNotHeldUpByTheReplay() throws {
     let folder = try Folder()
-    let first = try rig(folder) { $0.message.spansMax = 100 }
-    first.publish(1_000)
-    first.driver.finish()
+    try leave(1_000, in: folder)
     #expect(folder.files().count == 10)
     let second = try rig(folder)
     second.publish(512)
@@ -338,9 +337,7 @@ struct ExportSpoolTests {
 
   @Test func messageThatIsAtFaultDoesNotHoldUpThoseBehindIt() throws {
     let folder = try Folder()
-    let first = try rig(folder) { $0.message.spansMax = 100 }
-    first.publish(150)
-    first.driver.finish()
+    try leave(150, in: folder)
     let rig = try rig(folder)
     let never = CollectorAnswer.status(.resourceExhausted, details: retryInfo(seconds: 60))
     rig.answers = [never, never, never, .ok, never]
@@ -442,9 +439,7 @@ struct ExportSpoolTests {
 
   @Test func fileThatCannotBeReadDoesNotHoldUpThoseBehindIt() throws {
     let folder = try Folder()
-    let first = try rig(folder) { $0.message.spansMax = 100 }
-    first.publish(150)
-    first.driver.finish()
+    try leave(150, in: folder)
     let name = try #require(folder.files().first)
     let second = try rig(folder)
     hide(name, in: folder)

@@ -327,6 +327,31 @@ final class Rig {
   }
 }
 
+extension Rig {
+  /// An exporter that speaks OTLP/HTTP.
+  static func http(_ change: (inout ExporterConfiguration) -> Void = { _ in }) throws -> Rig {
+    try Rig { configuration in
+      configuration.transport = .http
+      configuration.method.path = "/v1/traces"
+      configuration.method.authority = "localhost:4318"
+      change(&configuration)
+    }
+  }
+
+  /// An exporter with an open spool in `folder`, which gives a message up after 5 s.
+  static func spooling(to folder: String, _ change: (inout ExporterConfiguration) -> Void = { _ in }) throws
+    -> Rig
+  {
+    let rig = try Rig { configuration in
+      configuration.spool = SpoolConfiguration(folder: folder)
+      configuration.retry.total = 5 * second
+      change(&configuration)
+    }
+    rig.driver.openSpool()
+    return rig
+  }
+}
+
 /// Log lines as `message key=value ...`.
 final class CapturedLines: Sendable {
   private let lines = Mutex<[String]>([])

@@ -155,6 +155,30 @@ struct SpanExporterTests {
     #expect(exporter.state.lastError.contains("refused"))
   }
 
+  /// A receiver that takes connections and says nothing: three signals one after the other would take three times as long.
+  @Test func allSignalsEndWithinOneDeadline() throws {
+    let (silent, address) = try Sockets.listen(host: "127.0.0.1", port: 0)
+    defer { LiveSystemCalls().close(silent) }
+    let registry = MetricRegistry()
+    let service = try ServiceTelemetry(
+      environment: [
+        "OTEL_EXPORT_ENABLED": "1", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(address.port)", "DYN_LOG": "error",
+      ],
+      defaultName: "test", version: "1", registry: registry, instanceID: "id")
+    service.outputs.ledger.recordMade(10)
+    service.outputs.spanSink?.publish(batch(10))
+    let limit = 2 * second
+    let began = Machine.monotonicNanoseconds
+    service.shutdown(within: limit)
+    #expect(Machine.monotonicNanoseconds - began < 2 * limit)
+    #expect(service.outputs.ledger.dropped(.shutdown) == 10)
+    var out = ByteBuffer()
+    registry.writePrometheus(into: &out)
+    #expect(out.text.contains("dynamo_otlp_records_sent_total{signal=\"metrics\"} 0"))
+    #expect(!out.text.contains("dynamo_otlp_records_dropped_total{signal=\"metrics\",reason=\"shutdown\"} 0"))
+  }
+
   @Test func exporterThatNeverStartedBooksItsSpans() {
     let ledger = SpanLedger()
     let exporter = exporter(port: 1, ledger)

@@ -94,6 +94,7 @@ final class FrontendRig {
   /// - Parameter traces: spans are made and go to ``spans``.
   init(
     routing: RoutingOptions = RoutingOptions(), traces: Bool = false,
+    logs: LogConfiguration = LogConfiguration(format: .jsonl),
     edit: (inout FrontendConfiguration) -> Void = { _ in }
   ) throws {
     var configuration = FrontendConfiguration()
@@ -105,7 +106,7 @@ final class FrontendRig {
     let registry = MetricRegistry()
     shared = try FrontendShared(configuration: configuration, registry: registry)
     let dialer = dialer
-    let log = LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }
+    let log = LogOutput(configuration: logs, sink: lines) { 0 }
     logger = log.logger("\(LogTarget.frontend)")
     service = FrontendLoop(
       loop: loop, configuration: configuration, shared: shared, reports: reports,

@@ -6,6 +6,7 @@ import Routing
 import Telemetry
 import TestSupport
 import Testing
+import Workers
 
 @testable import Frontend
 

@@ -31,6 +31,15 @@ private func answer(_ store: SpanStore, _ id: TraceID) {
   require(again?.stored == trace.spanCount, "an answer in protobuf is a message of the same spans")
 }
 
+/// Bytes as OTLP's JSON: what they stand for, if anything, is taken or refused like any other message.
+private func readAsJSON(_ bytes: UnsafeRawBufferPointer) {
+  var message = ByteBuffer()
+  guard (try? OTLPJSON.transcode(bytes, into: &message)) != nil else { return }
+  let store = SpanStore(seed: 3)
+  _ = try? store.ingest(message.readable, now: 1)
+  require(store.isConsistent, "the books of the store balance")
+}
+
 @_cdecl("LLVMFuzzerTestOneInput")
 func fuzzTraceStore(_ data: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
   guard let (steer, input) = steered(data, size) else { return 0 }
@@ -44,6 +53,7 @@ func fuzzTraceStore(_ data: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
       require(stored == nil || store.isConsistent, "the books are right")
     }
   }
+  exactly(input) { readAsJSON($0) }
   var out = ByteBuffer()
   if let everything = everything() { store.writeSearch(SearchRequest(.query(everything)), into: &out) }
   store.writeScopedTagNames(TagRequest(), scope: nil, into: &out)

@@ -63,7 +63,10 @@ def test_a_request_is_shown_with_its_decision_and_its_spans(stack, store):
 def test_the_list_and_a_search_in_the_address(stack, store):
     failed = message(name="fails")
     failed.resource_spans[0].scope_spans[0].spans[0].status.code = 2
+    failed.resource_spans[0].scope_spans[0].spans[0].status.message = "the disk is full"
     store.post(failed.SerializeToString())
+    seen = document(stack, f"http://127.0.0.1:{store.port}/trace/{trace_id(failed)}")
+    assert "What went wrong fails the disk is full" in " ".join(text(seen[seen.index('id="trace"') :]).split())
     rows = re.findall(r'data-id="(\w+)"', document(stack, f"http://127.0.0.1:{store.port}/"))
     assert rows == [trace_id(failed), store.trace], "the newest first"
     rows = re.findall(r'data-id="(\w+)"', document(stack, f"http://127.0.0.1:{store.port}/?status=error"))

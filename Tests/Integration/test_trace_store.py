@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import grpc
 import pytest
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
 from support.processes import BIN, Server, chat, eventually, free_port, request
@@ -178,7 +179,7 @@ def test_otlp_over_http_is_answered_as_tempo_does(tempo):
     assert tempo.get(f"/api/traces/{trace_id(bad)}")[0] == 404, "one bad id condemns its message"
     assert tempo.post(b"garbage")[0] == 400
     assert tempo.post(b"", "/v1/metrics")[0] == 404
-    assert tempo.post(b"{}", headers={"content-type": "application/json"})[0] == 415
+    assert tempo.post(b"{}", headers={"content-type": "text/plain"})[0] == 415
     assert tempo.post(export.SerializeToString(), headers={"content-encoding": "br"})[0] == 415
     assert tempo.post(export.SerializeToString(), headers={"content-encoding": "gzip"})[0] == 400
     bomb = gzip.compress(bytes(64 << 20))
@@ -186,6 +187,76 @@ def test_otlp_over_http_is_answered_as_tempo_does(tempo):
     assert tempo.post(gzip.compress(export.SerializeToString()), headers={"content-encoding": "gzip"})[0] == 200
     assert tempo.post(b"x" * (20 << 20 | 1))[0] == 413
     assert tempo.post(b"")[0] == 200
+
+
+def test_otlp_json_is_read_as_the_specification_has_it(tempo):
+    made = message(name="from-json", http_status=200)
+    sent = MessageToDict(made)
+    # OTLP's JSON differs from protobuf's in its ids, and has enums as numbers.
+    for span in sent["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        for key in ("traceId", "spanId", "parentSpanId"):
+            if key in span:
+                span[key] = base64.b64decode(span[key]).hex()
+        span["kind"] = 2
+    headers = {"content-type": "application/json"}
+    assert tempo.post(json.dumps(sent).encode(), headers=headers) == (200, b'{"partialSuccess":{}}')
+    status, fields, body = tempo.get(f"/api/traces/{trace_id(made)}", {"accept": "application/protobuf"})
+    assert trace_pb2.TracesData.FromString(body).resource_spans == made.resource_spans
+    status, body = tempo.post(b'{"resourceSpans":3}', headers=headers)
+    assert status == 400 and json.loads(body) == {"code": 3, "message": "the body is no ExportTraceServiceRequest"}
+    packed = gzip.compress(json.dumps(sent).encode())
+    assert tempo.post(packed, headers={**headers, "content-encoding": "gzip"})[0] == 200
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-gzip", "http", "http-gzip"])
+def test_opentelemetrys_own_sdk_exports_to_the_store(tempo, transport):
+    trace = pytest.importorskip("opentelemetry.sdk.trace", reason="Scripts/bootstrap.sh test installs it")
+    exporter_module = pytest.importorskip(f"opentelemetry.exporter.otlp.proto.{transport.split('-')[0]}.trace_exporter")
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+
+    packed = transport.endswith("gzip")
+    if transport.startswith("grpc"):
+        compression = grpc.Compression.Gzip if packed else None
+        exporter = exporter_module.OTLPSpanExporter(f"http://127.0.0.1:{tempo.grpc_port}", insecure=True, compression=compression)
+    else:
+        compression = exporter_module.Compression.Gzip if packed else None
+        exporter = exporter_module.OTLPSpanExporter(f"http://127.0.0.1:{tempo.http_port}/v1/traces", compression=compression)
+    provider = trace.TracerProvider(resource=Resource.create({"service.name": "python-sdk", "service.version": "7"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("shop", "1.2")
+    with tracer.start_as_current_span("parent", kind=SpanKind.SERVER, attributes={"n": 7, "ratio": 0.5, "ok": True, "tags": ["a", "b"]}) as parent:
+        with tracer.start_as_current_span("child", kind=SpanKind.CLIENT, links=[Link(parent.get_span_context())]) as child:
+            child.add_event("retry", {"attempt": 2})
+            child.set_status(Status(StatusCode.ERROR, "broken"))
+    provider.shutdown()
+    made = format(parent.get_span_context().trace_id, "032x")
+    hits = tempo.search(q='{ resource.service.name = "python-sdk" && name = "child" && status = error && event.attempt = 2 }')
+    assert [hit["traceID"].zfill(32) for hit in hits] == [made]
+    assert hits[0]["rootTraceName"] == "parent" and hits[0]["serviceStats"] == {"python-sdk": {"spanCount": 2, "errorCount": 1}}
+    batch = tempo.json(f"/api/v2/traces/{made}")["trace"]["resourceSpans"][0]
+    assert {"key": "telemetry.sdk.language", "value": {"stringValue": "python"}} in batch["resource"]["attributes"]
+    assert batch["scopeSpans"][0]["scope"] == {"name": "shop", "version": "1.2"}
+    assert len(spans(tempo, made)) == 2
+    found = {span["name"]: span for part in tempo.json(f"/api/traces/{made}")["batches"] for span in part["scopeSpans"][0]["spans"]}
+    assert found["child"]["parentSpanId"] == found["parent"]["spanId"] == found["child"]["links"][0]["spanId"]
+    assert found["child"]["status"] == {"message": "broken", "code": "STATUS_CODE_ERROR"}
+    assert {"key": "tags", "value": {"arrayValue": {"values": [{"stringValue": "a"}, {"stringValue": "b"}]}}} in found["parent"]["attributes"]
+    assert [found["parent"]["kind"], found["child"]["kind"]] == ["SPAN_KIND_SERVER", "SPAN_KIND_CLIENT"]
+
+
+def test_names_of_strangers_are_not_answered_to(stack):
+    chosen = ports()
+    command = ["dynamo-tempo", *flags(*chosen), "--trace-store-allowed-hosts=traces.example.org"]
+    stack.server("tempo", command, stack.env(), chosen[0]).wait_for("/ready")
+    store = Store(*chosen)
+    for host, status in [
+        ("evil.example", 403), (f"127.0.0.1.evil.example:{chosen[0]}", 403), ("traces.example.org", 200),
+        (f"localhost:{chosen[0]}", 200), ("127.0.0.1", 200), ("tempo:3200", 200),
+    ]:  # fmt: skip
+        assert store.get("/api/search", {"host": host})[0] == status, host
+    assert "dynamo_trace_store_hosts_refused_total 2" in store.get("/metrics")[2].decode()
 
 
 def test_otlp_over_grpc_from_another_implementation(tempo):

@@ -27,8 +27,13 @@ import Testing
     return Array(text.utf8).withUnsafeBytes { bytes in
       guard case .head(let head, _) = parser.parseRequest(bytes, alreadyScanned: &scanned) else { return nil }
       var body = ByteBuffer()
-      let answer = routes.answer(head, into: &body)
-      return Answer(status: answer.status, type: "\(answer.contentType)", body: body.text)
+      switch routes.answer(head, into: &body) {
+      case .now(let answer):
+        return Answer(status: answer.status, type: "\(answer.contentType)", body: body.text)
+      case .search(let query):
+        store.answer(query, into: &body)
+        return Answer(status: 200, type: "application/json", body: body.text)
+      }
     }
   }
 

@@ -212,12 +212,10 @@ import Testing
     for text in ["{ span.a =~ `x*` }", "{ span.a != `x` }", "{}"] {
       var request = SearchRequest(.query(try TraceQLParser.parse(Array(text.utf8))))
       request.limit = 1_000
-      request.budget = {
-        var now: Nanoseconds = 0
-        return SearchBudget(5) {
-          now += 1
-          return now
-        }
+      var now: Nanoseconds = 0
+      request.budget = SearchBudget(5) {
+        now += 1
+        return now
       }
       let cut = store.search(request)
       #expect(cut.isCut)
@@ -225,7 +223,7 @@ import Testing
       // The newest are found first.
       let count = UInt64(cut.hits.count)
       #expect(Set(cut.hits.map(\.trace.id.low)) == Set((101 - count)...100))
-      request.budget = { SearchBudget(5) { 0 } }
+      request.budget = SearchBudget(5) { 0 }
       let whole = store.search(request)
       #expect(!whole.isCut && whole.hits.count == 100)
     }
@@ -241,11 +239,9 @@ import Testing
     ] {
       var request = SearchRequest(.query(try TraceQLParser.parse(Array(text.utf8))))
       var looks: Nanoseconds = 0
-      request.budget = {
-        SearchBudget(2) {
-          looks += 1
-          return looks
-        }
+      request.budget = SearchBudget(2) {
+        looks += 1
+        return looks
       }
       let result = store.search(request)
       #expect(result.isCut && result.hits.isEmpty)

@@ -70,6 +70,20 @@ import Testing
     ("{ name = rootName }", [2, 1]),
     (#"{ span."x_request_id" = "broken-1" }"#, [2]),
     ("{ .x_request_id = `broken-1` }", [2]),
+    ("{ .ttft_ms * 2 = 25 }", [1]),
+    ("{ .ttft_ms + 1.5 > 13.9 && .ttft_ms - 0.5 < 12.1 }", [1]),
+    ("{ 100 - .ttft_ms / 2 ^ 2 = 96.875 }", [1]),
+    ("{ (.ttft_ms + 0.5) * 2 = 26 }", [1]),
+    ("{ 26 = 2 * (.ttft_ms + 0.5) }", [1]),
+    ("{ (2 + 3) * 2 = 10 && (status = error || false) }", [2]),
+    ("{ span.http.response.status_code % 100 = 2 }", [2]),
+    ("{ -.ttft_ms < -12 }", [1]),
+    ("{ - .ttft_ms < - 12 }", [1]),
+    ("{ duration * 2 > 15ms && duration - 1ms < 2s }", [1]),
+    ("{ .ttft_ms / 0 > 0 }", []),
+    ("{ .x_request_id + 1 > 0 }", []),
+    ("{ .nothing + 1 = 1 }", []),
+    ("{ traceDuration - duration > 1ms && name = `http-request` }", [1]),
   ]
 
   @Test(arguments: queries)
@@ -130,7 +144,11 @@ import Testing
     ("{} | rate()", 9, "metrics queries ('rate') are not taken by this trace store"),
     ("{} | by(.a)", 7, "'by' is no stage that this trace store knows"),
     ("{} extra", 3, "expected '|' or the end of the query"),
-    ("{ .a + 1 = 2 }", 5, "expected '}'"),
+    ("{ .a + 1 }", 9, "expected a comparison"),
+    ("{ (.a + 1) }", 11, "expected a comparison"),
+    ("{ (.a + 1) && true }", 11, "expected a comparison"),
+    ("{ .a + = 2 }", 7, "expected an attribute or a value"),
+    ("{ .a * (1 + 2 > 3 }", 14, "expected ')'"),
     ("{ parent.a = 1 }", 2, "unknown name 'parent.a'; attributes begin with a scope or a dot, as .parent.a"),
   ]
 

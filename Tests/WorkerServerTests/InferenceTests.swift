@@ -6,6 +6,7 @@ import Foundation
 import HTTP
 import Telemetry
 import Testing
+import Workers
 import Transport
 
 @testable import WorkerServer
@@ -174,6 +175,20 @@ import Transport
     #expect(generate.events == ["first_token"])
     #expect(handle.start <= generate.start && generate.end <= handle.end && handle.status == 0)
     #expect(rig.ledger.made == 2)
+    #expect(handle.strings["network.protocol.version"] == "1.1" && handle.links.isEmpty)
+  }
+
+  @Test func aCallerWhoIsNotTrustedIsLinked() throws {
+    let rig = try Rig(trust: .never)
+    _ = rig.perform(
+      "POST", "/v1/chat/completions",
+      ["traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"], body: rig.chat())
+    rig.flushSpans()
+    // The caller's word that it is not sampled counts for nothing either.
+    let handle = try #require(rig.spans.span("handle_payload"))
+    #expect(handle.parent.isEmpty && handle.traceID.first != 0x0a)
+    #expect(handle.links == [[0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]])
+    #expect(rig.spans.span("engine.generate")?.parent == handle.spanID)
   }
 
   @Test func aCancelReachesTheEngineAndTheSpans() throws {

@@ -72,6 +72,8 @@ struct DecodedSpan {
   var ints: [String: Int] = [:]
   var doubles: [String: Double] = [:]
   var bools: [String: Bool] = [:]
+  /// Span ids of its links.
+  var links: [[UInt8]] = []
 
   init(_ content: UnsafeRawBufferPointer) {
     var reader = ProtobufReader(content)
@@ -86,6 +88,11 @@ struct DecodedSpan {
       case 8: end = field.fixed64 ?? 0
       case 9: if let bytes = field.bytes { addAttribute(bytes) }
       case 11: events.append(Self.text(of: 2, in: field.bytes))
+      case 13:
+        var link = ProtobufReader(field.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0))
+        while let part = try? link.next() {
+          if part.number == 2, let id = part.bytes { links.append(Array(id)) }
+        }
       case 15: status = Self.varint(of: 3, in: field.bytes)
       default: break
       }
@@ -173,7 +180,7 @@ final class Rig {
   private let parser = HTTP1HeadParser(limits: HTTP1Limits())
 
   init(
-    traces: Bool = true, edit: (inout WorkerConfiguration) -> Void = { _ in },
+    traces: Bool = true, trust: CallerTrust = .always, edit: (inout WorkerConfiguration) -> Void = { _ in },
     engine: (inout EngineConfiguration) -> Void = { _ in }
   ) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 7)
@@ -185,7 +192,8 @@ final class Rig {
     edit(&configuration)
     let logs = LogOutput(configuration: LogConfiguration(format: .jsonl), sink: lines) { 0 }
     let telemetry = WorkerTelemetry(
-      spanSink: traces ? spans : nil, ledger: ledger, registry: registry, logs: logs, tracesContext: traces)
+      spanSink: traces ? spans : nil, ledger: ledger, registry: registry, logs: logs, tracesContext: traces,
+      trust: trust)
     let shared = WorkerShared(
       configuration: configuration,
       identity: DiscoveryIdentity(

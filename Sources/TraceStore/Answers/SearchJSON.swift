@@ -1,58 +1,43 @@
 // The answer to a search, in Tempo's JSON.
 
-package import Base
+internal import Base
 internal import JSON
 internal import Telemetry
 
-extension SpanStore {
-  /// Answers `GET /api/search`. One that was cut by a bound has no completed job.
-  package func writeSearch(_ request: SearchRequest, into out: inout ByteBuffer) {
-    let result = search(request)
-    var query: TraceQLQuery?
-    if case .query(let given) = request.filter { query = given }
-    out.append("{\"traces\":" as StaticString)
-    var list = JSONList()
-    let budget = request.budget?()
-    var isCut = result.isCut
-    var shown = ByteBuffer()
-    for hit in result.hits {
-      shown.removeAll()
-      let isWhole = shown.append(hit, query: query, request, budget)
-      guard isWhole, out.count + shown.count <= request.answerBytesMax else {
-        isCut = true
-        break
-      }
-      list.next(&out)
-      out.append(shown.readable)
-    }
-    list.end(&out)
-    out.append(",\"metrics\":" as StaticString)
-    var metrics = JSONObject()
-    if result.inspectedTraces > 0 {
-      metrics.key("inspectedTraces", &out)
-      out.append(decimal: result.inspectedTraces)
-      metrics.key("inspectedBytes", &out)
-      out.append(quotedDecimal: UInt64(result.inspectedBytes))
-    }
-    metrics.key("completedJobs", &out)
-    out.append(decimal: isCut ? 0 : 1)
-    metrics.key("totalJobs", &out)
-    out.append(decimal: 1)
-    metrics.end(&out)
-    out.append(UInt8(ascii: "}"))
-  }
-}
-
 extension ByteBuffer {
-  /// Appends tempopb.TraceSearchMetadata. False when a bound ended it.
-  fileprivate mutating func append(
-    _ hit: SearchHit, query: TraceQLQuery?, _ request: SearchRequest, _ budget: SearchBudget?
-  ) -> Bool {
-    guard budget?.spend(hit.trace.bytes) ?? true else { return false }
-    let view = TraceView(hit.trace, budget: budget)
+  /// Appends the answer to `GET /api/search`, the traces that began last first. One that was cut by a bound has no
+  /// completed job.
+  mutating func append(_ search: Search) {
+    append("{\"traces\":" as StaticString)
+    var list = JSONList()
+    for hit in search.hits.sorted(by: { $0.trace.startTime > $1.trace.startTime }) {
+      list.next(&self)
+      hit.shown.withUnsafeBytes { append($0) }
+    }
+    list.end(&self)
+    append(",\"metrics\":" as StaticString)
+    var metrics = JSONObject()
+    if search.inspectedTraces > 0 {
+      metrics.key("inspectedTraces", &self)
+      append(decimal: search.inspectedTraces)
+      metrics.key("inspectedBytes", &self)
+      append(quotedDecimal: UInt64(search.inspectedBytes))
+    }
+    metrics.key("completedJobs", &self)
+    append(decimal: search.isCut ? 0 : 1)
+    metrics.key("totalJobs", &self)
+    append(decimal: 1)
+    metrics.end(&self)
+    append(UInt8(ascii: "}"))
+  }
+
+  /// Appends tempopb.TraceSearchMetadata of a trace, of whose spans `matched` match. False when a bound ended it.
+  mutating func append(_ view: TraceView, _ matched: [Int], _ request: SearchRequest) -> Bool {
+    let trace = view.trace
+    guard view.spend(trace.bytes) else { return false }
     var object = JSONObject()
     object.key("traceID", &self)
-    append(shortHex: hit.trace.id)
+    append(shortHex: trace.id)
     object.key("rootServiceName", &self)
     if let root = view.root {
       append(jsonString: view.spans[root].origin.serviceName)
@@ -62,18 +47,18 @@ extension ByteBuffer {
       // As Go's encoder escapes it.
       append("\"\\u003croot span not yet received\\u003e\"" as StaticString)
     }
-    if hit.trace.startTime > 0 {
+    if trace.startTime > 0 {
       object.key("startTimeUnixNano", &self)
-      append(quotedDecimal: hit.trace.startTime)
+      append(quotedDecimal: trace.startTime)
     }
-    let milliseconds = hit.trace.duration / millisecond
+    let milliseconds = trace.duration / millisecond
     if milliseconds > 0 {
       object.key("durationMs", &self)
       append(decimal: milliseconds)
     }
-    if let query {
+    if case .query(let query) = request.filter {
       var spanset = ByteBuffer()
-      guard spanset.append(spansetOf: hit, view, query.shownFields, request) else { return false }
+      guard spanset.append(spansetOf: view, matched, query.shownFields, request) else { return false }
       object.key("spanSet", &self)
       append(spanset.readable)
       object.key("spanSets", &self)
@@ -88,20 +73,20 @@ extension ByteBuffer {
   }
 
   private mutating func append(
-    spansetOf hit: SearchHit, _ view: TraceView, _ fields: [SpanField], _ request: SearchRequest
+    spansetOf view: TraceView, _ matched: [Int], _ fields: [SpanField], _ request: SearchRequest
   ) -> Bool {
     let spansMax = request.spansPerSpanset
     append("{\"spans\":" as StaticString)
     var list = JSONList()
-    for index in hit.matched.prefix(spansMax == 0 ? .max : spansMax) {
+    for index in matched.prefix(spansMax == 0 ? .max : spansMax) {
       list.next(&self)
       append(spanAt: index, view, fields)
       // It is in the answer twice.
-      guard view.budget?.isSpent != true, count <= request.answerBytesMax / 2 else { return false }
+      guard view.budget?.isOver != true, count <= request.answerBytesMax / 2 else { return false }
     }
     list.end(&self)
     append(",\"matched\":" as StaticString)
-    append(decimal: hit.matched.count)
+    append(decimal: matched.count)
     append(UInt8(ascii: "}"))
     return true
   }

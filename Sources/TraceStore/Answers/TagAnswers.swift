@@ -76,25 +76,73 @@ package struct TagRequest {
   package init() {}
 }
 
-extension SpanStore {
-  /// Scopes in the order in which Tempo lists them, and where their attributes are.
-  private static let scopes: [(name: StaticString, scope: AttributeScope)] = [
-    ("resource", .resource), ("span", .span), ("event", .event), ("link", .link),
-    ("instrumentation", .instrumentation),
-  ]
+/// The names of attributes, by scope.
+final class TagNames: StoreQuery {
+  /// Scopes in the order in which Tempo lists them, and the intrinsics, whose names are known.
+  private static let scopes: [StaticString] = ["resource", "span", "event", "link", "instrumentation"]
 
-  /// Answers `GET /api/search/tags`, the first version.
-  package func writeTagNames(_ request: TagRequest, scope: String?, into out: inout ByteBuffer) {
-    var names: [[UInt8]] = []
-    for (name, texts) in tagNames(request) where scope == nil || scope == "\(name)" { names += texts }
-    if scope == "intrinsic" { names = Self.intrinsicNames }
+  /// Which of Tempo's two answers is wanted.
+  enum Form {
+    case flat, byScope
+  }
+
+  private let request: TagRequest
+  private let form: Form
+  private let scope: String?
+  private var names: [DistinctTexts]
+  var isCut = false
+
+  init(_ request: TagRequest, _ form: Form, scope: String?) {
+    self.request = request
+    self.form = form
+    self.scope = scope
+    names = Self.scopes.map { _ in DistinctTexts(limit: request.limit) }
+  }
+
+  var range: ClosedRange<UInt64>? { request.range }
+  var budget: SearchBudget? { request.budget }
+
+  func look(at trace: StoredTrace) -> Bool {
+    for group in trace.groups {
+      AttributeReader.forEach(in: group.origin.resource, field: 1) { key, _ in names[0].insert(key) }
+      AttributeReader.forEach(in: group.origin.scope ?? OTLP.none, field: 3) { key, _ in
+        names[4].insert(key)
+      }
+      OTLP.forEach(group.entries.readable) { entry in
+        guard let span = entry.bytes, budget?.spend(span.count) ?? true else { return }
+        AttributeReader.forEach(in: span, field: 9) { key, _ in names[1].insert(key) }
+        OTLP.forEach(span) { part in
+          guard let message = part.bytes else { return }
+          if part.number == 11 {
+            AttributeReader.forEach(in: message, field: 3) { key, _ in names[2].insert(key) }
+          } else if part.number == 13 {
+            AttributeReader.forEach(in: message, field: 4) { key, _ in names[3].insert(key) }
+          }
+        }
+      }
+    }
+    return true
+  }
+
+  func write(into out: inout ByteBuffer) {
+    switch form {
+    case .flat: writeFlat(into: &out)
+    case .byScope: writeByScope(into: &out)
+    }
+  }
+
+  private func writeFlat(into out: inout ByteBuffer) {
+    var all: [[UInt8]] = []
+    for (name, texts) in zip(Self.scopes, names) where scope == nil || scope == "\(name)" {
+      all += texts.texts
+    }
+    if scope == "intrinsic" { all = Self.intrinsicNames }
     out.append("{\"tagNames\":" as StaticString)
-    out.append(texts: Set(names).sorted { $0.lexicographicallyPrecedes($1) })
+    out.append(texts: Set(all).sorted { $0.lexicographicallyPrecedes($1) })
     out.append(",\"metrics\":{}}" as StaticString)
   }
 
-  /// Answers `GET /api/v2/search/tags`.
-  package func writeScopedTagNames(_ request: TagRequest, scope: String?, into out: inout ByteBuffer) {
+  private func writeByScope(into out: inout ByteBuffer) {
     out.append("{\"scopes\":" as StaticString)
     var list = JSONList()
     func write(_ name: StaticString, _ texts: [[UInt8]], _ out: inout ByteBuffer) {
@@ -106,8 +154,8 @@ extension SpanStore {
       out.append(texts: texts)
       out.append(UInt8(ascii: "}"))
     }
-    for (name, texts) in tagNames(request) {
-      write(name, texts.sorted { $0.lexicographicallyPrecedes($1) }, &out)
+    for (name, texts) in zip(Self.scopes, names) {
+      write(name, texts.texts.sorted { $0.lexicographicallyPrecedes($1) }, &out)
     }
     write("intrinsic", Self.intrinsicNames, &out)
     list.end(&out)
@@ -117,54 +165,69 @@ extension SpanStore {
   private static var intrinsicNames: [[UInt8]] {
     Intrinsic.allCases.map { Array($0.rawValue.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }
   }
+}
 
-  private func tagNames(_ request: TagRequest) -> [(StaticString, [[UInt8]])] {
-    var names = Self.scopes.map { _ in DistinctTexts(limit: request.limit) }
-    forEachTrace(request) { trace in
-      for group in trace.groups {
-        AttributeReader.forEach(in: group.origin.resource, field: 1) { key, _ in names[0].insert(key) }
-        AttributeReader.forEach(in: group.origin.scope ?? OTLP.none, field: 3) { key, _ in
-          names[4].insert(key)
-        }
-        OTLP.forEach(group.entries.readable) { entry in
-          guard let span = entry.bytes else { return }
-          AttributeReader.forEach(in: span, field: 9) { key, _ in names[1].insert(key) }
-          OTLP.forEach(span) { part in
-            guard let message = part.bytes else { return }
-            if part.number == 11 {
-              AttributeReader.forEach(in: message, field: 3) { key, _ in names[2].insert(key) }
-            } else if part.number == 13 {
-              AttributeReader.forEach(in: message, field: 4) { key, _ in names[3].insert(key) }
-            }
-          }
-        }
-      }
-      return true
-    }
-    return zip(Self.scopes, names).map { ($0.name, $1.texts) }
-  }
+/// The values that one field has.
+final class TagValues: StoreQuery {
+  private let field: SpanField
+  private let request: TagRequest
+  private let isTyped: Bool
+  private var values: TypedValues
+  private var inspectedBytes = 0
+  var isCut = false
 
-  /// Answers `GET /api/search/tag/{name}/values`, the first version: an attribute of any scope, or an intrinsic.
-  package func writeTagValues(_ name: [UInt8], _ request: TagRequest, into out: inout ByteBuffer) {
-    let text = String(decoding: name, as: UTF8.self)
+  /// For the first version of the API: an attribute of any scope, or an intrinsic.
+  init(_ name: [UInt8], _ request: TagRequest) {
     // `status.code` and `name` name what every span has; anything else is an attribute.
-    let field: SpanField =
-      if let intrinsic = Intrinsic(text) { .intrinsic(intrinsic) } else { .attribute(.any, name) }
-    out.append("{\"tagValues\":" as StaticString)
-    var texts: [[UInt8]] = []
-    let (values, inspected) = tagValues(field, request)
-    for list in values.lists { texts += list.texts.texts }
-    out.append(texts: texts.sorted { $0.lexicographicallyPrecedes($1) })
-    out.append(metricsOf: inspected)
+    field =
+      Intrinsic(String(decoding: name, as: UTF8.self)).map(SpanField.intrinsic) ?? .attribute(.any, name)
+    self.request = request
+    isTyped = false
+    values = TypedValues(limit: request.limit)
   }
 
-  /// Answers `GET /api/v2/search/tag/{name}/values`, where the name is as in a query.
-  package func writeTypedTagValues(
-    _ name: [UInt8], _ request: TagRequest, into out: inout ByteBuffer
-  ) throws(TraceQLError) {
-    let field = try TraceQLParser.field(name)
-    let (values, inspected) = tagValues(field, request)
+  /// For the second version, where the name is as in a query, and values have their types.
+  init(typed name: [UInt8], _ request: TagRequest) throws(TraceQLError) {
+    field = try TraceQLParser.field(name)
+    self.request = request
+    isTyped = true
+    values = TypedValues(limit: request.limit)
+  }
+
+  var range: ClosedRange<UInt64>? { request.range }
+  var budget: SearchBudget? { request.budget }
+
+  func look(at trace: StoredTrace) -> Bool {
+    // Times have as many values as there are spans: nobody picks one from a list.
+    switch field {
+    case .intrinsic(.duration), .intrinsic(.traceDuration), .intrinsic(.eventTime): return false
+    default: break
+    }
+    inspectedBytes += trace.bytes
+    let view = TraceView(trace, budget: budget)
+    let indexes = request.query.map { $0.matches(in: view) } ?? Array(view.spans.indices)
+    for index in indexes {
+      // False, so that each event and link is asked.
+      _ = view.holds(field, index) { value in
+        values.insert(value)
+        return false
+      }
+    }
+    return !values.lists[0].texts.isFull
+  }
+
+  func write(into out: inout ByteBuffer) {
     out.append("{\"tagValues\":" as StaticString)
+    if isTyped {
+      writeTyped(into: &out)
+    } else {
+      let texts = values.lists.flatMap(\.texts.texts)
+      out.append(texts: texts.sorted { $0.lexicographicallyPrecedes($1) })
+    }
+    out.append(metricsOf: inspectedBytes)
+  }
+
+  private func writeTyped(into out: inout ByteBuffer) {
     var list = JSONList()
     for (type, texts) in values.lists {
       for text in texts.texts.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
@@ -177,43 +240,30 @@ extension SpanStore {
       }
     }
     list.end(&out)
-    out.append(metricsOf: inspected)
+  }
+}
+
+extension SpanStore {
+  /// Answers `GET /api/search/tags`, the first version, in one go.
+  package func writeTagNames(_ request: TagRequest, scope: String?, into out: inout ByteBuffer) {
+    answer(TagNames(request, .flat, scope: scope), into: &out)
   }
 
-  private func tagValues(_ field: SpanField, _ request: TagRequest) -> (TypedValues, inspected: Int) {
-    var values = TypedValues(limit: request.limit)
-    var inspected = 0
-    // Times have as many values as there are spans: nobody picks one from a list.
-    switch field {
-    case .intrinsic(.duration), .intrinsic(.traceDuration), .intrinsic(.eventTime): return (values, 0)
-    default: break
-    }
-    forEachTrace(request) { trace in
-      inspected += trace.bytes
-      let view = TraceView(trace, budget: request.budget)
-      let indexes = request.query.map { $0.matches(in: view) } ?? Array(view.spans.indices)
-      for index in indexes {
-        // False, so that each event and link is asked.
-        _ = view.holds(field, index) { value in
-          values.insert(value)
-          return false
-        }
-      }
-      return !values.lists[0].texts.isFull
-    }
-    return (values, inspected)
+  /// Answers `GET /api/v2/search/tags` in one go.
+  package func writeScopedTagNames(_ request: TagRequest, scope: String?, into out: inout ByteBuffer) {
+    answer(TagNames(request, .byScope, scope: scope), into: &out)
   }
 
-  private func forEachTrace(_ request: TagRequest, _ body: (StoredTrace) -> Bool) {
-    forEachNewest { trace in
-      guard trace.spanCount > 0 else { return true }
-      if let range = request.range,
-        trace.end < range.lowerBound || trace.startTime > range.upperBound
-      {
-        return true
-      }
-      return request.budget?.spend(trace.bytes) ?? true && body(trace)
-    }
+  /// Answers `GET /api/search/tag/{name}/values`, the first version, in one go.
+  package func writeTagValues(_ name: [UInt8], _ request: TagRequest, into out: inout ByteBuffer) {
+    answer(TagValues(name, request), into: &out)
+  }
+
+  /// Answers `GET /api/v2/search/tag/{name}/values` in one go.
+  package func writeTypedTagValues(
+    _ name: [UInt8], _ request: TagRequest, into out: inout ByteBuffer
+  ) throws(TraceQLError) {
+    answer(try TagValues(typed: name, request), into: &out)
   }
 }
 

@@ -4,7 +4,7 @@
 /// The page as one document, with the header fields that belong to it.
 enum Page {
   /// The policy names the document's own style and script by their digests: nothing else runs.
-  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-QTA8plGSTFM3TYoHSqWepdbQwDdeGBcOec24wsMWRFg='; script-src 'sha256-KpU7WUFDPByeIF/fceLmPmu5DAeIM3gwrWcr71oMrEU='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
+  static let headers: StaticString = "content-security-policy: default-src 'none'; style-src 'sha256-EV6ThA+fXpfiMXDd5N9SpioO6AAViY0sNoCSmqbJUPE='; script-src 'sha256-+IfIOZwzTQ+FZRTqDimDQnFOvYtya+EeEi624jbAKAs='; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
   static let icon: StaticString = ##"""
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0d1720"/><g fill="none" stroke-width="3.6" stroke-linecap="round"><path d="M6 9h20" stroke="#2dd4bf"/><path d="M9.5 16h13" stroke="#7c8cff"/><path d="M15 23h9" stroke="#f5a524"/></g></svg>
@@ -134,6 +134,9 @@ main { flex: 1; min-height: 0; display: grid; grid-template-columns: 400px minma
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; box-shadow: var(--shadow); margin-bottom: 16px; }
 .card > h2 { font-size: 13px; font-weight: 600; margin: 0; padding: 13px 16px 0; }
 .card > h2 small { font-weight: 400; color: var(--dim); margin-left: 6px; font-size: 12.5px; }
+.wrong { border-color: var(--error); } .wrong > h2 { color: var(--error); }
+.wrong ul { list-style: none; margin: 0; padding: 6px 16px 13px; font-size: 13px; }
+.wrong li { display: flex; flex-wrap: wrap; gap: 2px 10px; padding: 3px 0; overflow-wrap: anywhere; }
 .figures { display: flex; flex-wrap: wrap; gap: 0; overflow: hidden; }
 .figures div { padding: 11px 17px; border-right: 1px solid var(--soft); flex: 1 0 auto; }
 .figures div:last-child { border-right: 0; }
@@ -184,6 +187,7 @@ main { flex: 1; min-height: 0; display: grid; grid-template-columns: 400px minma
 .row .mark { width: 4px; height: 17px; border-radius: 2px; background: var(--c); margin-right: 8px; flex: none; }
 .row .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .row.bad .name { color: var(--error); font-weight: 600; }
+.row .badge { flex: none; margin: 0 6px; }
 .row .label small { color: var(--faint); margin-left: 7px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: 0 10 auto; font-size: 11.5px; }
 .row .lane { position: relative; height: 30px; margin-right: 74px; }
 .row .lane::before { content: ""; position: absolute; inset: 0; background-image: linear-gradient(to right, var(--soft) 1px, transparent 1px); background-size: 25% 100%; }
@@ -768,6 +772,8 @@ function drawTrace(id, tree) {
   );
   const parts = [back(), el("h1", { textContent: root.name }), ids, figures(tree)];
   if (tree.message) parts.push(el("p", { className: "fault", textContent: tree.message }));
+  const wrong = faultCard(rows);
+  if (wrong) parts.push(wrong);
   const phases = phaseBar(tree, root);
   if (phases) parts.push(phases);
   rows.filter((span) => span.attributes.has("router.candidates.worker_id")).slice(0, 4).forEach((span) => parts.push(choiceCard(span)));
@@ -800,9 +806,22 @@ function figures({ rows, end }) {
   return list;
 }
 
+/** What went wrong, in the words of the spans where it did: those that failed and have no child that did. */
+function faultCard(rows) {
+  const said = new Map();
+  for (const span of rows) {
+    if (!span.isError || !span.status.message || span.children.some((child) => child.isError)) continue;
+    if (!said.has(span.status.message)) said.set(span.status.message, span);
+  }
+  if (!said.size) return null;
+  const list = [...said].slice(0, 4).map(([message, span]) => el("li", {}, el("b", { textContent: span.name }), el("span", { textContent: message })));
+  if (said.size > 4) list.push(el("li", {}, el("span", { textContent: `and ${said.size - 4} more` })));
+  return el("section", { className: "card wrong" }, el("h2", { textContent: "What went wrong" }), el("ul", {}, ...list));
+}
+
 /** One bar that says where a request's time went, from what the engine reports and what the router's spans took. */
 function phaseBar({ rows, end }, root) {
-  const engines = rows.filter((span) => span.name === "engine.generate" && span.attributes.has("prefill_ms"));
+  const engines = rows.filter((span) => span.name === "engine.generate" && (span.attributes.has("prefill_ms") || span.attributes.has("decode_ms")));
   if (!engines.length || root.parent) return null;
   const sum = (names) => rows.filter((span) => names.includes(span.name)).reduce((total, span) => total + span.took, 0);
   const engine = (key) => engines.reduce((total, span) => total + Number(plain(span.attributes.get(key) || { intValue: "0" }).text) * 1e6, 0);
@@ -912,8 +931,9 @@ function spanRow(span, { end }) {
     className: `row ${colour(span.service)}${span.isError ? " bad" : ""}`, role: "treeitem", tabIndex: -1, "aria-expanded": "false", "aria-level": span.depth + 1,
     title: `${span.service ? `${span.service}: ` : ""}${span.name}, ${length(span.took)}`,
     onclick: () => { row.focus(); toggle(span); },
-  }, el("div", { className: "label" }, fold, el("i", { className: "mark" }), el("span", { className: "name", textContent: span.name }), note ? el("small", { textContent: note }) : null, span.isError ? el("small", {}, el("span", { className: "badge", textContent: "error" })) : null), lane);
-  row.style.setProperty("--d", Math.min(span.depth, 14));
+  }, el("div", { className: "label" }, fold, el("i", { className: "mark" }), el("span", { className: "name", textContent: span.name }), note ? el("small", { textContent: note }) : null, span.isError ? el("span", { className: "badge", textContent: "error" }) : null), lane);
+  // What lies deep is set in less and less, so that its name has room.
+  row.style.setProperty("--d", Math.min(span.depth, 6) + Math.min(Math.max(span.depth - 6, 0), 15) / 3);
   row.span = span;
   return row;
 }

@@ -458,6 +458,8 @@ function drawTrace(id, tree) {
   );
   const parts = [back(), el("h1", { textContent: root.name }), ids, figures(tree)];
   if (tree.message) parts.push(el("p", { className: "fault", textContent: tree.message }));
+  const wrong = faultCard(rows);
+  if (wrong) parts.push(wrong);
   const phases = phaseBar(tree, root);
   if (phases) parts.push(phases);
   rows.filter((span) => span.attributes.has("router.candidates.worker_id")).slice(0, 4).forEach((span) => parts.push(choiceCard(span)));
@@ -490,9 +492,22 @@ function figures({ rows, end }) {
   return list;
 }
 
+/** What went wrong, in the words of the spans where it did: those that failed and have no child that did. */
+function faultCard(rows) {
+  const said = new Map();
+  for (const span of rows) {
+    if (!span.isError || !span.status.message || span.children.some((child) => child.isError)) continue;
+    if (!said.has(span.status.message)) said.set(span.status.message, span);
+  }
+  if (!said.size) return null;
+  const list = [...said].slice(0, 4).map(([message, span]) => el("li", {}, el("b", { textContent: span.name }), el("span", { textContent: message })));
+  if (said.size > 4) list.push(el("li", {}, el("span", { textContent: `and ${said.size - 4} more` })));
+  return el("section", { className: "card wrong" }, el("h2", { textContent: "What went wrong" }), el("ul", {}, ...list));
+}
+
 /** One bar that says where a request's time went, from what the engine reports and what the router's spans took. */
 function phaseBar({ rows, end }, root) {
-  const engines = rows.filter((span) => span.name === "engine.generate" && span.attributes.has("prefill_ms"));
+  const engines = rows.filter((span) => span.name === "engine.generate" && (span.attributes.has("prefill_ms") || span.attributes.has("decode_ms")));
   if (!engines.length || root.parent) return null;
   const sum = (names) => rows.filter((span) => names.includes(span.name)).reduce((total, span) => total + span.took, 0);
   const engine = (key) => engines.reduce((total, span) => total + Number(plain(span.attributes.get(key) || { intValue: "0" }).text) * 1e6, 0);
@@ -602,8 +617,9 @@ function spanRow(span, { end }) {
     className: `row ${colour(span.service)}${span.isError ? " bad" : ""}`, role: "treeitem", tabIndex: -1, "aria-expanded": "false", "aria-level": span.depth + 1,
     title: `${span.service ? `${span.service}: ` : ""}${span.name}, ${length(span.took)}`,
     onclick: () => { row.focus(); toggle(span); },
-  }, el("div", { className: "label" }, fold, el("i", { className: "mark" }), el("span", { className: "name", textContent: span.name }), note ? el("small", { textContent: note }) : null, span.isError ? el("small", {}, el("span", { className: "badge", textContent: "error" })) : null), lane);
-  row.style.setProperty("--d", Math.min(span.depth, 14));
+  }, el("div", { className: "label" }, fold, el("i", { className: "mark" }), el("span", { className: "name", textContent: span.name }), note ? el("small", { textContent: note }) : null, span.isError ? el("span", { className: "badge", textContent: "error" }) : null), lane);
+  // What lies deep is set in less and less, so that its name has room.
+  row.style.setProperty("--d", Math.min(span.depth, 6) + Math.min(Math.max(span.depth - 6, 0), 15) / 3);
   row.span = span;
   return row;
 }

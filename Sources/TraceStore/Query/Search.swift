@@ -1,6 +1,6 @@
 // A search over the store: which traces, and what the answer shows of each.
 
-internal import Base
+package import Base
 
 /// What a search asks for, and how much of it.
 package struct SearchRequest {
@@ -19,8 +19,8 @@ package struct SearchRequest {
   package var range: ClosedRange<UInt64>?
   /// Most bytes of the answer, about; traces that do not fit are left out.
   var answerBytesMax = 32 << 20
-  /// Makes the budget of finding the traces, and again that of showing them; nil is no bound.
-  var budget: (() -> SearchBudget)?
+  /// What finding and showing the traces is charged to; nil is no bound.
+  var budget: SearchBudget?
 
   /// Searches with `filter` and Tempo's defaults.
   package init(_ filter: Filter) { self.filter = filter }
@@ -29,54 +29,64 @@ package struct SearchRequest {
 /// One trace of an answer.
 struct SearchHit {
   let trace: StoredTrace
-  /// Indexes of the matching spans; empty in a search by tags.
+  /// Indexes of the matching spans as of when it was found; empty in a search by tags.
   let matched: [Int]
+  /// What the answer shows of it. Written when it is found, since spans that come later may lie between those.
+  let shown: FrozenBytes
 }
 
-/// The traces that match, and what it took to find them.
-struct SearchResult {
-  /// The ones that began last first.
-  fileprivate(set) var hits: [SearchHit] = []
-  fileprivate(set) var inspectedTraces = 0
-  fileprivate(set) var inspectedBytes = 0
-  /// Whether its budget ended before the search did.
-  fileprivate(set) var isCut = false
+/// A search under way, or over.
+final class Search: StoreQuery {
+  let request: SearchRequest
+  private(set) var hits: [SearchHit] = []
+  private(set) var inspectedTraces = 0
+  private(set) var inspectedBytes = 0
+  private var shownBytes = 0
+  var isCut = false
+
+  init(_ request: SearchRequest) { self.request = request }
+
+  var range: ClosedRange<UInt64>? { request.range }
+  var budget: SearchBudget? { request.budget }
+
+  func look(at trace: StoredTrace) -> Bool {
+    guard hits.count < request.limit else { return false }
+    inspectedTraces += 1
+    inspectedBytes += trace.bytes
+    let view = TraceView(trace, budget: budget)
+    var matched: [Int] = []
+    let isMatch: Bool
+    switch request.filter {
+    case .query(let query):
+      matched = query.matches(in: view)
+      isMatch = !matched.isEmpty
+    case .tags(let tags): isMatch = tags.matches(view)
+    }
+    // Of a trace that was not looked at to its end nothing is known.
+    guard isMatch, budget?.isOver != true else { return true }
+    var shown = ByteBuffer()
+    guard shown.append(view, matched, request), shownBytes + shown.count <= request.answerBytesMax else {
+      isCut = true
+      return budget?.isOver ?? false
+    }
+    shownBytes += shown.count
+    hits.append(SearchHit(trace: trace, matched: matched, shown: FrozenBytes(shown)))
+    return hits.count < request.limit
+  }
+
+  func write(into out: inout ByteBuffer) { out.append(self) }
 }
 
 extension SpanStore {
-  /// Looks through the traces, the newest first, until `limit` are found.
-  func search(_ request: SearchRequest) -> SearchResult {
-    var result = SearchResult()
-    guard request.limit > 0 else { return result }
-    let budget = request.budget?()
-    func isSpent() -> Bool {
-      if budget?.isSpent == true { result.isCut = true }
-      return result.isCut
-    }
-    forEachNewest { trace in
-      guard trace.spanCount > 0 else { return true }
-      if let range = request.range,
-        trace.end < range.lowerBound || trace.startTime > range.upperBound
-      {
-        return true
-      }
-      guard budget?.spend(trace.bytes) ?? true else { return !isSpent() }
-      result.inspectedTraces += 1
-      result.inspectedBytes += trace.bytes
-      switch request.filter {
-      case .query(let query):
-        let matched = query.matches(in: TraceView(trace, budget: budget))
-        // Of a trace that was not looked at to its end nothing is known.
-        guard !isSpent() else { return false }
-        if !matched.isEmpty { result.hits.append(SearchHit(trace: trace, matched: matched)) }
-      case .tags(let tags):
-        let isMatch = tags.matches(TraceView(trace, budget: budget))
-        guard !isSpent() else { return false }
-        if isMatch { result.hits.append(SearchHit(trace: trace, matched: [])) }
-      }
-      return result.hits.count < request.limit
-    }
-    result.hits.sort { $0.trace.startTime > $1.trace.startTime }
-    return result
+  /// Looks through the traces, the newest first, until `limit` are found; in one go.
+  func search(_ request: SearchRequest) -> Search {
+    let search = Search(request)
+    _ = StoreScan(search, in: self).step()
+    return search
+  }
+
+  /// Answers a search in one go.
+  package func writeSearch(_ request: SearchRequest, into out: inout ByteBuffer) {
+    answer(Search(request), into: &out)
   }
 }

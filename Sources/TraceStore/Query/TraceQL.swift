@@ -85,9 +85,9 @@ indirect enum FieldExpression: Sendable {
     case .all(let parts), .any(let parts): for part in parts { part.collectFields(into: &fields) }
     case .not(let part): part.collectFields(into: &fields)
     case .compare(let left, _, let right):
-      for case .field(let field) in [left, right] { fields.appendNew(field) }
-    case .matches(let operand, _, _), .truth(let operand):
-      if case .field(let field) = operand { fields.appendNew(field) }
+      left.collectFields(into: &fields)
+      right.collectFields(into: &fields)
+    case .matches(let operand, _, _), .truth(let operand): operand.collectFields(into: &fields)
     }
   }
 }
@@ -114,9 +114,30 @@ enum Comparison: String, Sendable {
 }
 
 /// One side of a comparison.
-enum Operand: Sendable {
+indirect enum Operand: Sendable {
   case field(SpanField)
   case literal(Literal)
+  case arithmetic(Operand, Arithmetic, Operand)
+
+  fileprivate func collectFields(into fields: inout [SpanField]) {
+    switch self {
+    case .field(let field): fields.appendNew(field)
+    case .literal: break
+    case .arithmetic(let left, _, let right):
+      left.collectFields(into: &fields)
+      right.collectFields(into: &fields)
+    }
+  }
+}
+
+/// An operator between two numbers. All are reckoned as floating point, durations in nanoseconds.
+enum Arithmetic: String, Sendable {
+  case add = "+"
+  case subtract = "-"
+  case multiply = "*"
+  case divide = "/"
+  case remainder = "%"
+  case power = "^"
 }
 
 /// A value written in a query.

@@ -27,7 +27,7 @@ struct TraceQLLexer {
 
   private static let symbols = [
     "&&", "||", "=~", "!~", "!=", ">=", "<=", ">>", "<<", "{", "}", "(", ")", "=", ">", "<", "~", "!", "|",
-    ",",
+    ",", "+", "-", "*", "/", "%", "^",
   ]
 
   mutating func next() throws(TraceQLError) -> TraceQLToken {

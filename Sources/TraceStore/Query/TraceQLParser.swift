@@ -9,8 +9,8 @@ package struct TraceQLParser {
   /// Brackets and negations within one another.
   static let depthMax = 40
 
-  private var lexer: TraceQLLexer
-  private var token = TraceQLToken.end
+  var lexer: TraceQLLexer
+  var token = TraceQLToken.end
   private var depth = 0
 
   /// Parses `text`. Blank text means `{}`.
@@ -38,19 +38,19 @@ package struct TraceQLParser {
 
   private init(lexer: TraceQLLexer) { self.lexer = lexer }
 
-  private mutating func advance() throws(TraceQLError) { token = try lexer.next() }
+  mutating func advance() throws(TraceQLError) { token = try lexer.next() }
 
-  private mutating func take(_ symbol: String) throws(TraceQLError) -> Bool {
+  mutating func take(_ symbol: String) throws(TraceQLError) -> Bool {
     guard token == .symbol(symbol) else { return false }
     try advance()
     return true
   }
 
-  private mutating func expect(_ symbol: String) throws(TraceQLError) {
+  mutating func expect(_ symbol: String) throws(TraceQLError) {
     guard try take(symbol) else { throw lexer.fault("expected '\(symbol)'") }
   }
 
-  private mutating func nested<Result>(
+  mutating func nested<Result>(
     _ body: (inout TraceQLParser) throws(TraceQLError) -> Result
   ) throws(TraceQLError) -> Result {
     depth += 1
@@ -149,7 +149,7 @@ package struct TraceQLParser {
   }
 
   /// Chains become trees that are walked by recursion.
-  private func bound(_ count: inout Int) throws(TraceQLError) {
+  func bound(_ count: inout Int) throws(TraceQLError) {
     count += 1
     guard count <= 100 else { throw lexer.fault("too many spansets") }
   }
@@ -193,10 +193,21 @@ package struct TraceQLParser {
     if try take("(") {
       let inner = try any()
       try expect(")")
-      return inner
+      // What stands in brackets may be a number that the rest goes on with.
+      guard case .truth(let operand) = inner else { return inner }
+      return try endsCondition ? truth(operand) : comparison(of: sum(from: operand))
     }
-    let left = try operand()
-    guard case .symbol(let symbol) = token else { return .truth(left) }
+    return try comparison(of: try sum())
+  }
+
+  /// True where the condition is over, so that what was read of it stands alone.
+  private var endsCondition: Bool {
+    guard case .symbol(let symbol) = token else { return false }
+    return ["}", ")", "&&", "||"].contains(symbol)
+  }
+
+  private mutating func comparison(of left: Operand) throws(TraceQLError) -> FieldExpression {
+    guard case .symbol(let symbol) = token else { return try truth(left) }
     if symbol == "=~" || symbol == "!~" {
       try advance()
       guard case .string(let text) = token else { throw lexer.fault("a regular expression must be a string") }
@@ -209,9 +220,15 @@ package struct TraceQLParser {
       try advance()
       return .matches(left, pattern, isNegated: symbol == "!~")
     }
-    guard Comparison(rawValue: symbol) != nil else { return .truth(left) }
+    guard Comparison(rawValue: symbol) != nil else { return try truth(left) }
     let comparison = try comparison()
-    return .compare(left, comparison, try operand())
+    return .compare(left, comparison, try sum())
+  }
+
+  private func truth(_ operand: Operand) throws(TraceQLError) -> FieldExpression {
+    // In brackets a number may be meant; whoever opened them goes on with it.
+    if case .arithmetic = operand, token != .symbol(")") { throw lexer.fault("expected a comparison") }
+    return .truth(operand)
   }
 
   private mutating func comparison() throws(TraceQLError) -> Comparison {
@@ -222,12 +239,7 @@ package struct TraceQLParser {
     return comparison
   }
 
-  private mutating func operand() throws(TraceQLError) -> Operand {
-    if let value = try literalIfAny() { return .literal(value) }
-    return .field(try field())
-  }
-
-  private mutating func field() throws(TraceQLError) -> SpanField {
+  mutating func field() throws(TraceQLError) -> SpanField {
     switch token {
     case .attribute(let scope, let name):
       try advance()
@@ -239,45 +251,6 @@ package struct TraceQLParser {
       try advance()
       return .intrinsic(intrinsic)
     default: throw lexer.fault("expected an attribute or a value")
-    }
-  }
-
-  private mutating func literal() throws(TraceQLError) -> Literal {
-    guard let value = try literalIfAny() else { throw lexer.fault("expected a value") }
-    return value
-  }
-
-  private mutating func literalIfAny() throws(TraceQLError) -> Literal? {
-    let value: Literal
-    switch token {
-    case .string(let text): value = .string(text)
-    case .int(let number): value = .int(number)
-    case .double(let number): value = .double(number)
-    case .duration(let length): value = .duration(length)
-    case .word(let word):
-      guard let keyword = Self.keyword(word) else { return nil }
-      value = keyword
-    default: return nil
-    }
-    try advance()
-    return value
-  }
-
-  private static func keyword(_ word: String) -> Literal? {
-    switch word {
-    case "true": .bool(true)
-    case "false": .bool(false)
-    case "nil": Literal.none
-    case "unset": .status(0)
-    case "ok": .status(1)
-    case "error": .status(2)
-    case "unspecified": .kind(0)
-    case "internal": .kind(1)
-    case "server": .kind(2)
-    case "client": .kind(3)
-    case "producer": .kind(4)
-    case "consumer": .kind(5)
-    default: nil
     }
   }
 }

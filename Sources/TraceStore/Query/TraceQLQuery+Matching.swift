@@ -1,6 +1,7 @@
 // Which spans of a trace a query matches.
 
 internal import Base
+internal import Glibc
 
 extension TraceQLQuery {
   /// Indexes of the matching spans in `trace`, ascending; empty when the trace does not match.
@@ -152,6 +153,7 @@ extension FieldExpression {
     case .not(let part): return !part.holds(on: index, in: trace)
     case .truth(.field(let field)):
       return trace.holds(field, index) { if case .bool(true) = $0 { true } else { false } }
+    case .truth(.arithmetic): return false
     case .truth(.literal(let literal)):
       if case .bool(true) = literal { return true } else { return false }
     case .matches(let operand, let pattern, let isNegated):
@@ -177,11 +179,52 @@ extension FieldExpression {
       return trace.holds(field, index) { comparison.mirrored.holds($0, literal) }
     case .compare(.literal(let left), let comparison, .literal(let right)):
       return left.withValue { comparison.holds($0, right) }
+    case .compare(let left, let comparison, let right) where left.isArithmetic || right.isArithmetic:
+      guard let left = left.number(on: index, in: trace), let right = right.number(on: index, in: trace)
+      else { return false }
+      return comparison.holds(.double(left), .double(right))
+    case .compare(.arithmetic, _, _), .compare(_, _, .arithmetic): return false
     case .compare(.field(let left), let comparison, .field(let right)):
       return trace.holds(right, index) { value in
         guard let literal = Literal(value) else { return false }
         return trace.holds(left, index) { comparison.holds($0, literal) }
       }
+    }
+  }
+}
+
+extension Operand {
+  fileprivate var isArithmetic: Bool { if case .arithmetic = self { true } else { false } }
+
+  /// What it comes to on one span; nil where a part of it is no number there.
+  fileprivate func number(on index: Int, in trace: TraceView) -> Double? {
+    switch self {
+    case .literal(let literal): return literal.number
+    case .field(let field):
+      var found: Double?
+      _ = trace.holds(field, index) { value in
+        found = value.number
+        return found != nil
+      }
+      return found
+    case .arithmetic(let left, let symbol, let right):
+      guard let left = left.number(on: index, in: trace), let right = right.number(on: index, in: trace)
+      else { return nil }
+      let result = symbol.apply(left, right)
+      return result.isFinite ? result : nil
+    }
+  }
+}
+
+extension Arithmetic {
+  fileprivate func apply(_ left: Double, _ right: Double) -> Double {
+    switch self {
+    case .add: left + right
+    case .subtract: left - right
+    case .multiply: left * right
+    case .divide: left / right
+    case .remainder: left.truncatingRemainder(dividingBy: right)
+    case .power: pow(left, right)
     }
   }
 }

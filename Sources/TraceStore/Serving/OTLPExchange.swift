@@ -3,8 +3,33 @@
 internal import Base
 internal import GRPC
 internal import HTTP
+internal import JSON
 internal import Protobuf
 internal import Transport
+
+/// The two forms of OTLP over HTTP; an answer has the form of its request.
+enum OTLPForm {
+  case protobuf, json
+
+  /// The form that a `content-type` names; nil for any other type.
+  init?(contentType: UnsafeRawBufferPointer?) {
+    guard let type = contentType?.mediaType else { return nil }
+    if type.equalsIgnoringCase("application/x-protobuf") {
+      self = .protobuf
+    } else if type.equalsIgnoringCase("application/json") {
+      self = .json
+    } else {
+      return nil
+    }
+  }
+
+  var contentType: StaticString {
+    switch self {
+    case .protobuf: "application/x-protobuf"
+    case .json: "application/json"
+    }
+  }
+}
 
 /// Why a POST of spans is refused.
 struct OTLPFault {
@@ -35,10 +60,10 @@ struct OTLPFault {
       return OTLPFault(
         status: 405, code: .unimplemented, message: "spans are taken by POST", fields: "allow: POST\r\n")
     }
-    let type = head.fields.first(.contentType)?.mediaType
-    guard type?.equalsIgnoringCase("application/x-protobuf") ?? false else {
+    guard OTLPForm(contentType: head.fields.first(.contentType)) != nil else {
       return OTLPFault(
-        status: 415, code: .invalidArgument, message: "only application/x-protobuf is taken, not JSON")
+        status: 415, code: .invalidArgument,
+        message: "spans are taken as application/x-protobuf or application/json")
     }
     if let encoding = head.fields.first(.contentEncoding),
       !encoding.equalsIgnoringCase("identity"), !encoding.equalsIgnoringCase("gzip")
@@ -51,12 +76,21 @@ struct OTLPFault {
     return nil
   }
 
-  /// Answers with a google.rpc.Status in protobuf.
-  func send(to exchange: any ServerExchange) {
+  /// Answers with a google.rpc.Status.
+  func send(to exchange: any ServerExchange, _ form: OTLPForm) {
     var body = ByteBuffer()
-    body.append(field: 1, varint: UInt64(code.rawValue))
-    body.append(field: 2, string: message)
-    TextAnswer(status: status, contentType: "application/x-protobuf", fields: fields)
+    switch form {
+    case .protobuf:
+      body.append(field: 1, varint: UInt64(code.rawValue))
+      body.append(field: 2, string: message)
+    case .json:
+      body.append("{\"code\":" as StaticString)
+      body.append(decimal: Int(code.rawValue))
+      body.append(",\"message\":" as StaticString)
+      body.append(jsonString: message)
+      body.append(UInt8(ascii: "}"))
+    }
+    TextAnswer(status: status, contentType: form.contentType, fields: fields)
       .send(body.readable, to: exchange)
   }
 }
@@ -67,11 +101,13 @@ final class OTLPExchange: ServerExchangeHandler {
   private let parent: StoreLoop
   private var body = ByteBuffer()
   private let isCompressed: Bool
+  private let form: OTLPForm
   private var isRefused = false
 
   init(_ exchange: any ServerExchange, _ head: RequestHead, on parent: StoreLoop) {
     self.exchange = exchange
     self.parent = parent
+    form = OTLPForm(contentType: head.fields.first(.contentType)) ?? .protobuf
     isCompressed = head.fields.first(.contentEncoding)?.equalsIgnoringCase("gzip") ?? false
   }
 
@@ -87,7 +123,7 @@ final class OTLPExchange: ServerExchangeHandler {
     isRefused = true
     release()
     exchange.closeAfterResponse()
-    fault.send(to: exchange)
+    fault.send(to: exchange, form)
   }
 
   private func release() {
@@ -99,12 +135,17 @@ final class OTLPExchange: ServerExchangeHandler {
     guard !isRefused else { return }
     if isCompressed, let fault = expand() { return refuse(fault) }
     do throws(IngestError) {
+      if case .json = form { try readJSON() }
       let result = try parent.ingest(body.readable) { $0.httpMessages += 1 }
       var answer = ByteBuffer()
-      answer.append(exportResponse: result)
-      TextAnswer(contentType: "application/x-protobuf").send(answer.readable, to: exchange)
+      switch form {
+      case .protobuf: answer.append(exportResponse: result)
+      case .json: answer.append(jsonExportResponse: result)
+      }
+      TextAnswer(contentType: form.contentType).send(answer.readable, to: exchange)
     } catch {
-      OTLPFault(status: 400, code: .invalidArgument, message: error.message).send(to: exchange)
+      OTLPFault(status: 400, code: .invalidArgument, message: error.message)
+        .send(to: exchange, form)
     }
     release()
   }
@@ -120,9 +161,25 @@ final class OTLPExchange: ServerExchangeHandler {
       if case .tooLarge = error { return .tooLarge }
       return .notGzip
     }
-    parent.bodyBytes += expanded.count - body.count
-    swap(&body, &expanded)
+    replaceBody(&expanded)
     return nil
+  }
+
+  /// Puts the protobuf that JSON stands for in its place. What is none counts as a message that was refused.
+  private func readJSON() throws(IngestError) {
+    var message = ByteBuffer()
+    do throws(IngestError) {
+      try OTLPJSON.transcode(body.readable, into: &message)
+    } catch {
+      parent.store.refuseMessage()
+      throw error
+    }
+    replaceBody(&message)
+  }
+
+  private func replaceBody(_ other: inout ByteBuffer) {
+    parent.bodyBytes += other.count - body.count
+    swap(&body, &other)
   }
 
   func drained() {}
@@ -130,13 +187,30 @@ final class OTLPExchange: ServerExchangeHandler {
   func ended(_ end: EndOfStream) { release() }
 }
 
+extension SpanStore.Ingested {
+  /// Why spans are rejected.
+  fileprivate static var reason: String { "spans of traces that are full were refused" }
+}
+
 extension ByteBuffer {
+  /// Appends an ExportTraceServiceResponse as JSON.
+  fileprivate mutating func append(jsonExportResponse result: SpanStore.Ingested) {
+    append("{\"partialSuccess\":{" as StaticString)
+    if result.refused > 0 {
+      append("\"rejectedSpans\":\"" as StaticString)
+      append(decimal: result.refused)
+      append("\",\"errorMessage\":" as StaticString)
+      append(jsonString: SpanStore.Ingested.reason)
+    }
+    append("}}" as StaticString)
+  }
+
   /// Appends an ExportTraceServiceResponse. As with Tempo the field is there also when all was taken.
   mutating func append(exportResponse result: SpanStore.Ingested) {
     var partial = ByteBuffer()
     if result.refused > 0 {
       partial.append(field: 1, varint: UInt64(result.refused))
-      partial.append(field: 2, string: "spans of traces that are full were refused")
+      partial.append(field: 2, string: SpanStore.Ingested.reason)
     }
     append(field: 1, bytes: partial.readable)
   }

@@ -19,8 +19,16 @@ struct QueryRoutes {
 
   /// Most traces of a search's answer, and most spans shown of each.
   static let searchCountMax = 1_000
-  /// How long the store's thread looks for the traces of one answer; as long again it may write them.
+  /// How long the store's thread works for one answer in all.
   static let searchTimeMax = 1 * second
+
+  /// What a request gets.
+  enum Answer {
+    /// An answer whose body is written.
+    case now(TextAnswer)
+    /// What the query finds, as JSON.
+    case search(any StoreQuery)
+  }
 
   private enum Route {
     case trace(version: Int, id: UnsafeRawBufferPointer)
@@ -31,25 +39,42 @@ struct QueryRoutes {
     case metricsQuery
   }
 
-  /// Appends the answer's body to `out`.
-  func answer(_ head: RequestHead, into out: inout ByteBuffer) -> TextAnswer {
+  /// Appends the answer's body to `out`, where it can be written at once.
+  func answer(_ head: RequestHead, into out: inout ByteBuffer) -> Answer {
     guard let route = Self.route(head.path) else {
       out.append("404 page not found\n" as StaticString)
-      return .text(404)
+      return .now(.text(404))
     }
     switch head.method {
     case .get, .head: break
     default:
       out.append("Method Not Allowed\n" as StaticString)
-      return TextAnswer(status: 405, contentType: "text/plain; charset=utf-8", fields: "allow: GET, HEAD\r\n")
+      return .now(
+        TextAnswer(status: 405, contentType: "text/plain; charset=utf-8", fields: "allow: GET, HEAD\r\n"))
     }
     do throws(BadRequest) {
-      return try answer(route, head, into: &out)
+      if let query = try query(route, QueryParameters(head.query)) { return .search(query) }
+      return .now(try answer(route, head, into: &out))
     } catch {
       out.removeAll()
       out.append(error.message)
       out.append(UInt8(ascii: "\n"))
-      return .text(400)
+      return .now(.text(400))
+    }
+  }
+
+  /// What a route looks for in the whole store; nil where it does not.
+  private func query(
+    _ route: Route, _ parameters: @autoclosure () -> QueryParameters
+  ) throws(BadRequest) -> (any StoreQuery)? {
+    switch route {
+    case .search: return Search(try searchRequest(parameters()))
+    case .tagNames(let version):
+      let parameters = parameters()
+      return TagNames(
+        try tagRequest(parameters), version == 1 ? .flat : .byScope, scope: parameters.text("scope"))
+    case .tagValues(let version, let name): return try tagValues(name, version, parameters())
+    default: return nil
     }
   }
 
@@ -58,19 +83,7 @@ struct QueryRoutes {
   ) throws(BadRequest) -> TextAnswer {
     switch route {
     case .trace(let version, let id): return try trace(id, version, head, into: &out)
-    case .search:
-      store.writeSearch(try searchRequest(QueryParameters(head.query)), into: &out)
-    case .tagNames(let version):
-      let parameters = QueryParameters(head.query)
-      let request = try tagRequest(parameters)
-      let scope = parameters.text("scope")
-      if version == 1 {
-        store.writeTagNames(request, scope: scope, into: &out)
-      } else {
-        store.writeScopedTagNames(request, scope: scope, into: &out)
-      }
-    case .tagValues(let version, let name):
-      try tagValues(name, version, QueryParameters(head.query), into: &out)
+    case .search, .tagNames, .tagValues: return .text(404)
     case .echo:
       out.append("echo" as StaticString)
       return .text(200)
@@ -190,7 +203,7 @@ struct QueryRoutes {
     request.limit = min(try parameters.number("limit", least: 1) ?? 20, Self.searchCountMax)
     let spans = try parameters.number("spss") ?? 3
     request.spansPerSpanset = spans == 0 ? Self.searchCountMax : min(spans, Self.searchCountMax)
-    request.budget = budget
+    request.budget = budget()
     request.range = try parameters.range()
     return request
   }
@@ -206,15 +219,15 @@ struct QueryRoutes {
   }
 
   private func tagValues(
-    _ name: UnsafeRawBufferPointer, _ version: Int, _ parameters: QueryParameters, into out: inout ByteBuffer
-  ) throws(BadRequest) {
+    _ name: UnsafeRawBufferPointer, _ version: Int, _ parameters: QueryParameters
+  ) throws(BadRequest) -> TagValues {
     var request = try tagRequest(parameters)
     let name = Array(name.percentDecoded.utf8)
-    guard version == 2 else { return store.writeTagValues(name, request, into: &out) }
+    guard version == 2 else { return TagValues(name, request) }
     // A query that is still being typed narrows nothing down, as in Tempo.
     request.query = (try? parameters.query("q")).flatMap { $0 }
     do throws(TraceQLError) {
-      try store.writeTypedTagValues(name, request, into: &out)
+      return try TagValues(typed: name, request)
     } catch {
       throw BadRequest(message: error.description)
     }

@@ -19,6 +19,8 @@ final class StoreLoop: TimerHandler {
   var grpcServer: HTTP2Server?
   /// Bytes of OTLP bodies that are being received.
   var bodyBytes = 0
+  /// Searches under way.
+  let turns: QueryTurns
   private let timer = Timer()
 
   /// How often traces are looked at for their age.
@@ -28,6 +30,7 @@ final class StoreLoop: TimerHandler {
     self.loop = loop
     self.store = store
     self.status = status
+    turns = QueryTurns(loop, status: status)
   }
 
   /// Begins the clockwork; on the loop's thread.
@@ -81,11 +84,13 @@ final class StoreLoop: TimerHandler {
 /// The application of the query port.
 final class QueryApplication: ServerApplication {
   private let routes: QueryRoutes
+  private let hosts: AllowedHosts
   private unowned let parent: StoreLoop
   private var body = ByteBuffer()
 
-  init(_ parent: StoreLoop, version: String, registry: MetricRegistry) {
+  init(_ parent: StoreLoop, version: String, hosts: AllowedHosts, registry: MetricRegistry) {
     self.parent = parent
+    self.hosts = hosts
     routes = QueryRoutes(
       store: parent.store, version: version, clock: { Machine.monotonicNanoseconds },
       metrics: { registry.write($0, into: &$1) })
@@ -95,12 +100,22 @@ final class QueryApplication: ServerApplication {
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
     body.removeAll()
-    let answer = routes.answer(head, into: &body)
-    answer.send(body.readable, to: exchange)
-    // A large trace is no reason to hold its memory until the next one.
-    if body.capacity > 1 << 20 { body.release() }
+    guard hosts.admit(head.fields.first(.host)) else {
+      parent.status.count { $0.hostsRefused += 1 }
+      body.append("this name is not answered to: add it to --trace-store-allowed-hosts\n" as StaticString)
+      TextAnswer.text(403).send(body.readable, to: exchange)
+      return AnsweredRequest.shared
+    }
     parent.status.update(parent.store) { $0.queries += 1 }
-    return AnsweredRequest.shared
+    switch routes.answer(head, into: &body) {
+    case .now(let answer):
+      answer.send(body.readable, to: exchange)
+      // A large trace is no reason to hold its memory until the next one.
+      if body.capacity > 1 << 20 { body.release() }
+      return AnsweredRequest.shared
+    case .search(let query):
+      return parent.turns.begin(StoreScan(query, in: parent.store), for: exchange)
+    }
   }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) { body.append(refusal.message) }
@@ -116,7 +131,7 @@ final class OTLPApplication: ServerApplication {
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
     if let fault = OTLPFault.of(head) {
-      fault.send(to: exchange)
+      fault.send(to: exchange, OTLPForm(contentType: head.fields.first(.contentType)) ?? .protobuf)
       return AnsweredRequest.shared
     }
     return OTLPExchange(exchange, head, on: parent)

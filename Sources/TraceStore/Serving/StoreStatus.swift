@@ -15,6 +15,12 @@ final class StoreStatus: Sendable {
     var httpMessages = 0
     var localBatches = 0
     var queries = 0
+    /// Queries that a bound ended before they had seen everything.
+    var queriesCut = 0
+    /// Queries that were not begun: too many were under way.
+    var queriesRefused = 0
+    /// Requests by a name that the store does not answer to.
+    var hostsRefused = 0
     /// Messages that could not be written to the file.
     var fileFailures = 0
   }
@@ -35,6 +41,9 @@ final class StoreStatus: Sendable {
     }
   }
 
+  /// Counts what happened beside the store.
+  func count(_ change: (inout Snapshot) -> Void) { state.withLock { change(&$0) } }
+
   /// Shows the numbers on `/metrics`.
   func register(on registry: MetricRegistry) {
     func observe(
@@ -49,6 +58,9 @@ final class StoreStatus: Sendable {
     observe(.traceStoreSpansRefused, .counter) { $0.counters.spansRefused }
     observe(.traceStoreMessagesRefused, .counter) { $0.counters.messagesRefused }
     observe(.traceStoreQueries, .counter) { $0.queries }
+    observe(.traceStoreQueriesCut, .counter) { $0.queriesCut }
+    observe(.traceStoreQueriesRefused, .counter) { $0.queriesRefused }
+    observe(.traceStoreHostsRefused, .counter) { $0.hostsRefused }
     observe(.traceStoreFileFailures, .counter) { $0.fileFailures }
     registry.collect(.traceStoreEvicted, .counter) { [self] samples in
       let counters = snapshot.counters

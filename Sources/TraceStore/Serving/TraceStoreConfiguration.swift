@@ -14,6 +14,8 @@ package struct TraceStoreConfiguration: Sendable {
   package var limits = StoreLimits()
   /// Keeps what was taken in over a restart; nil keeps it in memory only.
   package var file: String?
+  /// Names beside addresses and local ones that the query port answers to.
+  package var allowedHosts: [String] = []
   /// Told on `/api/status/buildinfo`.
   package var version = "0.1.0"
 
@@ -29,6 +31,7 @@ package struct TraceStoreConfiguration: Sendable {
     limits.bytesMax = settings.int("trace-store-memory-mb") << 20
     limits.ageMax = settings.duration("trace-store-max-age")
     file = settings.optionalString("trace-store-file")
+    allowedHosts = settings.list("trace-store-allowed-hosts")
     self.version = version
   }
 }

@@ -161,6 +161,9 @@ package final class TraceStoreServer: SpanArchive {
     var limits = ServerLimits()
     limits.connectionsMax = 1_024
     let counters = ListenerCounters()
+    registry.observe(.traceStoreConnectionsCut, .counter) {
+      Double(counters.cutByMemory.load(ordering: .relaxed))
+    }
     func server(_ application: any ServerApplication, _ listener: Int32) throws(SystemError) -> HTTPServer {
       let server = HTTPServer(
         loop: parent.loop, application: application, limits: limits, loads: LoopLoads(count: 1),
@@ -169,7 +172,9 @@ package final class TraceStoreServer: SpanArchive {
       return server
     }
     parent.queryServer = try server(
-      QueryApplication(parent, version: configuration.version, registry: registry), listeners[0])
+      QueryApplication(
+        parent, version: configuration.version, hosts: AllowedHosts(configuration.allowedHosts),
+        registry: registry), listeners[0])
     let grpc = HTTP2Server(loop: parent.loop, application: OTLPCalls(parent), counters: counters)
     try grpc.listen(on: listeners[1])
     parent.grpcServer = grpc

@@ -16,6 +16,8 @@ package final class SpanStore {
   private var ring: [TraceID] = []
   /// Place of the oldest id in `ring`; what lies before it is gone.
   private var ringHead = 0
+  /// Ids that stood before the first of `ring` and are gone from it.
+  private var ringGone = 0
   private let seed: UInt64
   /// Memory in use, about.
   package private(set) var bytes = 0
@@ -35,13 +37,16 @@ package final class SpanStore {
   /// The trace with that id; nil when it never came, or is gone.
   package func trace(_ id: TraceID) -> StoredTrace? { traces[id] }
 
-  /// Calls `body` with the traces, the one that came last first, until it returns false.
-  func forEachNewest(_ body: (StoredTrace) -> Bool) {
-    var index = ring.count
-    while index > ringHead {
-      index -= 1
-      if let trace = traces[ring[index]], !body(trace) { return }
+  /// A walk through the traces that are there now.
+  func walk() -> TraceWalk { TraceWalk(place: ringGone + ring.count) }
+
+  /// The next trace of a walk, the one that came last first; nil at its end. Traces may come and go meanwhile.
+  func next(_ walk: inout TraceWalk) -> StoredTrace? {
+    while walk.place > ringGone + ringHead {
+      walk.place -= 1
+      if let trace = traces[ring[walk.place - ringGone]] { return trace }
     }
+    return nil
   }
 
   // MARK: In
@@ -75,6 +80,9 @@ package final class SpanStore {
     counters.spansRefused += result.refused
     return result
   }
+
+  /// Counts a message that could not be read.
+  func refuseMessage() { counters.messagesRefused += 1 }
 
   private func take(
     resourceSpans message: UnsafeRawBufferPointer, _ now: Nanoseconds, _ result: inout Ingested
@@ -170,6 +178,7 @@ package final class SpanStore {
     ringHead += 1
     if ringHead > 1_024, ringHead > ring.count / 2 {
       ring.removeFirst(ringHead)
+      ringGone += ringHead
       ringHead = 0
     }
     guard let trace = traces.removeValue(forKey: id) else { return true }
@@ -185,6 +194,11 @@ package final class SpanStore {
     }
     return true
   }
+}
+
+/// A place among the store's traces, in the order in which they came.
+struct TraceWalk {
+  fileprivate var place: Int
 }
 
 extension SpanStore {
