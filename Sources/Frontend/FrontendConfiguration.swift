@@ -1,7 +1,7 @@
 // What the frontend is told at start, as immutable values.
 
 package import Base
-internal import EventLoop
+package import EventLoop
 package import OpenAI
 package import Prompts
 package import Telemetry
