@@ -20,9 +20,7 @@ extension Router {
     selections += 1
     decision.reset(promptBlocks: request.chain.count)
     guard index.workers.used > 0 else { return .noWorkers }
-    let began = decision.time
-    let known = look(request, now: now)
-    decision.lookUpTime = decision.time &- began
+    let known = timedLook(request, now: now, decision)
     let (eligible, refused, busy) = sort(request, now: now)
     guard eligible > 0 else {
       if request.explains { explain(chosen: -1, eligible: 0, refused: refused, decision) }
@@ -40,6 +38,16 @@ extension Router {
     decision.booking = book(request, slot: slot, known: known, now: now)
     decisions += 1
     return .chosen
+  }
+
+  /// ``look(_:now:)``, and how long it took. Other modes look nothing up: they are spared the clock, for the lock's sake.
+  private mutating func timedLook(
+    _ request: RoutingRequest, now: Nanoseconds, _ decision: RoutingDecision
+  ) -> Int {
+    guard case .kv = options.mode else { return look(request, now: now) }
+    let began = decision.time
+    defer { decision.lookUpTime = decision.time &- began }
+    return look(request, now: now)
   }
 
   /// Fills in what each worker caches and has in use of the prompt, in its own blocks; returns how many blocks of the

@@ -40,6 +40,8 @@ final class WorkerFeed {
   private var distrustedUntil: Nanoseconds = 0
   /// Ranks that may hold blocks that are not known: some of their events never came.
   private var ranksWithHoles: Set<Int> = []
+  /// Ranks whose rest is over, and of which nothing was heard since.
+  private var silentRanks: Set<Int> = []
   /// There was no memory for all of its blocks: until they are forgotten, none are kept in the index.
   private var hasOverflowed = false
   private var hasEvents = false
@@ -164,8 +166,7 @@ final class WorkerFeed {
       monotonic: loop.now, wallSeconds: Double(loop.system.wallNanoseconds()) / 1e9)
     var next: Nanoseconds?
     for (index, rank) in ranks.enumerated() {
-      // As at its beginning: what of the cache cannot be learnt any more, the feed itself says.
-      if rank.resume(now: loop.now) { ranksWithHoles.remove(index) }
+      if rank.resume(now: loop.now) { silentRanks.insert(index) }
       rank.turn(now: now) { perform($0, rank: index) }
       if let deadline = rank.deadline { next = min(next ?? .max, deadline) }
     }
@@ -185,8 +186,11 @@ final class WorkerFeed {
     switch action {
     case .apply(let batch):
       hasEvents = true
+      // As at the feed's beginning: had anything been lost before this, it would have said so first.
+      if silentRanks.remove(rank) != nil { ranksWithHoles.remove(rank) }
       for event in batch.events { take(event, of: batch, rank: rank) }
     case .forgetAll(let reason):
+      silentRanks.remove(rank)
       let rest = ranks[rank].restarted(now: loop.now, random: &loop.random)
       // A new engine's cache is empty, and that is known; after a loss its content is not.
       beginAnew(rank, withHoles: reason != .restarted || rest != nil)

@@ -277,6 +277,22 @@ import Testing
     #expect(bench.decision.lookUpTime == 0)
   }
 
+  @Test func theClockIsReadInKVModeOnly() {
+    for (mode, readings) in [(RoutingMode.kv, 2), (.roundRobin, 0), (.leastLoaded, 0)] {
+      let bench = Bench(workers: 2) { $0.mode = mode }
+      var count = 0
+      let decision = RoutingDecision {
+        count += 1
+        return 0
+      }
+      chain([1, 2, 3]).withUnsafeBufferPointer {
+        _ = bench.router.select(
+          RoutingRequest(chain: $0, tokens: 48), now: bench.now, random: &bench.random, into: decision)
+      }
+      #expect(count == readings, "\(mode)")
+    }
+  }
+
   @Test func reportsThatAgreeGiveNoVerdict() {
     let bench = Bench(workers: 1)
     bench.serve(Array(1...20), on: 1)

@@ -381,6 +381,38 @@ struct CacheFeedTests {
     return line.flatMap { $0.split(separator: " ").last }.flatMap { Int($0) } ?? 0
   }
 
+  @Test func afterARestAFeedIsWholeOnlyWhenItWasHeardFromTheBeginning() throws {
+    let socket = try ZeroMQSocket(.publish, context: try ZeroMQContext())
+    try socket.bind("tcp://*:*")
+    func say(_ payload: [UInt8]) throws {
+      _ = try socket.send(message: [[], [UInt8](repeating: 0, count: 8), payload])
+    }
+    var encoder = CacheEventEncoder()
+    var batch = ByteBuffer()
+    encoder.stored(hashes: [1], parent: nil, tokens: Array(1...4), blockSize: 4)
+    encoder.finish(timestamp: 1, rank: 0, into: &batch)
+    let stored = batch.bytes
+    let engine = try Engine(replays: false, endpoint: Engine.wildcard(socket.boundAddress))
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "it is left alone") {
+        _ = try? say(stored)
+        return count("dynamo_frontend_kv_event_rests_total", registry) > 0
+      }
+      // That it listens again shows in what it cannot read.
+      try wait(engine, "it is listened to again") {
+        _ = try? say([0xc1])
+        return count("dynamo_frontend_kv_event_malformed_total", registry) > 0
+      }
+      #expect(model.routing.loads[0].cacheReason == .feedGap)
+      try say(stored)
+      try wait(engine, "an engine's first message is heard") {
+        model.routing.loads[0].cacheReason == .feedLive
+      }
+      #expect(overlap(model, Self.prompt) == 1)
+    }
+  }
+
   @Test func aFeedThatBeginsAnewAllTheTimeIsLeftAloneForAWhile() throws {
     let socket = try ZeroMQSocket(.publish, context: try ZeroMQContext())
     try socket.bind("tcp://*:*")
