@@ -44,6 +44,21 @@ package struct WorkerTelemetry: Sendable {
   }
 }
 
+extension CallerTrust {
+  /// What a worker's log says of it at the start; nil where every frontend is believed. A setting that was meant for a
+  /// frontend, as in a file of variables that both programs read, cuts each trace in two without any other sign.
+  package var workerWarning: String? {
+    switch self {
+    case .always: nil
+    case .never:
+      "DYN_TRACE_TRUST=never: this worker's spans begin traces of their own and link to the frontend's"
+    case .peers:
+      "DYN_TRACE_TRUST=trusted-peers: this worker's spans begin traces of their own and link to the frontend's, "
+        + "unless DYN_TRACE_TRUSTED_PEERS names the frontend's address"
+    }
+  }
+}
+
 /// The worker's cells of Dynamo's `dynamo_component_*` families, looked up once.
 final class WorkerMetrics: Sendable {
   /// Why a request failed, as the label `error_type` says it.

@@ -81,16 +81,13 @@ enum WorkerProcess {
     worker.join()
   }
 
-  /// Whose trace context is believed. A worker that believes nobody cuts each trace in two, which the log says.
+  /// Whose trace context is believed. A worker that does not believe its frontend cuts each trace in two.
   private static func trust(_ settings: SettingsValues, _ logger: Logger) -> CallerTrust {
     var faults: [String] = []
     let trust = CallerTrust(
       settings.string("DYN_TRACE_TRUST"), peers: settings.list("DYN_TRACE_TRUSTED_PEERS"), faults: &faults)
     for fault in faults { logger.warning("DYN_TRACE_TRUSTED_PEERS: \(fault)") }
-    if case .never = trust {
-      logger.warning(
-        "DYN_TRACE_TRUST=never: this worker's spans begin traces of their own and link to the frontend's")
-    }
+    if let warning = trust.workerWarning { logger.warning("\(warning)") }
     return trust
   }
 

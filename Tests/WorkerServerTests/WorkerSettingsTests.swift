@@ -17,6 +17,18 @@ import Workers
     return try WorkerConfiguration(settings, environment: environment)
   }
 
+  @Test func aTrustThatCanCutTracesInTwoEarnsAWarning() {
+    func warning(_ word: String, _ peers: [String] = []) -> String? {
+      var faults: [String] = []
+      return CallerTrust(word, peers: peers, faults: &faults).workerWarning
+    }
+    #expect(warning("always") == nil)
+    #expect(warning("never")?.contains("DYN_TRACE_TRUST=never") == true)
+    // As the frontend's proxies are named in a file that both programs read.
+    #expect(warning("trusted-peers", ["10.0.0.0/8"])?.contains("DYN_TRACE_TRUSTED_PEERS") == true)
+    #expect(warning("trusted-peers")?.contains("DYN_TRACE_TRUSTED_PEERS") == true)
+  }
+
   @Test func theDefaultsAreASimulatedWorkerInTheRuntimeFolder() throws {
     let configuration = try read([], ["XDG_RUNTIME_DIR": "/run/x"])
     #expect(configuration.model == "Qwen/Qwen3-0.6B" && !configuration.modelIsGiven)
