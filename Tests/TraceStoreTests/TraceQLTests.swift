@@ -79,6 +79,12 @@ import Testing
     ("{ span.http.response.status_code % 100 = 2 }", [2]),
     ("{ -.ttft_ms < -12 }", [1]),
     ("{ - .ttft_ms < - 12 }", [1]),
+    ("{ .ttft_ms -1 > 11 }", [1]),
+    ("{ .ttft_ms > 14-2 && .ttft_ms < 2*7 && .ttft_ms > 24/2 && 13%5 = 3 }", [1]),
+    ("{ duration > 1s-995ms }", [1]),
+    ("{ duration > -5ms && duration > 5000µs && .ttft_ms > 1e-3 && -(2) = -2 }", [1]),
+    ("{} | count() > -1", [2, 1]),
+    ("{} | min(.ttft_ms) > -1.5", [1]),
     ("{ duration * 2 > 15ms && duration - 1ms < 2s }", [1]),
     ("{ .ttft_ms / 0 > 0 }", []),
     ("{ .x_request_id + 1 > 0 }", []),
@@ -202,7 +208,7 @@ import Testing
   private func found(_ tags: String, _ change: (inout TagQuery) -> Void = { _ in }) -> [UInt64]? {
     guard var query = try? TagQuery(logfmt: Array(tags.utf8)) else { return nil }
     change(&query)
-    return sampleStore().search(SearchRequest(.tags(query))).hits.map(\.trace.id.low)
+    return sampleStore().search(SearchRequest(.tags(query))).hits.map(\.id.low)
   }
 
   @Test(

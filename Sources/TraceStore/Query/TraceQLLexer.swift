@@ -36,11 +36,7 @@ struct TraceQLLexer {
     guard index < bytes.count else { return .end }
     let byte = bytes[index]
     if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "`") { return .string(try quoted()) }
-    if Self.isDigit(byte)
-      || (byte == UInt8(ascii: "-") && index + 1 < bytes.count && Self.isDigit(bytes[index + 1]))
-    {
-      return try number()
-    }
+    if Self.isDigit(byte) { return try number() }
     for symbol in Self.symbols where bytes[index...].starts(with: symbol.utf8) {
       index += symbol.utf8.count
       return .symbol(symbol)
@@ -108,6 +104,13 @@ struct TraceQLLexer {
     }
   }
 
+  /// What a unit is made of, and the numbers between two: letters and `µ`, whose bytes are beyond ASCII.
+  private static func isUnitByte(_ byte: UInt8) -> Bool {
+    let letter = byte | 0x20
+    return byte >= 0x80 || isDigit(byte) || byte == UInt8(ascii: ".")
+      || (letter >= UInt8(ascii: "a") && letter <= UInt8(ascii: "z"))
+  }
+
   // MARK: Values
 
   private mutating func quoted() throws(TraceQLError) -> [UInt8] {
@@ -137,12 +140,19 @@ struct TraceQLLexer {
     throw fault("a string is not closed")
   }
 
+  /// A number or a length of time, without a sign: whether one is meant, the parser knows.
   private mutating func number() throws(TraceQLError) -> TraceQLToken {
     let start = index
-    if bytes[index] == UInt8(ascii: "-") { index += 1 }
+    func isDigit(at place: Int) -> Bool { place < bytes.count && Self.isDigit(bytes[place]) }
     while index < bytes.count, Self.isDigit(bytes[index]) || bytes[index] == UInt8(ascii: ".") { index += 1 }
     let unitStart = index
-    while index < bytes.count, Self.isNameByte(bytes[index]) { index += 1 }
+    // The sign of an exponent (`1e-3`).
+    if index + 1 < bytes.count, bytes[index] | 0x20 == UInt8(ascii: "e"),
+      bytes[index + 1] == UInt8(ascii: "-") || bytes[index + 1] == UInt8(ascii: "+"), isDigit(at: index + 2)
+    {
+      index += 2
+    }
+    while index < bytes.count, Self.isUnitByte(bytes[index]) { index += 1 }
     let digits = String(decoding: bytes[start..<unitStart], as: UTF8.self)
     if unitStart == index {
       if let value = Int64(digits) { return .int(value) }

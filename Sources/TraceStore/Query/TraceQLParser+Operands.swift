@@ -41,7 +41,9 @@ extension TraceQLParser {
   private mutating func operand() throws(TraceQLError) -> Operand {
     if try take("-") {
       return try nested { parser throws(TraceQLError) in
-        .arithmetic(.literal(.int(0)), .subtract, try parser.operand())
+        let operand = try parser.operand()
+        if case .literal(let value) = operand, let negated = value.negated { return .literal(negated) }
+        return .arithmetic(.literal(.int(0)), .subtract, operand)
       }
     }
     if try take("(") {
@@ -56,8 +58,11 @@ extension TraceQLParser {
   }
 
   mutating func literal() throws(TraceQLError) -> Literal {
+    let isNegative = try take("-")
     guard let value = try literalIfAny() else { throw lexer.fault("expected a value") }
-    return value
+    guard isNegative else { return value }
+    guard let negated = value.negated else { throw lexer.fault("expected a number before this") }
+    return negated
   }
 
   private mutating func literalIfAny() throws(TraceQLError) -> Literal? {
@@ -90,6 +95,18 @@ extension TraceQLParser {
     case "client": .kind(3)
     case "producer": .kind(4)
     case "consumer": .kind(5)
+    default: nil
+    }
+  }
+}
+
+extension Literal {
+  /// The same with the other sign; nil for what has none.
+  fileprivate var negated: Literal? {
+    switch self {
+    case .int(let number): .int(0 &- number)
+    case .double(let number): .double(-number)
+    case .duration(let length): .duration(0 &- length)
     default: nil
     }
   }
