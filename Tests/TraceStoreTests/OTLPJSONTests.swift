@@ -90,6 +90,22 @@ import Testing
     #expect(store.spanCount == 1)
   }
 
+  @Test func messagesAreBounded() {
+    func error(messages: Int) -> IngestError? {
+      // One is the request itself.
+      let json = Array((#"{"resourceSpans":["# + String(repeating: "{},", count: messages - 2) + "{}]}").utf8)
+      var out = ByteBuffer()
+      do {
+        try json.withUnsafeBytes { try OTLPJSON.transcode($0, into: &out, messagesMax: 100) }
+        return nil
+      } catch {
+        return error as? IngestError
+      }
+    }
+    #expect(error(messages: 100) == nil)
+    #expect(error(messages: 101) == .tooMany)
+  }
+
   @Test func anEmptyRequestIsTaken() throws {
     #expect(try ingest("{}", into: SpanStore(seed: 1)).stored == 0)
     #expect(try ingest(#"{"resourceSpans":[]}"#, into: SpanStore(seed: 1)).stored == 0)

@@ -13,6 +13,8 @@ package enum IngestError: Error, Sendable, Equatable {
   case spanID
   /// Values nested deeper than ``OTLPCheck/depthMax``.
   case tooDeep
+  /// More messages than ``OTLPJSON/messagesMax``.
+  case tooMany
 
   /// For the sender.
   package var message: String {
@@ -21,6 +23,7 @@ package enum IngestError: Error, Sendable, Equatable {
     case .traceID: "trace ids must be 128 bit, and not all zero"
     case .spanID: "span ids must be 64 bit, and not all zero"
     case .tooDeep: "attribute values are nested too deeply"
+    case .tooMany: "the body has too many values"
     }
   }
 }

@@ -8,22 +8,27 @@ internal import Protobuf
 
 /// Reads an `ExportTraceServiceRequest`.
 package enum OTLPJSON {
-  /// Appends the message that `json` stands for. What is no such JSON throws ``IngestError/malformed``; ids and nesting
-  /// are judged with the message.
+  /// Most messages in one request, attributes and their values among them: its bytes alone would allow several times
+  /// as many, none of which says anything, and the store's thread reads a request in one go.
+  static let messagesMax = 1 << 20
+
+  /// Appends the message that `json` stands for. What is no such JSON throws ``IngestError/malformed``, more messages
+  /// than ``messagesMax`` ``IngestError/tooMany``; ids and nesting are judged with the message.
   package static func transcode(
-    _ json: UnsafeRawBufferPointer, into out: inout ByteBuffer
+    _ json: UnsafeRawBufferPointer, into out: inout ByteBuffer, messagesMax: Int = messagesMax
   ) throws(IngestError) {
-    var reader = OTLPJSONReader(json)
+    var reader = OTLPJSONReader(json, messagesMax: messagesMax)
     do throws(JSONError) {
       try reader.whole(into: &out)
     } catch {
+      if reader.messages > messagesMax { throw .tooMany }
       throw error.reason == .tooDeep ? .tooDeep : .malformed
     }
   }
 }
 
 /// A message of OTLP as its JSON has it.
-private enum JSONMessage {
+private enum JSONMessage: Int, CaseIterable {
   case request, resourceSpans, resource, scopeSpans, scope, span, event, link, status, keyValue, anyValue
   case arrayValue, keyValueList
 
@@ -35,8 +40,16 @@ private enum JSONMessage {
     case varint, fixed32, fixed64
   }
 
-  /// Keys, field numbers and kinds (opentelemetry-proto: trace.proto, common.proto, resource.proto).
-  var fields: [(key: StaticString, number: Int, kind: Kind)] {
+  /// Keys, field numbers and kinds.
+  var fields: [Field] { Self.tables[rawValue] }
+
+  typealias Field = (key: StaticString, number: Int, kind: Kind)
+
+  /// By message; made once, since there is a message for each value of an attribute.
+  private static let tables = allCases.map(\.table)
+
+  /// Source: opentelemetry-proto: trace.proto, common.proto, resource.proto.
+  private var table: [Field] {
     switch self {
     case .request: [("resourceSpans", 1, .list(.resourceSpans))]
     case .resourceSpans:
@@ -73,7 +86,7 @@ private enum JSONMessage {
     }
   }
 
-  private static let spanFields: [(key: StaticString, number: Int, kind: Kind)] = [
+  private static let spanFields: [Field] = [
     ("traceId", 1, .hex), ("spanId", 2, .hex), ("traceState", 3, .text), ("parentSpanId", 4, .hex),
     ("name", 5, .text), ("kind", 6, .varint), ("startTimeUnixNano", 7, .fixed64),
     ("endTimeUnixNano", 8, .fixed64), ("attributes", 9, .list(.keyValue)),
@@ -83,14 +96,20 @@ private enum JSONMessage {
   ]
 }
 
-private struct OTLPJSONReader {
+private struct OTLPJSONReader: ~Copyable {
   private let bytes: UnsafeRawBufferPointer
   private var scanner: JSONScanner
   /// Values within values that are open.
   private var depth = 0
+  /// Messages that were begun.
+  private(set) var messages = 0
+  private let messagesMax: Int
+  /// Where text without its escapes is put together.
+  private var scratch = ByteBuffer()
 
-  init(_ bytes: UnsafeRawBufferPointer) {
+  init(_ bytes: UnsafeRawBufferPointer, messagesMax: Int) {
     self.bytes = bytes
+    self.messagesMax = messagesMax
     scanner = JSONScanner(bytes)
   }
 
@@ -102,6 +121,8 @@ private struct OTLPJSONReader {
   private mutating func message(_ kind: JSONMessage, into out: inout ByteBuffer) throws(JSONError) {
     // Each level is copied into the one around it, so their number is bounded before that of the check.
     guard depth <= OTLPCheck.depthMax * 2 + 10 else { throw JSONError(.tooDeep, at: scanner.offset) }
+    messages += 1
+    guard messages <= messagesMax else { throw fault }
     depth += 1
     defer { depth -= 1 }
     let fields = kind.fields
@@ -125,9 +146,9 @@ private struct OTLPJSONReader {
       try scanner.openArray()
       while try scanner.nextElement() { try nested(kind, number, into: &out) }
     case .text:
-      var text = ByteBuffer()
-      text.append(decoding: bytes.slice(try scanner.string().range))
-      out.append(field: number, bytes: text.readable)
+      scratch.removeAll()
+      scratch.append(decoding: bytes.slice(try scanner.string().range))
+      out.append(field: number, bytes: scratch.readable)
     case .hex:
       let id = try hex()
       out.append(field: number, bytes: id.readable)
