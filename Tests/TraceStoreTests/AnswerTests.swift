@@ -150,6 +150,25 @@ import Testing
     }
   }
 
+  @Test func answersUnderWayShareTheirBytes() throws {
+    let store = SpanStore(seed: 1)
+    for trace in 1...20 { store.take("s", [SampleSpan(trace: UInt64(trace))]) }
+    var request = try query("{}")
+    let whole = written { store.writeSearch(request, into: &$0) }
+    let room = AnswerRoom(whole.utf8.count)
+    request.room = room
+    var searches = [store.search(request), store.search(request)]
+    #expect(searches[0].hits.count == 20 && !searches[0].isCut)
+    #expect(searches[1].hits.count < 3 && searches[1].isCut)
+    // An answer that was written holds nothing more.
+    let text = written { searches[0].write(into: &$0) }
+    #expect(text == whole && searches[0].hits.isEmpty)
+    #expect(store.search(request).hits.count > 15)
+    // Nor does one that nobody waits for.
+    searches = []
+    #expect(room.bytesLeft == whole.utf8.count)
+  }
+
   @Test func everyAnswerIsJSON() throws {
     let store = sampleStore()
     store.take(

@@ -185,7 +185,7 @@ func sampleStore() -> SpanStore {
 func found(_ query: String, in store: SpanStore) -> [UInt64]? {
   do throws(TraceQLError) {
     let query = try TraceQLParser.parse(Array(query.utf8))
-    return store.search(SearchRequest(.query(query))).hits.map(\.trace.id.low)
+    return store.search(SearchRequest(.query(query))).hits.map(\.id.low)
   } catch {
     return nil
   }
@@ -194,10 +194,11 @@ func found(_ query: String, in store: SpanStore) -> [UInt64]? {
 /// Ids of the spans that a query finds in the trace of ``sampleStore()``.
 func spans(_ query: String, in store: SpanStore, trace: UInt64 = 1) -> [UInt64] {
   guard let parsed = try? TraceQLParser.parse(Array(query.utf8)),
-    let hit = store.search(SearchRequest(.query(parsed))).hits.first(where: { $0.trace.id.low == trace })
+    let hit = store.search(SearchRequest(.query(parsed))).hits.first(where: { $0.id.low == trace }),
+    let stored = store.trace(hit.id)
   else { return [] }
-  let view = TraceView(hit.trace)
-  return hit.matched.map { view.spans[$0].spanID }
+  let view = TraceView(stored)
+  return parsed.matches(in: view).map { view.spans[$0].spanID }
 }
 
 func written(_ write: (inout ByteBuffer) -> Void) -> String {

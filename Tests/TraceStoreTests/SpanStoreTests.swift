@@ -222,7 +222,7 @@ import Testing
       #expect((1...90).contains(cut.hits.count))
       // The newest are found first.
       let count = UInt64(cut.hits.count)
-      #expect(Set(cut.hits.map(\.trace.id.low)) == Set((101 - count)...100))
+      #expect(Set(cut.hits.map(\.id.low)) == Set((101 - count)...100))
       request.budget = SearchBudget(5) { 0 }
       let whole = store.search(request)
       #expect(!whole.isCut && whole.hits.count == 100)
@@ -254,11 +254,11 @@ import Testing
       store.take("s", [SampleSpan(trace: UInt64(trace), start: Double(trace) * 1_000, length: 500)])
     }
     var request = SearchRequest(.query(TraceQLQuery(spans: .filter(nil), stages: [])))
-    #expect(store.search(request).hits.map(\.trace.id.low) == Array((11...30).reversed()))
+    #expect(store.search(request).hits.map(\.id.low) == Array((11...30).reversed()))
     request.limit = 2
     #expect(store.search(request).inspectedTraces == 2)
     request.range = SampleSpan.time(5_400)...SampleSpan.time(7_000)
     request.limit = 20
-    #expect(store.search(request).hits.map(\.trace.id.low) == [7, 6, 5])
+    #expect(store.search(request).hits.map(\.id.low) == [7, 6, 5])
   }
 }

@@ -62,7 +62,7 @@ import Transport
       #expect(store.isConsistent)
     }
     #expect(slices > 3 && next > 120)
-    let found = search.hits.map(\.trace.id.low)
+    let found = search.hits.map(\.id.low)
     // From the newest of those that were there at the beginning, without a gap.
     #expect(found == Array((101 - UInt64(found.count)...100).reversed()))
     #expect(found.count < 100)
@@ -88,7 +88,7 @@ import Transport
     clock.step = 30 * millisecond
     let search = try search("{ span.a =~ `x*` || span.a =~ `(x?y){50}` }", clock)
     _ = StoreScan(search, in: store).step()
-    #expect(search.hits.map(\.trace.id.low) == [5, 3, 2, 1])
+    #expect(search.hits.map(\.id.low) == [5, 3, 2, 1])
     #expect(search.isCut)
   }
 

@@ -10,7 +10,7 @@ extension ByteBuffer {
   mutating func append(_ search: Search) {
     append("{\"traces\":" as StaticString)
     var list = JSONList()
-    for hit in search.hits.sorted(by: { $0.trace.startTime > $1.trace.startTime }) {
+    for hit in search.hits.sorted(by: { $0.startTime > $1.startTime }) {
       list.next(&self)
       hit.shown.withUnsafeBytes { append($0) }
     }

@@ -1,6 +1,7 @@
 // A search over the store: which traces, and what the answer shows of each.
 
 package import Base
+internal import Telemetry
 
 /// What a search asks for, and how much of it.
 package struct SearchRequest {
@@ -18,19 +19,37 @@ package struct SearchRequest {
   /// Wall-clock nanoseconds that a trace must touch; nil is any time.
   package var range: ClosedRange<UInt64>?
   /// Most bytes of the answer, about; traces that do not fit are left out.
-  var answerBytesMax = 32 << 20
+  var answerBytesMax = Self.answerBytesMax
+  static let answerBytesMax = 32 << 20
   /// What finding and showing the traces is charged to; nil is no bound.
   var budget: SearchBudget?
+  /// What the bytes of the answer are also charged to, together with those of other searches; nil is no bound.
+  var room: AnswerRoom?
 
   /// Searches with `filter` and Tempo's defaults.
   package init(_ filter: Filter) { self.filter = filter }
 }
 
-/// One trace of an answer.
+/// Bytes that the answers of all searches under way may hold together. Confined to the store's thread.
+final class AnswerRoom {
+  private(set) var bytesLeft: Int
+
+  init(_ bytes: Int) { bytesLeft = bytes }
+
+  func take(_ bytes: Int) -> Bool {
+    guard bytes <= bytesLeft else { return false }
+    bytesLeft -= bytes
+    return true
+  }
+
+  func giveBack(_ bytes: Int) { bytesLeft += bytes }
+}
+
+/// One trace of an answer. Not the trace itself: the store may evict that meanwhile.
 struct SearchHit {
-  let trace: StoredTrace
-  /// Indexes of the matching spans as of when it was found; empty in a search by tags.
-  let matched: [Int]
+  let id: TraceID
+  /// Wall-clock nanoseconds.
+  let startTime: UInt64
   /// What the answer shows of it. Written when it is found, since spans that come later may lie between those.
   let shown: FrozenBytes
 }
@@ -45,6 +64,8 @@ final class Search: StoreQuery {
   var isCut = false
 
   init(_ request: SearchRequest) { self.request = request }
+
+  deinit { request.room?.giveBack(shownBytes) }
 
   var range: ClosedRange<UInt64>? { request.range }
   var budget: SearchBudget? { request.budget }
@@ -65,16 +86,24 @@ final class Search: StoreQuery {
     // Of a trace that was not looked at to its end nothing is known.
     guard isMatch, budget?.isOver != true else { return true }
     var shown = ByteBuffer()
-    guard shown.append(view, matched, request), shownBytes + shown.count <= request.answerBytesMax else {
+    guard shown.append(view, matched, request), shownBytes + shown.count <= request.answerBytesMax,
+      request.room?.take(shown.count) ?? true
+    else {
       isCut = true
       return budget?.isOver ?? false
     }
     shownBytes += shown.count
-    hits.append(SearchHit(trace: trace, matched: matched, shown: FrozenBytes(shown)))
+    hits.append(SearchHit(id: trace.id, startTime: trace.startTime, shown: FrozenBytes(shown)))
     return hits.count < request.limit
   }
 
-  func write(into out: inout ByteBuffer) { out.append(self) }
+  /// Writes the answer, and keeps nothing of it: its reader may be slow.
+  func write(into out: inout ByteBuffer) {
+    out.append(self)
+    hits = []
+    request.room?.giveBack(shownBytes)
+    shownBytes = 0
+  }
 }
 
 extension SpanStore {

@@ -13,6 +13,8 @@ struct QueryRoutes {
   let clock: () -> Nanoseconds
   /// Writes `/metrics`.
   let metrics: (MetricFormat, inout ByteBuffer) -> Void
+  /// All searches together get what one alone may have.
+  private let room = AnswerRoom(SearchRequest.answerBytesMax)
 
   /// What clients of Tempo's API should take the store for: Grafana asks, and chooses its requests by it.
   static let tempoVersion = "v3.0.3"
@@ -204,6 +206,7 @@ struct QueryRoutes {
     let spans = try parameters.number("spss") ?? 3
     request.spansPerSpanset = spans == 0 ? Self.searchCountMax : min(spans, Self.searchCountMax)
     request.budget = budget()
+    request.room = room
     request.range = try parameters.range()
     return request
   }
