@@ -314,7 +314,8 @@ import Workers
   @Test func aRetryMayBeNativeWhereTheFirstWasTranslated() throws {
     let rig = try rig([.all, EndpointSet(.chatCompletions)])
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    let events = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+    let events =
+      "event: ping\ndata: {\"type\":\"ping\"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
     var seen = 0
     for index in 0..<16 {
       let caller = post(
