@@ -34,22 +34,41 @@ struct RawValue {
   /// The members of an object; nil for other kinds.
   func members() throws(APIError) -> Members? {
     guard case .object = kind else { return nil }
+    let members: Members
     do throws(JSONError) {
       var scanner = JSONScanner(bytes)
-      return try Members.read(&scanner, in: bytes)
+      members = try Members.read(&scanner, in: bytes)
     } catch {
       throw .invalidJSON(error)
     }
+    if members.isCut { throw Members.tooMany }
+    return members
   }
 
-  /// The elements of an array; nil for other kinds.
-  func elements() throws(APIError) -> [RawValue]? {
+  /// Most elements of a list: each takes many times the bytes of a `0,`. As many messages does Anthropic take.
+  static let elementsMax = 100_000
+
+  /// The elements of an array; nil for other kinds. Throws a 400 that names `place` when there are more than `max`.
+  func elements(
+    of place: @autoclosure () -> String = "body", max: Int = RawValue.elementsMax
+  ) throws(APIError) -> [RawValue]? {
     guard case .array = kind else { return nil }
+    var isCut = false
+    let elements = try elements(max: max, &isCut)
+    if isCut { throw .invalidValue(place(), reason: "it has more than \(max) elements") }
+    return elements
+  }
+
+  private func elements(max: Int, _ isCut: inout Bool) throws(APIError) -> [RawValue] {
     do throws(JSONError) {
       var scanner = JSONScanner(bytes)
       var elements: [RawValue] = []
       try scanner.openArray()
       while try scanner.nextElement() {
+        if elements.count == max {
+          isCut = true
+          return elements
+        }
         let kind = try scanner.kind()
         elements.append(RawValue(kind: kind, bytes: bytes.slice(try scanner.skipValue())))
       }
@@ -64,6 +83,14 @@ struct RawValue {
 struct Members {
   private let bytes: UnsafeRawBufferPointer
   private var list: [(key: JSONString, value: RawValue)] = []
+  /// There were more than are taken.
+  fileprivate private(set) var isCut = false
+
+  /// Most members of an object that are looked at.
+  static let countMax = 10_000
+
+  fileprivate static let tooMany = APIError.invalidValue(
+    "body", reason: "an object in it has more than \(countMax) members")
 
   /// Reads the object that is next in `scanner`.
   static func read(
@@ -75,6 +102,10 @@ struct Members {
       let kind = try scanner.kind()
       let range = try scanner.skipValue()
       if case .null = kind { continue }
+      guard members.list.count < countMax else {
+        members.isCut = true
+        continue
+      }
       members.list.append((key, RawValue(kind: kind, bytes: bytes.slice(range))))
     }
     return members
@@ -95,6 +126,7 @@ struct Members {
       throw .invalidJSON(error)
     }
     guard let members else { throw .bodyIsNotAnObject }
+    if members.isCut { throw tooMany }
     return members
   }
 

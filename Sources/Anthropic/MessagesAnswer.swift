@@ -23,18 +23,21 @@ package enum MessagesAnswer {
     out.append("\",\"type\":\"message\",\"role\":\"assistant\",\"model\":" as StaticString)
     out.append(jsonString: model)
     out.append(",\"content\":[" as StaticString)
-    writeContent(message, into: &out)
+    let usedTool = writeContent(message, into: &out)
     out.append("],\"stop_reason\":" as StaticString)
     let summary = AnswerSummary.parse(answer)
-    Stop(summary?.finishReason ?? .none, sequence: choice["stop_reason"]?.contents).write(into: &out)
+    let sequence = choice["stop_reason"]?.contents
+    Stop(summary?.finishReason ?? .none, sequence: sequence, usedTool: usedTool).write(into: &out)
     out.append(",\"usage\":" as StaticString)
     out.append(messagesUsage: summary?.usage)
     out.append(UInt8(ascii: "}"))
     return true
   }
 
-  private static func writeContent(_ message: Members, into out: inout ByteBuffer) {
+  /// Appends the blocks; true when one of them is a tool's call.
+  private static func writeContent(_ message: Members, into out: inout ByteBuffer) -> Bool {
     var isFirst = true
+    var usedTool = false
     func begin(_ text: StaticString) {
       if !isFirst { out.append(UInt8(ascii: ",")) }
       isFirst = false
@@ -56,6 +59,7 @@ package enum MessagesAnswer {
       guard let call = try? call.members(), let function = try? call["function"]?.members(),
         let name = function["name"], name.contents != nil
       else { continue }
+      usedTool = true
       begin("{\"type\":\"tool_use\",\"id\":")
       if let id = call["id"], id.contents != nil {
         out.append(id)
@@ -68,6 +72,7 @@ package enum MessagesAnswer {
       writeArguments(function["arguments"], into: &out)
       out.append(UInt8(ascii: "}"))
     }
+    return usedTool
   }
 
   /// The object that a text of arguments is; one that is no JSON object is wrapped as Anthropic's documentation wraps it.
@@ -102,10 +107,13 @@ struct Stop {
   /// The contents of the JSON string that ended it.
   private let sequence: UnsafeRawBufferPointer?
 
-  /// - Parameter sequence: what vLLM says in `stop_reason`: the text that ended the answer.
-  init(_ finish: CompletionFinish, sequence: UnsafeRawBufferPointer?) {
+  /// - Parameters:
+  ///   - sequence: what vLLM says in `stop_reason`: the text that ended the answer.
+  ///   - usedTool: the message calls a tool. Where the caller chose which, OpenAI and vLLM say `stop`.
+  init(_ finish: CompletionFinish, sequence: UnsafeRawBufferPointer?, usedTool: Bool) {
     switch finish {
     case .none: reason = nil
+    case .stop where usedTool && sequence == nil: reason = "tool_use"
     case .stop: reason = sequence == nil ? "end_turn" : "stop_sequence"
     case .length: reason = "max_tokens"
     case .toolCalls, .functionCall: reason = "tool_use"

@@ -108,7 +108,7 @@ private struct Translation: ~Copyable {
       close()
       return
     }
-    guard let blocks = try system.elements() else {
+    guard let blocks = try system.elements(of: "system") else {
       throw .invalidType("system", expected: "a string or an array of text blocks")
     }
     var texts: [UnsafeRawBufferPointer] = []
@@ -150,7 +150,7 @@ private struct Translation: ~Copyable {
 
   private mutating func writeMessages(_ messages: RawValue?) throws(APIError) {
     guard let messages else { throw .missing("messages") }
-    guard let list = try messages.elements() else {
+    guard let list = try messages.elements(of: "messages") else {
       throw .invalidType("messages", expected: "an array of messages")
     }
     if list.isEmpty { throw .invalidValue("messages", reason: "it must hold at least one message") }
@@ -171,8 +171,11 @@ private struct Translation: ~Copyable {
     }
   }
 
+  /// Most blocks of one message, of which each is held with its members.
+  private static let blocksMax = 10_000
+
   private func blocks(of content: RawValue, _ place: String) throws(APIError) -> [(type: String, Members)] {
-    guard let list = try content.elements() else {
+    guard let list = try content.elements(of: "\(place).content", max: Self.blocksMax) else {
       throw .invalidType("\(place).content", expected: "a string or an array of blocks")
     }
     var blocks: [(String, Members)] = []
@@ -307,7 +310,9 @@ private struct Translation: ~Copyable {
   // MARK: Tools
 
   private mutating func writeTools(_ tools: RawValue) throws(APIError) {
-    guard let list = try tools.elements() else { throw .invalidType("tools", expected: "an array of tools") }
+    guard let list = try tools.elements(of: "tools") else {
+      throw .invalidType("tools", expected: "an array of tools")
+    }
     if list.isEmpty { return }
     out.append(",\"tools\":[" as StaticString)
     for (index, tool) in list.enumerated() {

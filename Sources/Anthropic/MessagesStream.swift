@@ -68,9 +68,9 @@ package struct MessagesStream: ~Copyable {
     out.append(",\"delta\":{\"stop_reason\":" as StaticString)
     let usage = usage ?? Usage(promptTokens: 0, completionTokens: chunks)
     if let stopSequence {
-      stopSequence.withUnsafeBytes { Stop(finish, sequence: $0).write(into: &out) }
+      stopSequence.withUnsafeBytes { Stop(finish, sequence: $0, usedTool: !calls.isEmpty).write(into: &out) }
     } else {
-      Stop(finish, sequence: nil).write(into: &out)
+      Stop(finish, sequence: nil, usedTool: !calls.isEmpty).write(into: &out)
     }
     out.append("},\"usage\":" as StaticString)
     out.append(messagesUsage: usage)

@@ -15,14 +15,27 @@ extension FrontendShared {
     guard original.isEmpty else { return 0 }
     var isCount = false
     if case .countTokens = endpoint { isCount = true }
-    var chat = try MessagesRequest.chat(
-      from: body.readable, isCount: isCount, stripsPreamble: configuration.stripsPreamble)
-    guard reserveBodyMemory(chat.count) else {
-      metrics.bodyMemoryRefusals.add()
-      throw .overloaded(status: configuration.overloadStatus, .bodyMemory)
+    // Before it is written: a translation is about as long as the body, and seldom longer.
+    var taken = body.count
+    guard reserveBodyMemory(taken) else { throw noBodyMemory(configuration) }
+    do throws(APIError) {
+      var chat = try MessagesRequest.chat(
+        from: body.readable, isCount: isCount, stripsPreamble: configuration.stripsPreamble)
+      if chat.count > taken {
+        guard reserveBodyMemory(chat.count - taken) else { throw noBodyMemory(configuration) }
+        taken = chat.count
+      }
+      swap(&body, &chat)
+      swap(&original, &chat)
+      return taken
+    } catch {
+      releaseBodyMemory(taken)
+      throw error
     }
-    swap(&body, &chat)
-    swap(&original, &chat)
-    return body.count
+  }
+
+  private func noBodyMemory(_ configuration: FrontendConfiguration) -> APIError {
+    metrics.bodyMemoryRefusals.add()
+    return .overloaded(status: configuration.overloadStatus, .bodyMemory)
   }
 }

@@ -36,9 +36,10 @@ final class Attempt: ClientExchangeHandler {
   init(number: Int, worker: ReadyWorker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
     self.number = number
     self.worker = worker
-    // A tenant's salt goes into chat completions alone.
+    // A tenant's salt goes into chat completions alone. A worker may have come to speak messages after the body as it
+    // came was let go.
     if case .messages = exchange.endpoint,
-      exchange.tenancy != nil || !worker.facts.endpoints.contains(.messages)
+      exchange.tenancy != nil || exchange.original.isEmpty || !worker.facts.endpoints.contains(.messages)
     {
       endpoint = .chatCompletions
     } else {

@@ -67,7 +67,7 @@ extension InferenceExchange {
       refuse(notServed(model))
       return
     }
-    if !original.isEmpty, !model.speaksMessages { releaseOriginal() }
+    if case .messages = endpoint, !original.isEmpty, !model.speaksMessages { releaseOriginal() }
     if let previous = request.previousResponse {
       hints = RoutingHints.following(XXH3.hash(body.readable.slice(previous), seed: Self.responseSeed), hints)
     }

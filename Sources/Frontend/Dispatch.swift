@@ -21,6 +21,7 @@ extension InferenceExchange {
     isEventStream = false
     lengthOfAnswer = nil
     responseFields.removeAll()
+    relay = StreamRelay()
     if extendsAnswer || !answer.isEmpty {
       extendsAnswer = false
       answer.removeAll()

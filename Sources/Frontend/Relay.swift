@@ -12,6 +12,9 @@ extension InferenceExchange {
   /// Most bytes of a unary answer that are kept so that its usage can be read.
   static let unaryBytesMax = 4 * 1024 * 1024
 
+  /// How much of the end is kept of a longer answer that is no text.
+  private static let plainTailBytes = 64 * 1024
+
   // MARK: Head
 
   func workerResponded(_ attempt: Attempt, _ head: ResponseHead) {
@@ -153,6 +156,13 @@ extension InferenceExchange {
     let tokens = relay.relay(bytes, to: exchange)
     lastEvent = loop.now
     if tokens > 0 { noteTokens(tokens) }
+    if relay.hasGivenUp {
+      takeStreamSummary()
+      attempt?.cancel(.error, "invalid_response")
+      breakResponse(
+        error: .badGateway("an event of its stream is too long to be translated"), outcome: .error)
+      return
+    }
     if relay.holdsDone { sendLastChunk() }
   }
 
@@ -163,6 +173,10 @@ extension InferenceExchange {
       summarize(bytes)
     } else if !answerIsCut, answer.count + bytes.count <= Self.unaryBytesMax {
       answer.append(bytes)
+    } else if case .plain = endpoint.form {
+      // What comes before the usage, which is last, is not looked at.
+      answer.append(bytes)
+      answer.consume(max(0, answer.count - Self.plainTailBytes))
     } else {
       // Numbers must not be read across a hole.
       answerIsCut = true
@@ -228,7 +242,6 @@ extension InferenceExchange {
       if !attempt.heldBody.isEmpty { exchange.send(attempt.heldBody.readable) }
     case .dispatched where attempt.isTranslated && !isEventStream:
       if (200..<300).contains(status) { summarize(answer.readable) }
-      endAttempt(attempt)
       translateAnswer(attempt)
       return
     case .dispatched where extendsAnswer && !answer.isEmpty:
@@ -266,7 +279,7 @@ extension InferenceExchange {
   }
 
   /// The attempt's answer is complete: how it ended follows from its status and from what the stream said.
-  private func endAttempt(_ attempt: Attempt) {
+  func endAttempt(_ attempt: Attempt) {
     switch attempt.status {
     case 200..<300 where !relay.sawError:
       attempt.end(.success)

@@ -128,11 +128,17 @@ extension InferenceExchange {
     guard let model else { return }
     if attempt.claim != 0 { model.routing.unclaim(attempt.claim) }
     let served = attempt.status >= 200 && attempt.status < 300
+    let told = isPromptKnown ? usage : nil
     let error = model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
-      promptTokens: endpoint.generates ? usage?.promptTokens : nil, cachedTokens: usage?.cachedTokens,
-      request: servedRequest)
+      promptTokens: told?.promptTokens, cachedTokens: told?.cachedTokens, request: servedRequest)
     service.routing?.reported(cachedTokens: served ? usage?.cachedTokens : nil, error: error)
+  }
+
+  /// Whether the engine's counts speak of the blocks that were routed by: not where the engine adds a conversation of its
+  /// own, or tokens could not be made of the prompt, so that its blocks are not the engine's.
+  private var isPromptKnown: Bool {
+    endpoint.generates && prompt.failure == nil && request?.previousResponse == nil
   }
 
   // MARK: The decision explained

@@ -24,6 +24,8 @@ struct StreamRelay: ~Copyable {
   /// Puts the events into the form of another API, of which the caller gets these alone.
   private var translation: MessagesStream?
   private var translated = ByteBuffer()
+  /// A translation cannot go on, and the caller was not told yet.
+  private(set) var hasGivenUp = false
   /// Token-bearing chunks so far.
   private(set) var tokenCount = 0
   private(set) var sawDone = false
@@ -136,10 +138,7 @@ struct StreamRelay: ~Copyable {
   /// An event is too long to be held: what cannot be read cannot be translated.
   private mutating func giveUp() {
     sawError = true
-    if translation?.isOver == false {
-      APIError.badGateway("an event of its stream is too long to be translated")
-        .writeEvents(into: &translated, form: .messages)
-    }
+    hasGivenUp = translation?.isOver == false
     tail.release()
   }
 }

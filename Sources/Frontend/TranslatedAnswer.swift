@@ -22,7 +22,7 @@ extension InferenceExchange {
     answer.append(bytes)
   }
 
-  /// Sends the held answer of an attempt that has ended in the form of the caller's API.
+  /// Sends the held answer in the form of the caller's API. Ends the attempt, unless its end was told before.
   func translateAnswer(_ attempt: Attempt) {
     var message = ByteBuffer(capacity: answer.count + 256)
     if (200..<300).contains(attempt.status) {
@@ -30,12 +30,14 @@ extension InferenceExchange {
       id.append(identity.requestID)
       guard MessagesAnswer.write(answer.readable, id: id.text, model: metrics.model, into: &message) else {
         answer.release()
+        attempt.end(.error, "invalid_response")
         answer(.badGateway("its answer is no chat completion"), outcome: .error)
         return
       }
     } else {
       MessagesAnswer.writeError(answer.readable, status: attempt.status, into: &message)
     }
+    if attempt.isCurrent { endAttempt(attempt) }
     answer.release()
     lengthOfAnswer = message.count
     responseBytes = message.count

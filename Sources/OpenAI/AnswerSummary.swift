@@ -34,12 +34,13 @@ package struct AnswerSummary: Sendable, Equatable {
   /// What a whole answer of that form tells: usage, and why it ended where it says so.
   package static func read(_ body: UnsafeRawBufferPointer, form: AnswerForm) -> AnswerSummary? {
     if case .chat = form { return glance(body) }
+    if case .plain = form { return glancePlain(body) }
     var summary = AnswerSummary()
     do throws(JSONError) {
       var scanner = JSONScanner(body)
       guard try scanner.objectOrSkip() else { return nil }
       switch form {
-      case .chat: break
+      case .chat, .plain: break
       case .responses:
         var response = ResponseFields()
         try response.readMembers(&scanner, in: body)
@@ -48,7 +49,6 @@ package struct AnswerSummary: Sendable, Equatable {
         summary.isError = response.isError
         if let id = response.id { summary.responseID = Array(body.slice(id)) }
       case .messages: try summary.readMessage(&scanner, in: body)
-      case .plain: try summary.readPlain(&scanner, in: body)
       }
       try scanner.finish()
       return summary
@@ -72,7 +72,31 @@ package struct AnswerSummary: Sendable, Equatable {
     }
   }
 
-  /// Of embeddings and scores: prompt tokens, and no output.
+  /// Of embeddings and scores: prompt tokens, and no output. The long vectors before them are not read, unless the key
+  /// comes more than once.
+  private static func glancePlain(_ body: UnsafeRawBufferPointer) -> AnswerSummary? {
+    let usageKey = KeySearch("\"usage\"", in: body)
+    var summary = AnswerSummary()
+    do throws(JSONError) {
+      if usageKey.isRepeated {
+        var scanner = JSONScanner(body)
+        guard try scanner.objectOrSkip() else { return nil }
+        try summary.readPlain(&scanner, in: body)
+      } else {
+        guard let value = usageKey.value else { return nil }
+        var scanner = JSONScanner(value)
+        summary.takePlain(try UsageCounts.read(&scanner, in: value))
+      }
+      return summary
+    } catch {
+      return nil
+    }
+  }
+
+  private mutating func takePlain(_ counts: UsageCounts) {
+    usage = counts.prompt.map { Usage(promptTokens: $0, completionTokens: 0) }
+  }
+
   private mutating func readPlain(
     _ scanner: inout JSONScanner, in body: UnsafeRawBufferPointer
   ) throws(JSONError) {
@@ -81,8 +105,7 @@ package struct AnswerSummary: Sendable, Equatable {
         try scanner.skipValue()
         continue
       }
-      let counts = try UsageCounts.read(&scanner, in: body)
-      usage = counts.prompt.map { Usage(promptTokens: $0, completionTokens: 0) }
+      takePlain(try UsageCounts.read(&scanner, in: body))
     }
   }
 

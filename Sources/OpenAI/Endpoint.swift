@@ -58,14 +58,17 @@ package enum Endpoint: UInt8, Sendable, CaseIterable {
 
   /// The route at `path`; some have other names too, by which vLLM serves them.
   package init?(path: UnsafeRawBufferPointer) {
-    if let endpoint = Endpoint.allCases.first(where: { path.equals($0.path) }) {
-      self = endpoint
-    } else if path.equals("/rerank") || path.equals("/v2/rerank") {
+    switch path.count {
+    case 6 where path.equals("/score"), 9 where path.equals("/v1/score"): self = .score
+    case 7 where path.equals("/rerank"), 10 where path.equals("/v1/rerank") || path.equals("/v2/rerank"):
       self = .rerank
-    } else if path.equals("/score") {
-      self = .score
-    } else {
-      return nil
+    case 12 where path.equals("/v1/messages"): self = .messages
+    case 13 where path.equals("/v1/responses"): self = .responses
+    case 14 where path.equals("/v1/embeddings"): self = .embeddings
+    case 15 where path.equals("/v1/completions"): self = .completions
+    case 20 where path.equals("/v1/chat/completions"): self = .chatCompletions
+    case 25 where path.equals("/v1/messages/count_tokens"): self = .countTokens
+    default: return nil
     }
   }
 

@@ -51,13 +51,19 @@ struct UsageCounts {
   var completion: Int?
   /// `cached_tokens` of the details, or `cache_read_input_tokens`.
   var cached: Int?
-  /// Prompt tokens that Anthropic's API counts beside `input_tokens`: what was read from and written to the cache.
-  private var besideInput = 0
+  /// What Anthropic's API counts beside `input_tokens`: tokens read from the cache, and those written to it.
+  private var besideInput = (read: 0, written: 0)
+  /// Whether ``prompt`` is `input_tokens`; `prompt_tokens` are all of them, whatever stands beside.
+  private var isInput = false
+
+  /// More tokens than this are no count. It keeps sums of counts far from overflow.
+  private static let countMax = 1 << 32
 
   /// Both counts; nil when one is missing.
   var usage: Usage? {
     guard let prompt, let completion else { return nil }
-    return Usage(promptTokens: prompt + besideInput, completionTokens: completion, cachedTokens: cached)
+    let beside = isInput ? besideInput.read + besideInput.written : 0
+    return Usage(promptTokens: prompt + beside, completionTokens: completion, cachedTokens: cached)
   }
 
   /// Takes the counts of a later report; what that does not tell stays.
@@ -65,6 +71,7 @@ struct UsageCounts {
     if let told = later.prompt {
       prompt = told
       besideInput = later.besideInput
+      isInput = later.isInput
       cached = later.cached ?? cached
     }
     completion = later.completion ?? completion
@@ -78,8 +85,12 @@ struct UsageCounts {
     guard try scanner.objectOrSkip() else { return counts }
     while let key = try scanner.nextKey() {
       switch key.count {
-      case 12 where key.equals("input_tokens", in: bytes): counts.prompt = try count(&scanner)
-      case 13 where key.equals("prompt_tokens", in: bytes): counts.prompt = try count(&scanner)
+      case 12 where key.equals("input_tokens", in: bytes):
+        counts.prompt = try count(&scanner)
+        counts.isInput = true
+      case 13 where key.equals("prompt_tokens", in: bytes):
+        counts.prompt = try count(&scanner)
+        counts.isInput = false
       case 13 where key.equals("output_tokens", in: bytes): counts.completion = try count(&scanner)
       case 17 where key.equals("completion_tokens", in: bytes): counts.completion = try count(&scanner)
       case 20 where key.equals("input_tokens_details", in: bytes),
@@ -87,9 +98,9 @@ struct UsageCounts {
         counts.cached = try cachedTokens(&scanner, in: bytes)
       case 23 where key.equals("cache_read_input_tokens", in: bytes):
         counts.cached = try count(&scanner)
-        counts.besideInput += min(counts.cached ?? 0, Int.max / 4)
+        counts.besideInput.read = counts.cached ?? 0
       case 27 where key.equals("cache_creation_input_tokens", in: bytes):
-        counts.besideInput += min(try count(&scanner) ?? 0, Int.max / 4)
+        counts.besideInput.written = try count(&scanner) ?? 0
       default: try scanner.skipValue()
       }
     }
@@ -116,7 +127,7 @@ struct UsageCounts {
       try scanner.skipValue()
       return nil
     }
-    return try scanner.number().integer.flatMap { $0 >= 0 && $0 < Int.max / 4 ? $0 : nil }
+    return try scanner.number().integer.flatMap { $0 >= 0 && $0 <= countMax ? $0 : nil }
   }
 }
 

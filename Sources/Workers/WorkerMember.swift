@@ -144,9 +144,13 @@ final class WorkerMember: TimerHandler {
       eventsAreKnown = true
       next.eventSources = sources
     }
-    if !routesAreKnown {
-      routesAreKnown = true
-      next.endpoints = answer.endpoints ?? Worker.assumedEndpoints
+    if finding == nil {
+      // Another engine behind the same address serves other routes.
+      if next.engine != worker.engine || next.models != worker.models { routesAreKnown = false }
+      if let endpoints = answer.endpoints {
+        routesAreKnown = true
+        next.endpoints = endpoints
+      }
     }
     exclusion.answered(at: loop.now)
     if !cacheIsKnown {

@@ -200,7 +200,12 @@ private final class WorkerProbe: ProbeInFlight, ClientExchangeHandler, TimerHand
       }
       askFurther()
     case .routes:
-      if status == 200 { answer.endpoints = EndpointSet(openAPI: body.readable) }
+      // As with events: one that is out of sorts is asked again.
+      switch status {
+      case 200: answer.endpoints = EndpointSet(openAPI: body.readable) ?? Worker.assumedEndpoints
+      case 400..<500: answer.endpoints = Worker.assumedEndpoints
+      default: break
+      }
       askFurther()
     case .done: break
     }

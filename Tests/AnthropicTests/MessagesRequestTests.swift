@@ -75,6 +75,16 @@ import Testing
     #expect(text.contains("\"tool_choice\":\(ours)"))
   }
 
+  @Test(arguments: [
+    ("messages", 100_001, "[{\"role\":\"user\",\"content\":\"x\"}", "]"),
+    ("messages[0].content", 10_001, "[{\"role\":\"user\",\"content\":[0", "]}]"),
+    ("body", 10_001, "[{\"role\":\"user\",\"content\":\"x\"", "}]"),
+  ]) func listsAreBounded(place: String, count: Int, begin: String, end: String) {
+    let more = place == "body" ? ",\"k\":0" : ",0"
+    let text = message(begin + String(repeating: more, count: count) + end)
+    #expect(refusal(text)?.param == place)
+  }
+
   @Test func imagesBecomeDataURLs() throws {
     let text = try chat(
       message(

@@ -113,6 +113,20 @@ private let done = "data: [DONE]\n\n"
     #expect(delta?["stop_sequence"] == sequence)
   }
 
+  /// OpenAI and vLLM say `stop` where the caller chose the tool.
+  @Test func aForcedCallEndsWithToolUse() throws {
+    let call = #"{"index":0,"id":"t","type":"function","function":{"name":"f","arguments":"{}"}}"#
+    let text =
+      chunk("{\"tool_calls\":[\(call)]}") + chunk("{}", finish: "\"stop\"") + done
+    let delta = try #require(try parsed(events([Array(text.utf8)])).first { $0.type == "message_delta" })
+    #expect(delta.data["delta"]?["stop_reason"] == .string("tool_use"))
+    let answer =
+      "{\"choices\":[{\"message\":{\"content\":null,\"tool_calls\":[\(call)]},\"finish_reason\":\"stop\"}]}"
+    var out = ByteBuffer()
+    #expect(Array(answer.utf8).withUnsafeBytes { MessagesAnswer.write($0, id: "1", model: "m", into: &out) })
+    #expect(try json(out.text)["stop_reason"] == .string("tool_use"))
+  }
+
   @Test func anErrorEndsTheStreamOnce() throws {
     let text =
       chunk(#"{"content":"a"}"#) + "data: {\"error\":{\"message\":\"no room\",\"code\":429}}\n\n" + done

@@ -175,6 +175,8 @@ import Workers
     let answer = rig.output(caller)
     #expect(answer.status == 502)
     #expect(answer.body.contains("\"type\":\"api_error\""))
+    rig.pass(second)
+    #expect(rig.spans.text.contains("invalid_response"))
   }
 
   @Test func anAnswerTooLongToTranslateIsABadGateway() throws {
@@ -245,6 +247,40 @@ import Workers
     #expect(rig.shared.bodyMemoryInUse == 0)
   }
 
+  /// It is taken before a byte of the translation is written, for as much as that may be.
+  @Test func bodyMemoryIsTakenBeforeTheTranslation() throws {
+    let rig = try FrontendRig {
+      $0.enablesAnthropic = true
+      $0.bodyMemoryMax = 2_500
+      $0.bodyMemoryLoan = 0
+      $0.bodyBytesMax = 2_400
+    }
+    let body = String(message.dropLast()) + ",\"unknown\":\"\(String(repeating: "x", count: 2_000))\"}"
+    #expect(rig.output(post(rig, "/v1/messages", body)).status == 529)
+    #expect(rig.shared.bodyMemoryInUse == 0)
+  }
+
+  @Test func theUsageOfLongEmbeddingsIsRead() throws {
+    let rig = try rig()
+    let caller = post(rig, "/v1/embeddings", "{\"model\":\"\(FrontendRig.model)\",\"input\":\"x\"}")
+    _ = rig.upstreamRequest()
+    let piece = String(repeating: "0.125,", count: 30_000)
+    let end = "1]}],\"usage\":{\"prompt_tokens\":77,\"total_tokens\":77}}"
+    let begin = "{\"data\":[{\"embedding\":["
+    let length = begin.utf8.count + 30 * piece.utf8.count + end.utf8.count
+    rig.send("HTTP/1.1 200 OK\r\ncontent-length: \(length)\r\n\r\n\(begin)", on: rig.dialer.last)
+    for _ in 0..<30 {
+      rig.send(piece, on: rig.dialer.last)
+      _ = rig.output(caller)
+    }
+    rig.send(end, on: rig.dialer.last)
+    _ = rig.output(caller)
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    #expect(
+      page.text.contains("dynamo_frontend_input_sequence_tokens_sum{model=\"\(FrontendRig.model)\"} 77\n"))
+  }
+
   @Test func tokensAreCountedByTheTokenizer() throws {
     let rig = try rig(tokenizer: true)
     let body = "{\"model\":\"\(FrontendRig.model)\",\(messages)}"
@@ -263,7 +299,80 @@ import Workers
     #expect(rig.output(wrong).body.contains("\"type\":\"invalid_request_error\""))
   }
 
+  @Test func aWorkerThatCountsButSpeaksNoMessagesGetsTheBody() throws {
+    let rig = try rig([
+      EndpointSet([.chatCompletions, .countTokens]), EndpointSet([.chatCompletions, .countTokens]),
+    ])
+    let caller = post(rig, "/v1/messages/count_tokens", message)
+    let request = rig.upstreamRequest()
+    #expect(request.hasPrefix("POST /v1/messages/count_tokens HTTP/1.1\r\n"))
+    #expect(request.body == message)
+    rig.answer("{\"input_tokens\":3}")
+    #expect(rig.output(caller).body == "{\"input_tokens\":3}")
+  }
+
+  @Test func aRetryMayBeNativeWhereTheFirstWasTranslated() throws {
+    let rig = try rig([.all, EndpointSet(.chatCompletions)])
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    let events =
+      "event: ping\ndata: {\"type\":\"ping\"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+    var seen = 0
+    for index in 0..<16 {
+      let caller = post(
+        rig, "/v1/messages",
+        "{\"model\":\"\(FrontendRig.model)\",\"max_tokens\":9,\"stream\":true,"
+          + "\"messages\":[{\"role\":\"user\",\"content\":\"question \(index)\"}]}")
+      if rig.upstreamRequest().hasPrefix("POST /v1/chat/completions ") {
+        seen += 1
+        rig.send(head, on: rig.dialer.last)
+        rig.reset(rig.dialer.last)
+        #expect(rig.upstreamRequest().hasPrefix("POST /v1/messages "))
+      }
+      rig.send(head + events, on: rig.dialer.last)
+      rig.close(rig.dialer.last)
+      #expect(rig.output(caller).contains(events))
+    }
+    #expect(seen > 0)
+  }
+
+  @Test func anEventTooLongToTranslateEndsTheStreamAsAnError() throws {
+    let rig = try rig()
+    let caller = post(rig, "/v1/messages", String(message.dropLast()) + ",\"stream\":true}")
+    _ = rig.upstreamRequest()
+    let worker = rig.dialer.last
+    rig.send(
+      "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        + "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Paris\"}}]}\n\ndata: ", on: worker)
+    let piece = String(repeating: "x", count: 100_000)
+    for _ in 0..<12 where !rig.isClosed(worker) { rig.send(piece, on: worker) }
+    #expect(rig.isClosed(worker))
+    let answer = rig.output(caller)
+    #expect(answer.contains("too long to be translated"))
+    #expect(answer.split(separator: "event: error\n").count == 2)
+    #expect(!answer.contains("message_stop"))
+  }
+
   // MARK: Responses
+
+  /// What the engine counts says nothing of blocks that are not its own, or of a conversation that it adds itself.
+  @Test(arguments: [(true, ""), (false, ",\"previous_response_id\":\"resp_0\"")])
+  func aResponsesCountsAreNotHeldAgainstItsWorker(tokenizer: Bool, more: String) throws {
+    let rig = try rig(tokenizer: tokenizer)
+    let text = String(repeating: "lorem ipsum ", count: 400)
+    for _ in 0..<2 {
+      let caller = post(
+        rig, "/v1/responses", "{\"model\":\"\(FrontendRig.model)\",\"input\":\"\(text)\"\(more)}")
+      #expect(!rig.upstreamRequest().isEmpty)
+      rig.answerAndClose(
+        #"{"id":"r","status":"completed","usage":{"input_tokens":1000,"output_tokens":1,"#
+          + #""input_tokens_details":{"cached_tokens":900}}}"#)
+      #expect(rig.output(caller).status == 200)
+    }
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    #expect(page.text.contains("\ndynamo_component_router_kv_worker_reused_tokens_total 1800\n"))
+    #expect(page.text.contains("\ndynamo_frontend_kv_truth_drift_ratio_count 0\n"))
+  }
 
   @Test(arguments: [false, true]) func aResponseIsFollowedToItsWorker(streamed: Bool) throws {
     let rig = try rig()

@@ -115,6 +115,31 @@ import Testing
     for form in [AnswerForm.plain, .responses, .messages] { #expect(summary("[1]", form) == nil) }
   }
 
+  /// Of a long answer there may be only the end.
+  @Test func vectorsAreNotRead() {
+    let end = #"0.1,0.2]}],"usage":{"prompt_tokens":5,"total_tokens":5}}"#
+    #expect(summary(end, .plain)?.usage?.promptTokens == 5)
+  }
+
+  @Test func onlyInputTokensLeaveOutTheCache() {
+    let beside = #""cache_read_input_tokens":4,"cache_creation_input_tokens":2,"#
+    for form in [AnswerForm.chat, .messages] {
+      let all = summary("{\"usage\":{\(beside)\"prompt_tokens\":9,\"completion_tokens\":3}}", form)
+      #expect(all?.usage == Usage(promptTokens: 9, completionTokens: 3, cachedTokens: 4))
+      let rest = summary("{\"usage\":{\(beside)\"input_tokens\":3,\"output_tokens\":3}}", form)
+      #expect(rest?.usage == Usage(promptTokens: 9, completionTokens: 3, cachedTokens: 4))
+    }
+  }
+
+  @Test(arguments: ["2305843009213693950", "9223372036854775807", "4294967297"])
+  func countsThatCannotBeAreNone(count: String) {
+    let twice = "\"cache_read_input_tokens\":\(count),\"cache_creation_input_tokens\":\(count),"
+    let many = Array(repeating: twice, count: 8).joined()
+    let usage = summary("{\"usage\":{\(many)\"input_tokens\":1,\"output_tokens\":1}}", .messages)?.usage
+    #expect(usage == Usage(promptTokens: 1, completionTokens: 1))
+    #expect(summary("{\"usage\":{\"prompt_tokens\":\(count),\"completion_tokens\":1}}", .chat)?.usage == nil)
+  }
+
   @Test(arguments: [
     ("completed", CompletionFinish.stop), ("incomplete", .length), ("failed", .error), ("cancelled", .abort),
     ("in_progress", .none),

@@ -2,6 +2,7 @@
 
 import Base
 import EventLoop
+import OpenAI
 import Routing
 import Testing
 
@@ -34,6 +35,28 @@ struct StaticWorkerTests {
     rig.answer("m")
     #expect(rig.latest.workers[0].blockSize == 16)
     #expect(rig.latest.workers[0].totalBlocks == 16_384)
+  }
+
+  /// One answer that did not come decides nothing, and another engine serves other routes.
+  @Test func itsRoutesAreAskedForUntilTheyAreToldAndAgainAfterAChange() throws {
+    let rig = try rig()
+    func answer(_ engine: EngineKind, _ endpoints: EndpointSet?) {
+      var answer = ProbeAnswer(models: ["m"], engine: engine)
+      answer.endpoints = endpoints
+      rig.end(.success(answer))
+      rig.advance(60 * second)
+    }
+    #expect(rig.prober.open.first?.questions.routes == true)
+    answer(.vllm, nil)
+    #expect(rig.latest.workers[0].endpoints == Worker.assumedEndpoints)
+    #expect(rig.prober.open.first?.questions.routes == true)
+    answer(.vllm, EndpointSet(.embeddings))
+    #expect(rig.latest.workers[0].endpoints == EndpointSet(.embeddings))
+    #expect(rig.prober.open.first?.questions.routes == false)
+    answer(.sglang, nil)
+    #expect(rig.prober.open.first?.questions.routes == true)
+    answer(.sglang, EndpointSet(.rerank))
+    #expect(rig.latest.workers[0].endpoints == EndpointSet(.rerank))
   }
 
   @Test func theConfiguredBlockSizeWins() throws {
