@@ -322,6 +322,16 @@ def test_a_next_process_that_takes_nothing_leaves_the_files(stack, upstream):
     assert first.stop() == 0 and not any(path.exists() for path in paths)
 
 
+@pytest.mark.parametrize(
+    "option, reason",
+    [("--handover=@x", "no absolute path"), ("--admin-listen=unix:@x", "needs --admin-token-file")],
+)
+def test_abstract_names_guard_nothing(stack, option, reason):
+    server = stack.server("frontend", ["dynamo-frontend", option], stack.env(), free_port())
+    assert server.wait() == 1 and reason in server.text()
+    server.child.returncode = 0  # as it should be, for the fixture
+
+
 # Where it listens, and who stands before it
 
 
