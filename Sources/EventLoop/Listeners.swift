@@ -56,6 +56,9 @@ package struct Listener: Sendable {
   /// The file of a Unix socket that is this process's to remove when it stops; nil for all others.
   fileprivate let file: FileIdentity?
 
+  /// Whether a file is this process's to remove.
+  package var ownsFile: Bool { file != nil }
+
   /// Takes a socket that listens already. Nil when `descriptor` is none; otherwise it becomes non-blocking and
   /// close-on-exec.
   ///
@@ -125,7 +128,7 @@ package struct Listener: Sendable {
     if address.withSockaddr({ Glibc.bind(descriptor, $0, $1) }) == 0 { return }
     let code = csystem_errno()
     guard code == EADDRINUSE, let path = address.unixPath, path.hasPrefix("/"), isSocket(path),
-      isStale(address, type)
+      !isInUse(address)
     else {
       throw SystemError("bind", code)
     }
@@ -140,11 +143,18 @@ package struct Listener: Sendable {
     return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
   }
 
-  private static func isStale(_ address: SocketAddress, _ type: __socket_type) -> Bool {
-    let probe = Sockets.open(AF_UNIX, type)
-    guard probe >= 0 else { return false }
+  /// Whether a process has a Unix socket at `path`. Whoever listens there is not disturbed.
+  package static func isInUse(path: String) -> Bool { SocketAddress(unixPath: path).map(isInUse) ?? false }
+
+  /// Asks with a socket of another kind: one that listens refuses its kind (EPROTOTYPE) and sees no connection, a file
+  /// without a socket refuses everybody.
+  private static func isInUse(_ address: SocketAddress) -> Bool {
+    let probe = Sockets.open(AF_UNIX, SOCK_DGRAM)
+    guard probe >= 0 else { return true }
     defer { _ = close(probe) }
-    return address.withSockaddr { Glibc.connect(probe, $0, $1) } != 0 && csystem_errno() == ECONNREFUSED
+    if address.withSockaddr({ Glibc.connect(probe, $0, $1) }) == 0 { return true }
+    let code = csystem_errno()
+    return code != ECONNREFUSED && code != ENOENT
   }
 
   private static func listening(

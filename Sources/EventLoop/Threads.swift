@@ -103,12 +103,30 @@ package enum Machine {
     return count
   }
 
-  /// cgroup v2's `memory.max` in bytes; nil where there is no limit.
+  /// The least `memory.max` in bytes of this process's cgroup and those above it, of version 2; nil where there is no
+  /// limit. In a container the root is the container's own; on a host systemd's `MemoryMax=` is further down.
   package static var memoryLimit: Int? {
-    guard let text = firstLine(of: "/sys/fs/cgroup/memory.max"), let limit = Int(text), limit > 0 else {
-      return nil
+    memoryLimit(root: "/sys/fs/cgroup", cgroup: cgroupPath)
+  }
+
+  /// - Parameter cgroup: the path below `root` as `/proc/self/cgroup` gives it: `/system.slice/x.service`.
+  static func memoryLimit(root: String, cgroup: String) -> Int? {
+    var folder = root
+    var least: Int?
+    for part in [""] + cgroup.split(separator: "/").map({ "/" + $0 }) {
+      folder += part
+      guard let text = firstLine(of: folder + "/memory.max"), let limit = Int(text), limit > 0 else {
+        continue
+      }
+      least = min(least ?? limit, limit)
     }
-    return limit
+    return least
+  }
+
+  /// This process's cgroup where there is version 2 alone (one line, `0::/path`); `/` elsewhere.
+  private static var cgroupPath: String {
+    guard let line = firstLine(of: "/proc/self/cgroup"), line.hasPrefix("0::") else { return "/" }
+    return String(line.dropFirst(3))
   }
 
   /// 64 random bits from the kernel.
@@ -162,8 +180,8 @@ package enum Machine {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { _ = close(descriptor) }
-    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { bytes in
-      let count = read(descriptor, bytes.baseAddress, 64)
+    return withUnsafeTemporaryAllocation(byteCount: 4_096, alignment: 1) { bytes in
+      let count = read(descriptor, bytes.baseAddress, 4_096)
       guard count > 0 else { return nil }
       let text = UnsafeRawBufferPointer(bytes).slice(0..<count).text
       return text.split(separator: "\n").first.map(String.init)

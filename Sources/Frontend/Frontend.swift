@@ -36,8 +36,8 @@ package final class Frontend {
   private var handover: HandoverHost?
   private var succession: Succession?
   private var listensStill = true
-  /// Another process serves the listeners beside the callers' by now.
-  private var leavesSideFiles = false
+  /// Unix sockets' files are another process's: the one before this, until it said "taken", or the one after.
+  private var leavesFiles: Bool
   private var startFailure: Takeover.Failure?
   /// Called on the first loop when SIGHUP asks to read the configuration again.
   package var onReload: () -> Void = {}
@@ -49,6 +49,7 @@ package final class Frontend {
     sides: [SideListener] = []
   ) throws(SystemError) {
     self.sockets = sockets
+    leavesFiles = sockets.takeover != nil
     logger = outputs.log.logger("\(LogTarget.frontend)")
     shared = try FrontendShared(configuration: configuration, registry: registry)
     var loops: [EventLoop] = []
@@ -140,7 +141,7 @@ package final class Frontend {
       threads: PreprocessLimits.threads(besideLoops: loops.count), name: "preprocess")
     succession = sockets.takeover.map { takeover in
       Succession(
-        takeover, loop: main, isReady: { [unowned self] in services[0].isReady },
+        takeover, loop: main, readiness: { [unowned self] in services[0].handoverReadiness },
         done: { [unowned self] failure in succeeded(failure) })
     }
     if let succession { succession.begin() } else { startListening() }
@@ -195,6 +196,7 @@ package final class Frontend {
           "scheme": services[0].configuration.security == nil ? "http" : "https",
         ])
     }
+    sockets.takeover?.serves()
     offerSockets()
     sockets.manager?.ready("serving on " + listeners.map { "\($0.address)" }.joined(separator: ", "))
     Machine.releaseStartPages()
@@ -203,6 +205,7 @@ package final class Frontend {
   private func succeeded(_ failure: Takeover.Failure?) {
     guard let failure else {
       logger.info("took the listening sockets over from the process before")
+      leavesFiles = false
       return startListening()
     }
     startFailure = failure
@@ -216,7 +219,7 @@ package final class Frontend {
       handover = try HandoverHost(
         path: path, loop: loops[0], listeners: sockets.listeners + sockets.admin + sockets.metrics,
         logger: logger,
-        isReady: { [unowned self] in services[0].isReady },
+        readiness: { [unowned self] in services[0].handoverReadiness },
         taken: { [unowned self] in retire() })
     } catch {
       logger.error("the sockets cannot be handed over", metadata: ["path": "\(path)", "reason": "\(error)"])
@@ -261,6 +264,7 @@ package final class Frontend {
       _exit(70)
     }
     succession?.cancel()
+    if handover?.close() == true { leavesFiles = true }
     shared.beginDraining()
     logger.info(
       "draining", metadata: ["signal": "\(signal)", "open_requests": "\(shared.loads.openRequests)"])
@@ -272,13 +276,13 @@ package final class Frontend {
 
   func stopAccepting() {
     shared.beginRefusing()
-    if listensStill { for listener in sockets.listeners { listener.removeFile() } }
+    if listensStill, !leavesFiles { for listener in sockets.listeners { listener.removeFile() } }
     leaveSockets { $0.drain() }
   }
 
   /// Leaves the sockets to the process that took them over.
   func retireServers() {
-    leavesSideFiles = true
+    leavesFiles = true
     for side in sides { onLoop(side.server) { $0.drain() } }
     leaveSockets { $0.retire() }
   }
@@ -307,7 +311,7 @@ package final class Frontend {
   }
 
   func stopLoops() {
-    if !leavesSideFiles {
+    if !leavesFiles {
       for side in sides { for listener in side.listener.listeners { listener.removeFile() } }
     }
     for loop in loops { loop.mailbox.submit { $0.stop() } }

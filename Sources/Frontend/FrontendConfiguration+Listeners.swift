@@ -47,7 +47,10 @@ extension FrontendConfiguration {
       faults.append(
         "\(settings.origin("DYN_HTTP_UNIX_SOCKET_MODE")): '\(mode)' is no octal mode from 0 to 777")
     }
-    if let path = settings.optionalString("handover"), ListenAddress("unix:\(path)") == nil {
+    // An abstract name is anybody's, a path that of who may write to its folder.
+    if let path = settings.optionalString("handover"),
+      !path.hasPrefix("/") || ListenAddress("unix:\(path)") == nil
+    {
       faults.append("\(settings.origin("handover")): '\(path)' is no absolute path of up to 107 bytes")
     }
     for name in ["DYN_HTTP_PROXY_PROTOCOL_PEERS", "DYN_HTTP_TRUSTED_PROXIES"] {

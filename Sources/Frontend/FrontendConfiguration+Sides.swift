@@ -1,6 +1,6 @@
 // What the settings say of the listeners beside the one of callers: admin and metrics.
 
-internal import EventLoop
+package import EventLoop
 package import Settings
 
 extension FrontendConfiguration {
@@ -16,17 +16,28 @@ extension FrontendConfiguration {
       guard let text = settings.optionalString(name), ListenAddress(text) == nil else { continue }
       faults.append("\(settings.origin(name)): '\(text)' is no HOST:PORT, [IPv6]:PORT or unix:/PATH")
     }
-    guard case .tcp(let host, _) = sideAddress("admin-listen", settings) else { return faults }
+    guard let address = sideAddress("admin-listen", settings) else { return faults }
     let origin = settings.origin("admin-listen")
-    if !isLoopback(host) {
+    if case .tcp(let host, _) = address, !isLoopback(host) {
       faults.append("\(origin): state is changed on a Unix socket or on loopback only, not on \(host)")
     }
-    // Whoever is on this machine, and a web page in its browser, reaches a port of loopback.
-    if settings.optionalString("admin-token-file") == nil {
-      faults.append("\(origin): a port needs --admin-token-file; a Unix socket is guarded by its file's mode")
-    }
+    if case .unix(let path) = address, path.hasPrefix("/") { return faults }
+    if settings.optionalString("admin-token-file") == nil { faults.append("\(origin): \(needsToken)") }
     return faults
   }
+
+  /// Why the admin listener cannot be where `address` is, whoever opened its socket; nil when it can.
+  package static func adminFault(_ address: SocketAddress, hasToken: Bool) -> String? {
+    if !address.isUnix, !isLoopback(address.host) {
+      return "state is changed on a Unix socket or on loopback only, not on \(address)"
+    }
+    return hasToken || address.unixPath?.hasPrefix("/") == true ? nil : needsToken
+  }
+
+  /// Whoever is on this machine, and a web page in its browser, reaches a port of loopback; an abstract name has no file
+  /// whose mode could guard it.
+  private static let needsToken =
+    "a port or an abstract name needs --admin-token-file; a Unix socket's path is guarded by its file's mode"
 
   private static func isLoopback(_ host: String) -> Bool {
     host == "localhost" || host == "::1"

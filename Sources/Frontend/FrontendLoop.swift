@@ -131,6 +131,13 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       && workers.workers.count { $0.takesRequests } >= configuration.initialWorkers
   }
 
+  /// What this process has, for one that is to take its place, or takes another's.
+  var handoverReadiness: HandoverReadiness {
+    HandoverReadiness(
+      isReady: isReady, workers: workers.workers.count { $0.takesRequests },
+      models: workers.models.count { $0.workers.contains { !$0.facts.isDraining } })
+  }
+
   /// Takes the newest snapshot where it is still on its way here: another loop may have said `/ready` by it.
   func catchUp() { adopt(reports.current) }
 

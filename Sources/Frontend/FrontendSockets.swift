@@ -52,8 +52,11 @@ package struct FrontendSockets: Sendable {
       if let takeover {
         return FrontendSockets(
           listeners: takeover.listeners.filter { $0.purpose == .main },
-          admin: try side(.admin, configuration.adminAddress, of: takeover.listeners),
-          metrics: try side(.metrics, configuration.metricsAddress, of: takeover.listeners),
+          admin: try side(
+            .admin, configuration.adminAddress, of: named(takeover.listeners, configuration.adminAddress)),
+          metrics: try side(
+            .metrics, configuration.metricsAddress,
+            of: named(takeover.listeners, configuration.metricsAddress)),
           takeover: takeover, handoverPath: path,
           manager: manager)
       }
@@ -70,6 +73,18 @@ package struct FrontendSockets: Sendable {
       listeners: listeners, admin: try side(.admin, configuration.adminAddress, of: inherited),
       metrics: try side(.metrics, configuration.metricsAddress, of: inherited),
       handoverPath: configuration.handoverPath, manager: manager)
+  }
+
+  /// Those that are where `address` says: the process before may have been told to listen elsewhere. Of ports the
+  /// number counts: a host's name may stand for several addresses.
+  static func named(_ taken: [Listener], _ address: ListenAddress?) -> [Listener] {
+    taken.filter { listener in
+      switch address {
+      case .tcp(_, let port): !listener.address.isUnix && listener.address.port == port
+      case .unix(let path): listener.address.unixPath == path
+      case nil: false
+      }
+    }
   }
 
   /// The given ones of that purpose, else one at `address`; none where neither is there.

@@ -90,6 +90,8 @@ extension FrontendLoop {
 /// Looks at the process's memory twice a second, and says once a second at most what was refused. On one loop.
 final class OverloadWatch: TimerHandler {
   static let interval = 500 * millisecond
+  /// How often free pages are given back while memory is short.
+  static let returnInterval = 2 * second
 
   /// What was refused so far, in all.
   struct Refused: Equatable {
@@ -102,20 +104,27 @@ final class OverloadWatch: TimerHandler {
   private let shared: FrontendShared
   private let logger: Logger
   private let resident: () -> Int?
+  /// Gives pages that are free back to the system, away from the loop, which takes milliseconds.
+  private let returnFree: () -> Void
+  private var returnsAt: Nanoseconds = 0
   private let timer = Timer()
   private var memory: MemoryPressure?
   private var said = Refused()
   private var saidAt: Nanoseconds = 0
 
-  /// - Parameter resident: the process's memory in bytes; nil when it cannot be told.
+  /// - Parameters:
+  ///   - resident: the process's memory in bytes; nil when it cannot be told.
+  ///   - returnFree: gives free pages back soon; nil for a thread of the pool that does.
   init(
     _ loop: EventLoop, shared: FrontendShared, logger: Logger,
-    resident: @escaping () -> Int? = { ProcessReadings.residentBytes }
+    resident: @escaping () -> Int? = { ProcessReadings.residentBytes },
+    returnFree: (() -> Void)? = nil
   ) {
     self.loop = loop
     self.shared = shared
     self.logger = logger
     self.resident = resident
+    self.returnFree = returnFree ?? { _ = shared.pool.submit(FreePages(), from: loop.mailbox) }
   }
 
   /// Looks again and again, until the loop ends.
@@ -156,6 +165,14 @@ final class OverloadWatch: TimerHandler {
     watched.observe(bytes)
     memory = watched
     show(watched.pressure, bytes: bytes, limit: limit)
+    if watched.pressure >= .soft { returnFreePages() }
+  }
+
+  /// What requests have freed stays resident in the allocator's arenas: without this, pressure would not end when they do.
+  private func returnFreePages() {
+    guard loop.now >= returnsAt else { return }
+    returnsAt = loop.now + Self.returnInterval
+    returnFree()
   }
 
   private func show(_ pressure: Pressure, bytes: Int = 0, limit: Int = 0) {
@@ -169,4 +186,11 @@ final class OverloadWatch: TimerHandler {
         "step": "\(pressure.rawValue)", "resident_mib": "\(bytes >> 20)", "limit_mib": "\(limit >> 20)",
       ])
   }
+}
+
+/// Gives free pages back to the system.
+private final class FreePages: PooledWork {
+  func run() { Machine.returnFreeMemory() }
+
+  func returned(to loop: EventLoop) {}
 }

@@ -5,24 +5,25 @@ internal import EventLoop
 
 /// Waits until this process can answer requests, then has the other one stop. Confined to the first loop.
 final class Succession: TimerHandler {
-  /// How long workers may take to become ready before this process gives up and leaves the other one in its place.
+  /// How long workers may take to become as many as the other process has. Then those that are ready must do; without
+  /// any, this process gives up and leaves the other one in its place.
   static let patience = 30 * second
 
   private let takeover: Takeover
   private let loop: EventLoop
-  private let isReady: () -> Bool
+  private let readiness: () -> HandoverReadiness
   private let done: (Takeover.Failure?) -> Void
   private let timer = Timer()
   private let deadline: Nanoseconds
 
   /// - Parameter done: called once; with a failure the other process serves on.
   init(
-    _ takeover: Takeover, loop: EventLoop, isReady: @escaping () -> Bool,
+    _ takeover: Takeover, loop: EventLoop, readiness: @escaping () -> HandoverReadiness,
     done: @escaping (Takeover.Failure?) -> Void
   ) {
     self.takeover = takeover
     self.loop = loop
-    self.isReady = isReady
+    self.readiness = readiness
     self.done = done
     deadline = loop.now + Self.patience
   }
@@ -33,7 +34,8 @@ final class Succession: TimerHandler {
   func cancel() { loop.cancel(timer) }
 
   func timerFired(_ timer: Timer) {
-    guard isReady() || !takeover.otherIsReady else {
+    let readiness = readiness()
+    guard readiness.covers(takeover.other) || loop.now >= deadline && readiness.isReady else {
       guard loop.now < deadline else {
         done(Takeover.Failure(description: "no worker became ready, and the process before has some"))
         return

@@ -1,6 +1,6 @@
 // A tenant's name, and the cache salt that keeps its prompts' blocks apart from others'.
 
-package import Base
+internal import Base
 
 /// The rules of tenants' names, and what is made of them.
 package enum TenantName {
@@ -24,10 +24,11 @@ package enum TenantName {
   }
 
   /// The salt of a tenant's request: its name, and behind a colon the caller's own salt. As no name has a colon, two
-  /// tenants never have the same, whatever their callers choose.
+  /// tenants never have the same, whatever their callers choose. The colon is always there: SGLang puts the body's
+  /// `extra_key` right behind the salt, and a bare `acme` with `-eu` behind it would be the tenant `acme-eu`.
   ///
   /// - Parameter own: the caller's salt as it stands in the JSON body, escapes and all; empty for none.
   package static func salt(_ name: [UInt8], own: UnsafeRawBufferPointer) -> [UInt8] {
-    own.isEmpty ? name : name + [separator] + own
+    name + [separator] + own
   }
 }

@@ -36,9 +36,15 @@ final class Administrator: Administration {
   func sides(_ sockets: FrontendSockets, _ settings: SettingsValues) throws(StartError) -> [SideListener] {
     var sides: [SideListener] = []
     if !sockets.admin.isEmpty {
+      let token = try Self.token(settings)
+      // Sockets that were passed or taken over are where the settings do not say.
+      for listener in sockets.admin {
+        if let fault = FrontendConfiguration.adminFault(listener.address, hasToken: token != nil) {
+          throw StartError("admin listener \(listener.address): \(fault)")
+        }
+      }
       sides.append(
-        SideListener(
-          name: "admin", listeners: sockets.admin, token: try Self.token(settings), administration: self))
+        SideListener(name: "admin", listeners: sockets.admin, token: token, administration: self))
     }
     if !sockets.metrics.isEmpty { sides.append(SideListener(name: "metrics", listeners: sockets.metrics)) }
     return sides

@@ -13,8 +13,7 @@ enum ListenCheck {
     for fault in FrontendConfiguration.listenerFaults(settings) { check("sockets", fault) }
     let configuration = FrontendConfiguration(settings, processors: 1)
     if let path = configuration.handoverPath {
-      let other = try? DescriptorChannel.connect(path: path, patience: 1)
-      if other != nil {
+      if Listener.isInUse(path: path) {
         check("sockets: a frontend that runs would hand them over at \(path)", nil)
         return
       }

@@ -63,6 +63,42 @@ struct ListenersTests {
     close(next.descriptor)
   }
 
+  @Test func whoLooksForAListenerDoesNotDisturbIt() throws {
+    let folder = try Folder()
+    let path = "\(folder.path)/s"
+    #expect(!Listener.isInUse(path: path))
+    let listener = try Listener.bindMessages(path: path)
+    #expect(Listener.isInUse(path: path))
+    #expect(throws: SystemError.self) { try Listener.bindMessages(path: path) }
+    #expect(LiveSystemCalls().accept(listener.descriptor) < 0)
+    close(listener.descriptor)
+    #expect(!Listener.isInUse(path: path))
+  }
+
+  @Test func theLeastLimitOfTheCgroupsAboveHolds() throws {
+    let folder = try Folder()
+    let inner = "\(folder.path)/t"
+    mkdir(inner, 0o700)
+    defer {
+      unlink("\(inner)/memory.max")
+      rmdir(inner)
+      unlink("\(folder.path)/memory.max")
+    }
+    func limit(_ text: String, at path: String) {
+      let file = open("\(path)/memory.max", O_CREAT | O_TRUNC | O_WRONLY, 0o600)
+      _ = write(file, text, text.utf8.count)
+      close(file)
+    }
+    #expect(Machine.memoryLimit(root: folder.path, cgroup: "/t") == nil)
+    limit("1000\n", at: inner)
+    #expect(Machine.memoryLimit(root: folder.path, cgroup: "/t/gone") == 1_000)
+    #expect(Machine.memoryLimit(root: folder.path, cgroup: "/") == nil)
+    limit("500\n", at: folder.path)
+    #expect(Machine.memoryLimit(root: folder.path, cgroup: "/t") == 500)
+    limit("max\n", at: folder.path)
+    #expect(Machine.memoryLimit(root: folder.path, cgroup: "/t") == 1_000)
+  }
+
   @Test func aFileThatIsNoSocketIsLeftAlone() throws {
     let folder = try Folder()
     let path = "\(folder.path)/s"

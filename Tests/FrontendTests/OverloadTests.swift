@@ -91,6 +91,24 @@ struct OverloadTests {
     withExtendedLifetime(watch) {}
   }
 
+  /// Freed memory stays with the allocator, and resident, until it is told to give it back.
+  @Test func pressureEndsWhenOnlyFreedMemoryIsResident() throws {
+    let rig = try FrontendRig { $0.memoryMax = 1_000 << 20 }
+    var resident = 960 << 20
+    var returns = 0
+    let watch = OverloadWatch(
+      rig.loop, shared: rig.shared, logger: rig.logger, resident: { resident }, returnFree: { returns += 1 })
+    watch.begin()
+    for _ in 0..<4 { rig.pass(OverloadWatch.interval) }
+    #expect(rig.shared.shedding.pressure == .soft && returns == 1)
+    for _ in 0..<4 { rig.pass(OverloadWatch.interval) }
+    #expect(returns == 2)
+    resident = 100 << 20
+    for _ in 0..<8 { rig.pass(OverloadWatch.interval) }
+    #expect(rig.shared.shedding.pressure == .none && returns == 2)
+    withExtendedLifetime(watch) {}
+  }
+
   /// However many are refused, a second has one line.
   @Test func refusalsAreSaidOnceASecond() throws {
     let rig = try FrontendRig { $0.requestsMax = 1 }

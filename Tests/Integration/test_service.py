@@ -301,6 +301,37 @@ def test_a_next_process_that_is_told_to_stop_takes_nothing(stack, upstream):
     assert first.post(PATH, chat())[0] == 200
 
 
+def test_a_next_process_that_takes_nothing_leaves_the_files(stack, upstream):
+    paths = [stack.folder / "http.sock", stack.folder / "admin.sock"]
+    listen = ("--listen", f"unix:{paths[0]}", "--admin-listen", f"unix:{paths[1]}")
+    first = handover_frontend(stack, *listen, "--worker", upstream.url)
+    eventually("the first one serves", paths[1].exists)
+    curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket"]
+    answers = lambda: [subprocess.run([*curl, p, "http://x/live"], capture_output=True, text=True).stdout for p in paths]
+    eventually("it answers", lambda: answers() == ["200", "200"])
+    eventually("it is ready", lambda: subprocess.run([*curl, paths[0], "http://x/ready"], capture_output=True, text=True).stdout == "200")
+    stuck = handover_frontend(stack, *listen, "--worker", "http://127.0.0.1:1")
+    eventually("it was offered the sockets", lambda: has_said(first, "another process asks"))
+    # A second one is refused meanwhile.
+    late = handover_frontend(stack, *listen, "--worker", upstream.url)
+    assert late.wait() == 1
+    late.child.returncode = 0  # as it should be, for the fixture
+    assert stuck.stop() == 0
+    eventually("it is missed", lambda: has_said(first, "went away; serving on"))
+    assert answers() == ["200", "200"]
+    assert first.stop() == 0 and not any(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize(
+    "option, reason",
+    [("--handover=@x", "no absolute path"), ("--admin-listen=unix:@x", "needs --admin-token-file")],
+)
+def test_abstract_names_guard_nothing(stack, option, reason):
+    server = stack.server("frontend", ["dynamo-frontend", option], stack.env(), free_port())
+    assert server.wait() == 1 and reason in server.text()
+    server.child.returncode = 0  # as it should be, for the fixture
+
+
 # Where it listens, and who stands before it
 
 

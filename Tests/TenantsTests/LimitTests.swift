@@ -167,12 +167,20 @@ struct TenantNameTests {
     func salt(_ tenant: String, _ own: String) -> String {
       String(decoding: bytes(own) { TenantName.salt(Array(tenant.utf8), own: $0) }, as: UTF8.self)
     }
-    #expect(salt("acme", "") == "acme" && salt("acme", "mine") == "acme:mine")
+    #expect(salt("acme", "") == "acme:" && salt("acme", "mine") == "acme:mine")
     var seen: Set<String> = []
     for tenant in ["a", "ab", "b"] {
       for own in ["", "a", "ab", "b", ":", "a:", ":b", "b:a"] {
         #expect(seen.insert(salt(tenant, own)).inserted)
       }
     }
+  }
+
+  /// SGLang joins the salt and the caller's `extra_key` with nothing between them.
+  @Test(arguments: ["", "mine"])
+  func noExtraKeyBehindTheSaltReachesATenantOfALongerName(_ own: String) {
+    let short = bytes(own) { TenantName.salt(Array("acme".utf8), own: $0) }
+    let long = bytes("") { TenantName.salt(Array("acme-eu".utf8), own: $0) }
+    #expect(!long.starts(with: short))
   }
 }
