@@ -67,6 +67,8 @@ extension InferenceExchange {
     let hasKeys = service.configuration.keys != nil
     let passesKey = service.configuration.passesCallersKey
     let proxies = service.configuration.trustedProxies
+    // A peer's address takes a system call: once, and only where there is somebody to trust.
+    let isFromProxy = proxies.ranges != nil && proxies.trusts(exchange.peerAddress)
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
       case .host, .contentLength, .contentEncoding, .expect, .xRequestID, .requestID, .acceptEncoding,
@@ -77,7 +79,7 @@ extension InferenceExchange {
       case .xTenantID where hasKeys: continue
       case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
         // What a stranger says of itself must not look like a proxy's word.
-        if proxies.trusts(exchange.peerAddress) { forwardedFields.header(line: fields.line(index)) }
+        if isFromProxy { forwardedFields.header(line: fields.line(index)) }
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

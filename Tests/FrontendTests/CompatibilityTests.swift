@@ -325,6 +325,53 @@ struct ForwardedTests {
   }
 }
 
+/// Counts how often the peer's address is asked for, each time by a system call.
+private final class CountingExchange: ServerExchange {
+  let loop: EventLoop
+  private(set) var lookups = 0
+  var peerAddress: SocketAddress? {
+    lookups += 1
+    return SocketAddress(ip: "10.0.0.1")
+  }
+  var outputIsFull: Bool { false }
+
+  init(_ loop: EventLoop) { self.loop = loop }
+
+  func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {}
+  func send(_ bytes: UnsafeRawBufferPointer) {}
+  func finish(trailers: UnsafeRawBufferPointer) {}
+  func abort(_ end: EndOfStream) {}
+  func pauseBody() {}
+  func resumeBody() {}
+  func closeAfterResponse() {}
+}
+
+extension ForwardedTests {
+  @Test(arguments: [([], 0), (["10.0.0.0/8"], 2)])
+  func thePeerIsLookedUpOnlyWhereSomebodyIsTrusted(trusted: [String], expected: Int) throws {
+    var faults: [String] = []
+    let rig = try FrontendRig {
+      if !trusted.isEmpty { $0.trustedProxies = TrustedProxies(AddressRanges(trusted, faults: &faults)) }
+    }
+    let exchange = CountingExchange(rig.loop)
+    let fields = String(repeating: "x-forwarded-for: 192.0.2.1\r\n", count: 8)
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\(fields)\r\n"
+    var scanned = 0
+    try Array(head.utf8).withUnsafeBytes { bytes in
+      let parser = HTTP1HeadParser(limits: HTTP1Limits())
+      guard case .head(let head, _) = parser.parseRequest(bytes, alreadyScanned: &scanned) else {
+        throw SystemError("parse", 0)
+      }
+      let request = InferenceExchange(
+        service: rig.service, exchange: exchange, endpoint: .chatCompletions, head: head, began: 0)
+      request.admit(head)
+      request.ended(.cancelled)
+    }
+    // One for the client's address, one for all fields.
+    #expect(exchange.lookups == expected)
+  }
+}
+
 struct LoopPulseTests {
   @Test func onlyLoopsThatTurnedSinceTheLastLookAreAlive() {
     let beats = [LoopBeat(), LoopBeat()]
