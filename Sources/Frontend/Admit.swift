@@ -85,6 +85,8 @@ extension InferenceExchange {
         if trace != nil, propagators.replaces(fields[index].known) { continue }
         forwardedFields.header(line: fields.line(index))
       default:
+        // So must not a field of this family that no list has, such as x-forwarded-port.
+        if !isFromProxy, fields[index].name.tellsOfClient { continue }
         forwardedFields.header(line: fields.line(index))
       }
     }
@@ -120,5 +122,14 @@ extension InferenceExchange {
     endBodyLoan()
     tell("request body read") { $0.field(LogKey.bytes, body.count) }
     service.steps.decode(self)
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// One of the names by which proxies tell of their client.
+  fileprivate var tellsOfClient: Bool {
+    let prefix = "x-forwarded-".utf8.count
+    return equalsIgnoringCase("x-real-ip")
+      || count > prefix && slice(0..<prefix).equalsIgnoringCase("x-forwarded-")
   }
 }

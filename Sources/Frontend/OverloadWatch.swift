@@ -90,6 +90,8 @@ extension FrontendLoop {
 /// Looks at the process's memory twice a second, and says once a second at most what was refused. On one loop.
 final class OverloadWatch: TimerHandler {
   static let interval = 500 * millisecond
+  /// How long to wait between two tries to have the allocator give back what it holds free.
+  static let trimInterval = 5 * second
 
   /// What was refused so far, in all.
   struct Refused: Equatable {
@@ -102,20 +104,26 @@ final class OverloadWatch: TimerHandler {
   private let shared: FrontendShared
   private let logger: Logger
   private let resident: () -> Int?
+  private let trim: () -> Void
+  private var trimmedAt: Nanoseconds = 0
   private let timer = Timer()
   private var memory: MemoryPressure?
   private var said = Refused()
   private var saidAt: Nanoseconds = 0
 
-  /// - Parameter resident: the process's memory in bytes; nil when it cannot be told.
+  /// - Parameters:
+  ///   - resident: the process's memory in bytes; nil when it cannot be told.
+  ///   - trim: has free memory given back to the system, off the loop: it takes milliseconds.
   init(
     _ loop: EventLoop, shared: FrontendShared, logger: Logger,
-    resident: @escaping () -> Int? = { ProcessReadings.residentBytes }
+    resident: @escaping () -> Int? = { ProcessReadings.residentBytes },
+    trim: @escaping () -> Void = { _ = try? Thread(name: "trim") { Machine.returnFreeMemory() } }
   ) {
     self.loop = loop
     self.shared = shared
     self.logger = logger
     self.resident = resident
+    self.trim = trim
   }
 
   /// Looks again and again, until the loop ends.
@@ -156,6 +164,10 @@ final class OverloadWatch: TimerHandler {
     watched.observe(bytes)
     memory = watched
     show(watched.pressure, bytes: bytes, limit: limit)
+    // What requests have freed still counts as resident: without this nothing would ever be let in again.
+    guard watched.pressure >= .soft, trimmedAt == 0 || loop.now >= trimmedAt + Self.trimInterval else { return }
+    trimmedAt = loop.now
+    trim()
   }
 
   private func show(_ pressure: Pressure, bytes: Int = 0, limit: Int = 0) {

@@ -91,6 +91,29 @@ struct OverloadTests {
     withExtendedLifetime(watch) {}
   }
 
+  /// Memory that was freed stays resident until the allocator is asked for it.
+  @Test func freedMemoryIsGivenBackAndEndsThePressure() throws {
+    let rig = try FrontendRig { $0.memoryMax = 1_000 << 20 }
+    var resident = 960 << 20
+    var trims = 0
+    let watch = OverloadWatch(
+      rig.loop, shared: rig.shared, logger: rig.logger, resident: { resident },
+      trim: {
+        trims += 1
+        if trims == 2 { resident = 500 << 20 }
+      })
+    watch.begin()
+    rig.pass(OverloadWatch.interval)
+    rig.pass(OverloadWatch.interval)
+    #expect(trims == 1 && rig.shared.shedding.pressure == .soft)
+    rig.pass(OverloadWatch.trimInterval)
+    rig.pass(OverloadWatch.interval)
+    #expect(trims == 2 && rig.shared.shedding.pressure == .none)
+    rig.pass(OverloadWatch.trimInterval)
+    #expect(trims == 2)
+    withExtendedLifetime(watch) {}
+  }
+
   /// However many are refused, a second has one line.
   @Test func refusalsAreSaidOnceASecond() throws {
     let rig = try FrontendRig { $0.requestsMax = 1 }

@@ -278,7 +278,7 @@ struct TenancyTests {
   }
 
   /// The salt in `nvext` has no effect here, but behind a worker it might.
-  @Test(arguments: Endpoint.allCases)
+  @Test(arguments: Endpoint.allCases.filter { $0 != .messages && $0 != .countTokens })
   func aSaltInTheExtensionIsRefused(_ endpoint: Endpoint) throws {
     let rig = try rig(edit: { $0.enablesAnthropic = true })
     let everywhere = EndpointSet(Endpoint.allCases)

@@ -230,7 +230,7 @@ def test_a_refused_reload_forgives_nothing(stack):
 
     # Another part refuses what the file of keys would allow.
     keys.write_text(line("bob", BOB))
-    hang_up("DYN_FRONTEND_WORKERS=ftp://nowhere\n", "not taken over")
+    hang_up("DYN_WORKERS=ftp://nowhere\n", "not taken over")
     keys.write_text(alice + line("bob", BOB))
     hang_up("", "is read again")
     with pytest.raises(openai.RateLimitError):
