@@ -165,7 +165,9 @@ final class OverloadWatch: TimerHandler {
     memory = watched
     show(watched.pressure, bytes: bytes, limit: limit)
     // What requests have freed still counts as resident: without this nothing would ever be let in again.
-    guard watched.pressure >= .soft, trimmedAt == 0 || loop.now >= trimmedAt + Self.trimInterval else { return }
+    guard watched.pressure >= .soft, trimmedAt == 0 || loop.now >= trimmedAt + Self.trimInterval else {
+      return
+    }
     trimmedAt = loop.now
     trim()
   }

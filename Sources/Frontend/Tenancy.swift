@@ -125,7 +125,8 @@ extension InferenceExchange {
     }
     if request.previousResponse != nil {
       return .invalidValue(
-        "previous_response_id", reason: "whose response it is cannot be told here; send the conversation in 'input'")
+        "previous_response_id",
+        reason: "whose response it is cannot be told here; send the conversation in 'input'")
     }
     guard let models = tenancy.key?.entry.models else { return nil }
     let name = request.modelName(in: body.readable)
