@@ -1,6 +1,6 @@
 // Embeddings of the simulated engine: not a model's, but alike for texts that are alike.
 
-package import Base
+internal import Base
 
 /// A unit vector made of a text's bytes: each run of three bytes adds to one of the dimensions, with a sign. Equal texts
 /// have equal vectors, and texts that share many such runs have vectors that point the same way.

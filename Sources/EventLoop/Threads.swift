@@ -148,14 +148,15 @@ package enum Machine {
   /// used again comes back from the page cache, a page at a time.
   package static func releaseStartPages() { csystem_release_code_pages() }
 
-  /// Raises the soft limit of descriptors to the hard one and returns it.
+  /// Raises the soft limit of descriptors to the hard one, where that is allowed, and returns the one in force.
   @discardableResult
   package static func raiseDescriptorLimit() -> Int {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
-    limit.rlim_cur = limit.rlim_max
-    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    return Int(clamping: limit.rlim_cur)
+    var raised = limit
+    raised.rlim_cur = limit.rlim_max
+    let isRaised = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &raised) == 0
+    return Int(clamping: isRaised ? raised.rlim_cur : limit.rlim_cur)
   }
 
   /// Has the allocator give free pages back to the system; takes milliseconds.

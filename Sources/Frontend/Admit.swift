@@ -67,6 +67,8 @@ extension InferenceExchange {
     let hasKeys = service.configuration.keys != nil
     let passesKey = service.configuration.passesCallersKey
     let proxies = service.configuration.trustedProxies
+    // A peer's address takes a system call: once, and only where there is somebody to trust.
+    let isFromProxy = proxies.ranges != nil && proxies.trusts(exchange.peerAddress)
     for index in 0..<fields.count where !fields.isHopByHop(index) {
       switch fields[index].known {
       case .host, .contentLength, .contentEncoding, .expect, .xRequestID, .requestID, .acceptEncoding,
@@ -77,12 +79,14 @@ extension InferenceExchange {
       case .xTenantID where hasKeys: continue
       case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
         // What a stranger says of itself must not look like a proxy's word.
-        if proxies.trusts(exchange.peerAddress) { forwardedFields.header(line: fields.line(index)) }
+        if isFromProxy { forwardedFields.header(line: fields.line(index)) }
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }
         forwardedFields.header(line: fields.line(index))
       default:
+        // So must not a field of this family that no list has, such as x-forwarded-port.
+        if !isFromProxy, fields[index].name.tellsOfClient { continue }
         forwardedFields.header(line: fields.line(index))
       }
     }
@@ -118,5 +122,14 @@ extension InferenceExchange {
     endBodyLoan()
     tell("request body read") { $0.field(LogKey.bytes, body.count) }
     service.steps.decode(self)
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// One of the names by which proxies tell of their client.
+  fileprivate var tellsOfClient: Bool {
+    let prefix = "x-forwarded-".utf8.count
+    return equalsIgnoringCase("x-real-ip")
+      || count > prefix && slice(0..<prefix).equalsIgnoringCase("x-forwarded-")
   }
 }

@@ -14,7 +14,7 @@ package struct CompatibilityOptions: Sendable {
   /// Shorter answers gain nothing.
   package var gzipBytesMin = 1_024
   /// Longer answers go out as they come: an answer is held until it is whole.
-  package var gzipBytesMax = 4 << 20
+  package var gzipBytesMax = 256 << 10
 
   package init() {}
 
@@ -26,7 +26,6 @@ package struct CompatibilityOptions: Sendable {
 struct CORSAnswer {
   /// Value of `access-control-allow-origin`.
   private let allowed: [UInt8]
-  private let dependsOnOrigin: Bool
 
   /// Nil when the request has no origin, or one that is not on the list.
   init?(_ fields: HeaderFields, allowed origins: [String]) {
@@ -35,13 +34,11 @@ struct CORSAnswer {
     }
     if origins.contains("*") {
       allowed = Array("*".utf8)
-      dependsOnOrigin = false
       return
     }
     let text = origin.text
     guard origins.contains(text) else { return nil }
     allowed = Array(text.utf8)
-    dependsOnOrigin = true
   }
 
   /// Fields of every answer: what beside the body a page may read.
@@ -53,7 +50,6 @@ struct CORSAnswer {
       x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, \
       x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens\r\n
       """ as StaticString)
-    if dependsOnOrigin { fields.append("vary: origin\r\n" as StaticString) }
   }
 
   /// Fields of the answer to a preflight, which `head` is: what the page may send.
@@ -109,6 +105,10 @@ final class EditedExchange: ServerExchange {
     var text = ByteBuffer(capacity: fields.count + 512)
     text.append(fields)
     cors?.append(to: &text)
+    // Whether there is a CORS field depends on the origin too (the Fetch standard, "CORS protocol and HTTP caches").
+    if !options.corsOrigins.isEmpty, !options.corsOrigins.contains("*") {
+      text.append("vary: origin\r\n" as StaticString)
+    }
     if case .length(let length) = body, isWorthwhile(status, length, fields) {
       // Caches must tell the two forms apart (RFC 9110 section 12.5.5).
       text.append("vary: accept-encoding\r\n" as StaticString)

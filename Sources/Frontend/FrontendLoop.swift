@@ -146,6 +146,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func adopt(_ configuration: FrontendConfiguration) {
     if self.configuration.keys !== configuration.keys { forgetTenants(configuration.keys) }
     self.configuration = configuration
+    nameWorkersWithoutSalt()
     pool.adopt(configuration.client)
     readLogFilter()
   }

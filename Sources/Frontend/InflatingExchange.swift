@@ -18,7 +18,10 @@ extension PooledExchange: RefusingHandler {}
 /// bodies, and by a ratio that no text reaches: past either it is refused as too large.
 final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandler {
   /// Compressed bytes that are inflated at once: they expand to a thousand times that at most.
-  private static let stepBytes = 512
+  private static let stepBytes = 64
+  /// Once it has made so much, inflating lets others have their turn; a loop comes back to it up to eight times in one
+  /// wake-up, and then in the next.
+  static let turnBytes = 32 << 10
   /// A body may expand to this many times its length …
   static let ratioMax = 200
   /// … once it is longer than this.
@@ -30,7 +33,10 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
   private var handler: (any RefusingHandler)?
   /// Compressed bytes that the application is not ready for: no more than one read brings.
   private var pending = ByteBuffer()
+  /// By the application.
   private var isPaused = false
+  /// It is others' turn.
+  private var isResting = false
   private var bodyHasEnded = false
   private var isDone = false
   private var consumed = 0
@@ -72,9 +78,11 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
   }
 
   private func inflate() {
-    guard let inflater else { return }
+    guard let inflater, !isResting else { return }
     var out = ByteBuffer()
+    var made = 0
     while !isDone, !isPaused, !pending.isEmpty {
+      guard made < Self.turnBytes else { return rest() }
       let count = min(Self.stepBytes, pending.count)
       do throws(GzipError) {
         try inflater.receive(pending.readable.slice(0..<count), into: &out)
@@ -84,6 +92,7 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
       pending.consume(count)
       consumed += count
       produced += out.count
+      made += out.count
       if produced > Self.ratioFreeBytes, produced / Self.ratioMax > consumed {
         return refuse(.bodyTooLarge(limitBytes: bytesMax))
       }
@@ -98,6 +107,13 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
     }
     stop()
     handler?.receivedEnd()
+  }
+
+  /// Goes on at a later turn; until then no more is read.
+  private func rest() {
+    isResting = true
+    exchange.pauseBody()
+    queue()
   }
 
   private static func error(_ error: GzipError, _ bytesMax: Int) -> APIError {
@@ -140,8 +156,12 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
 
   func resumeBody() {
     isPaused = false
-    exchange.resumeBody()
+    if !isResting { exchange.resumeBody() }
     // The application is in the middle of something.
+    queue()
+  }
+
+  private func queue() {
     guard !isQueued else { return }
     isQueued = true
     loop.atEndOfTick(self)
@@ -149,7 +169,10 @@ final class InflatingExchange: ServerExchange, ServerExchangeHandler, TickHandle
 
   func endOfTick() {
     isQueued = false
+    let hasRested = isResting
+    isResting = false
     inflate()
+    if hasRested, !isResting, !isPaused, handler != nil { exchange.resumeBody() }
   }
 
   func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {

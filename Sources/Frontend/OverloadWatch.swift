@@ -83,7 +83,7 @@ extension FrontendLoop {
 
   /// Connections are near their bound: those that have been answered are not kept.
   var isShortOfConnections: Bool {
-    shared.loads.connections(of: loop.index) >= configuration.server.connectionsMax / 20 * 19
+    shared.loads.connections(of: loop.index) >= configuration.server.connectionsMax * 19 / 20
   }
 }
 

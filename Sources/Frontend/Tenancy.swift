@@ -19,6 +19,8 @@ final class Tenancy {
   let metrics: TenantMetrics?
   /// Prompt tokens that were taken of the key's limit before a worker had the request.
   fileprivate var tokensTaken = 0
+  /// When these will have grown back.
+  fileprivate var takenUntil: Nanoseconds = 0
   /// It was admitted, and has not left.
   fileprivate var isInside = false
 
@@ -121,6 +123,11 @@ extension InferenceExchange {
       return .invalidValue(
         "nvext.cache_salt", reason: "requests of tenants are kept apart here; use 'cache_salt'")
     }
+    if request.previousResponse != nil {
+      return .invalidValue(
+        "previous_response_id",
+        reason: "whose response it is cannot be told here; send the conversation in 'input'")
+    }
     guard let models = tenancy.key?.entry.models else { return nil }
     let name = request.modelName(in: body.readable)
     return models.contains(name) ? nil : .modelNotFound(name)
@@ -131,7 +138,7 @@ extension InferenceExchange {
     guard let tenancy, let key = tenancy.key else { return true }
     let count = prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes)
     do throws(LimitReached) {
-      try key.takeTokens(count, now: loop.now)
+      tenancy.takenUntil = try key.takeTokens(count, now: loop.now)
       tenancy.tokensTaken = count
       return true
     } catch {
@@ -152,7 +159,8 @@ extension InferenceExchange {
     // What never came to a worker used nothing; where the engine does not say, the estimate stands.
     let input = attempt == nil ? 0 : usage?.promptTokens ?? tenancy.tokensTaken
     let output = outputTokens ?? 0
-    key.settleTokens(input + output - tenancy.tokensTaken, now: loop.now)
+    key.settleTokens(
+      input + output - tenancy.tokensTaken, takenUntil: tenancy.takenUntil, now: loop.now)
     tenancy.metrics?.inputTokens.add(input)
     tenancy.metrics?.outputTokens.add(output)
   }

@@ -87,19 +87,21 @@ enum RequestKey: UInt32 {
     switch endpoint {
     case .chatCompletions, .messages, .countTokens: chat
     case .completions: completion
-    case .embeddings: model.rawValue | input.rawValue | messages.rawValue | cacheSalt.rawValue
+    case .embeddings: plain | input.rawValue | messages.rawValue
     case .responses: response
-    case .rerank: model.rawValue | documents.rawValue | cacheSalt.rawValue
-    case .score: model.rawValue | cacheSalt.rawValue
+    case .rerank: plain | documents.rawValue
+    case .score: plain
     }
   }
 
+  /// What every route reads: where a caller could name a salt, it is seen.
+  private static let plain = model.rawValue | cacheSalt.rawValue | extensions.rawValue
   private static let text =
-    model.rawValue | stream.rawValue | streamOptions.rawValue | choices.rawValue | maxTokens.rawValue
-    | maxCompletionTokens.rawValue | cacheSalt.rawValue | extensions.rawValue
+    plain | stream.rawValue | streamOptions.rawValue | choices.rawValue | maxTokens.rawValue
+    | maxCompletionTokens.rawValue
   private static let chat = text | messages.rawValue | tools.rawValue
   private static let completion = text | prompt.rawValue
   private static let response =
-    model.rawValue | stream.rawValue | input.rawValue | instructions.rawValue | tools.rawValue
-    | maxOutputTokens.rawValue | previousResponse.rawValue | cacheSalt.rawValue
+    plain | stream.rawValue | input.rawValue | instructions.rawValue | tools.rawValue
+    | maxOutputTokens.rawValue | previousResponse.rawValue
 }

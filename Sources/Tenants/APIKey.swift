@@ -99,15 +99,23 @@ package final class APIKey: Sendable {
     if entry.concurrentMax != nil { usage.open.subtract(1, ordering: .relaxed) }
   }
 
-  /// Takes a prompt's tokens before it is sent to a worker.
-  package func takeTokens(_ count: Int, now: Nanoseconds) throws(LimitReached) {
-    guard let tokens = entry.tokens, !tokens.take(count, of: usage.tokens, now: now) else { return }
+  /// Takes a prompt's tokens before it is sent to a worker; returns when they will have grown back.
+  @discardableResult
+  package func takeTokens(_ count: Int, now: Nanoseconds) throws(LimitReached) -> Nanoseconds {
+    guard let tokens = entry.tokens else { return now }
+    if let end = tokens.reserve(count, of: usage.tokens, now: now) { return end }
     throw LimitReached(.tokens, after: tokens.wait(for: count, of: usage.tokens, now: now))
   }
 
-  /// Settles what a request has used beyond what was taken for it; negative gives back.
-  package func settleTokens(_ count: Int, now: Nanoseconds) {
-    entry.tokens?.charge(count, to: usage.tokens, now: now)
+  /// Settles what a request has used beyond what was taken for it; negative gives back what has not grown back at `now`,
+  /// where `end` is what ``takeTokens(_:now:)`` returned.
+  package func settleTokens(_ count: Int, takenUntil end: Nanoseconds, now: Nanoseconds) {
+    guard let tokens = entry.tokens else { return }
+    if count < 0 {
+      tokens.refund(-count, to: usage.tokens, reservedUntil: end, now: now)
+    } else {
+      tokens.charge(count, to: usage.tokens, now: now)
+    }
   }
 
   /// Appends the `x-ratelimit-*` fields that OpenAI's API sends, of the limits that the key has.

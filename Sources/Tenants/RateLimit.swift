@@ -13,15 +13,15 @@ package final class RateMeter: Sendable {
 
   fileprivate var instant: Int64 { emptyAt.load(ordering: .relaxed) }
 
-  /// Takes time `cost` unless the instant would lie more than `window` ahead of `now`; false then.
-  fileprivate func take(_ cost: Int64, within window: Int64, now: Int64) -> Bool {
+  /// Takes time `cost` and returns the instant after it; nil if that would lie more than `window` ahead of `now`.
+  fileprivate func take(_ cost: Int64, within window: Int64, now: Int64) -> Int64? {
     var seen = instant
     while true {
       let next = max(seen, now) + cost
-      guard next - now <= window else { return false }
+      guard next - now <= window else { return nil }
       let (isDone, present) = emptyAt.weakCompareExchange(
         expected: seen, desired: next, ordering: .relaxed)
-      if isDone { return true }
+      if isDone { return next }
       seen = present
     }
   }
@@ -59,14 +59,24 @@ package struct RateLimit: Sendable, Equatable {
 
   /// Takes `count` if so many are left.
   package func take(_ count: Int, of meter: RateMeter, now: Nanoseconds) -> Bool {
-    meter.take(cost(count), within: Self.minute, now: Int64(now))
+    reserve(count, of: meter, now: now) != nil
   }
 
-  /// Takes `count` although fewer may be left: they are used already. Negative gives back.
+  /// Takes `count` if so many are left, and returns when all of them will have grown back; nil when fewer are left.
+  package func reserve(_ count: Int, of meter: RateMeter, now: Nanoseconds) -> Nanoseconds? {
+    meter.take(cost(count), within: Self.minute, now: Int64(now)).map { Nanoseconds($0) }
+  }
+
+  /// Takes `count` although fewer may be left: they are used already.
   package func charge(_ count: Int, to meter: RateMeter, now: Nanoseconds) {
-    guard count != 0 else { return }
-    let cost = count < 0 ? -cost(-count) : cost(count)
-    meter.charge(cost, debt: Self.debtMax, now: Int64(now))
+    meter.charge(cost(count), debt: Self.debtMax, now: Int64(now))
+  }
+
+  /// Gives back `count` of those that grow back until `end`, as far as they have not: what is taken later may stand on those
+  /// that have.
+  package func refund(_ count: Int, to meter: RateMeter, reservedUntil end: Nanoseconds, now: Nanoseconds) {
+    let back = min(cost(count), Int64(end) - Int64(now))
+    if back > 0 { meter.charge(-back, debt: Self.debtMax, now: Int64(now)) }
   }
 
   /// How many are left.

@@ -26,6 +26,8 @@ package final class WorkerDirectory: Sendable {
   private let board = SnapshotBoard()
   private let feedBoard = CacheFeedBoard()
   private let running = Mutex<Running?>(nil)
+  /// The static workers that the settings named last. Those in force may be others: operators change them.
+  private let named: Mutex<[WorkerURL]>
 
   /// Reads the configuration; nothing is asked before ``start()``. Throws `.urls` with every URL that cannot be used, or
   /// `.tls` with the file that cannot.
@@ -41,6 +43,7 @@ package final class WorkerDirectory: Sendable {
     var faults: [WorkerURLFault] = []
     fixed = Self.parse(configuration.urls, security, &faults)
     simulated = Self.parse(configuration.simulatedURLs, security, &faults)
+    named = Mutex(fixed)
     guard faults.isEmpty else { throw .urls(faults) }
     register(on: registry)
   }
@@ -119,8 +122,9 @@ package final class WorkerDirectory: Sendable {
     try prepare(urls: urls, weights: weights)()
   }
 
-  /// Checks other static workers, and returns what puts them and other weights of routing into force. Throws `.urls` with
-  /// every URL that cannot be used.
+  /// Checks other static workers, and returns what puts them and other weights of routing into force. The same URLs again
+  /// leave the workers as they are, those that an operator added or removed too. Throws `.urls` with every URL that
+  /// cannot be used.
   package func prepare(
     urls: [String], weights: RoutingWeights
   ) throws(WorkerDirectoryError) -> @Sendable () -> Void {
@@ -128,8 +132,12 @@ package final class WorkerDirectory: Sendable {
     let fixed = Self.parse(urls, security, &faults)
     guard faults.isEmpty else { throw .urls(faults) }
     return {
+      let isOther = self.named.withLock { named in
+        defer { named = fixed }
+        return Set(named) != Set(fixed)
+      }
       self.onControl { control in
-        control.adopt(fixed: fixed)
+        control.adopt(fixed: isOther ? fixed : control.fixed)
         control.adopt(weights)
       }
     }

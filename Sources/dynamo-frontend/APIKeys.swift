@@ -10,9 +10,11 @@ import Tenants
 
 /// Reads the file of keys; each reading goes on with what the keys of the one before have used.
 final class APIKeys: Sendable {
-  private let last = Mutex<KeyRing?>(nil)
+  /// The keys in force.
+  private let present = Mutex<KeyRing?>(nil)
 
-  /// The keys that the settings ask for; nil for none. Throws when the file cannot be taken as a whole.
+  /// The keys that the settings ask for; nil for none. They go on with what those in force have used, and are not in force
+  /// themselves before they are adopted. Throws when the file cannot be taken as a whole.
   func read(_ settings: SettingsValues) throws(StartError) -> KeyRing? {
     guard let path = settings.optionalString("api-key-file") else { return nil }
     let entries: [APIKeyEntry]
@@ -25,12 +27,11 @@ final class APIKeys: Sendable {
         throw StartError("API key file \(path): \(error)")
       }
     }
-    return last.withLock { last in
-      let ring = KeyRing(entries, after: last)
-      last = ring
-      return ring
-    }
+    return present.withLock { KeyRing(entries, after: $0) }
   }
+
+  /// These are in force from now on.
+  func adopt(_ keys: KeyRing?) { present.withLock { $0 = keys } }
 
   /// `dynamo-frontend hash-key`: reads a key from standard input, where no list of processes shows it, and prints what the
   /// file has instead of it.

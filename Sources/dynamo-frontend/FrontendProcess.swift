@@ -98,6 +98,7 @@ enum FrontendProcess {
         return configuration
       }
       let configuration = try configure(settings)
+      keys.adopt(configuration.keys)
       announceCertificate(configuration, logger)
       let sockets = try FrontendSockets.open(configuration, environment: variables)
       let administrator = Administrator(directory)
@@ -118,7 +119,7 @@ enum FrontendProcess {
         parts: [
           // Loops read the log filter again when they take the rest.
           .log(telemetry.outputs.log, environment: variables), .workers(directory),
-          .frontend(frontend.control, configure: configure),
+          .frontend(frontend.control, keys: keys, configure: configure),
         ],
         manager: sockets.manager, logger: logger, registry: registry, perform: { directory.perform($0) })
       frontend.onReload = reload.request

@@ -15,7 +15,7 @@ extension ReloadPart {
   ///
   /// - Parameter configure: makes the frontend's configuration from settings, as at start.
   static func frontend(
-    _ control: FrontendControl,
+    _ control: FrontendControl, keys: APIKeys,
     configure: @escaping @Sendable (SettingsValues) throws -> FrontendConfiguration
   ) -> ReloadPart {
     ReloadPart(
@@ -33,6 +33,7 @@ extension ReloadPart {
         }
         if let keys = configuration.keys { notes.append("\(keys.keys.count) API keys") }
         return Prepared(note: notes.isEmpty ? nil : notes.joined(separator: ", ")) {
+          keys.adopt(configuration.keys)
           control.adopt(configuration)
         }
       })

@@ -135,13 +135,16 @@ final class FrontendRig {
 
   /// A snapshot with the model on two workers; `blockSize` 0 leaves the model out.
   /// `endpoints` are the routes of each worker.
-  func snapshot(generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = []) -> WorkerSet {
+  func snapshot(
+    generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = [], engine: EngineKind = .unknown
+  ) -> WorkerSet {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
     let workers = [UInt64(1), 2].map { id in
       var worker = Worker(
         id: id, url: "http://127.0.0.1:\(id)",
         upstream: Upstream(id: id, addresses: addresses, authority: "worker-\(id)"), source: .fixed,
         state: .ready, models: [Self.model], blockSize: blockSize)
+      worker.engine = engine
       if endpoints.count == 2 { worker.endpoints = endpoints[Int(id) - 1] }
       return worker
     }

@@ -140,6 +140,18 @@ struct OverloadTests {
   }
 }
 
+extension OverloadTests {
+  @Test(arguments: [(2, 1), (10, 9), (19, 18), (1_000, 950)])
+  func nearTheBoundIsFarFromNothing(most: Int, near: Int) throws {
+    let rig = try FrontendRig { $0.server.connectionsMax = most }
+    rig.shared.loads.connections(0, near - 1)
+    #expect(!rig.service.isShortOfConnections)
+    rig.shared.loads.connections(0, 1)
+    #expect(rig.service.isShortOfConnections)
+    rig.shared.loads.connections(0, -near)
+  }
+}
+
 struct FairAcceptTests {
   /// A storm of connects, all accepted by one loop, is shared out evenly before any of them has sent a byte.
   @Test func aStormIsSharedOut() {

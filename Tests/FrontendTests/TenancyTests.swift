@@ -278,11 +278,27 @@ struct TenancyTests {
   }
 
   /// The salt in `nvext` has no effect here, but behind a worker it might.
-  @Test func aSaltInTheExtensionIsRefused() throws {
-    let rig = try rig()
-    let body = FrontendRig.chat(bytes: 20, more: ",\"nvext\":{\"cache_salt\":\"bob\"}")
-    let answer = rig.output(post(rig, Self.authorization, body))
+  @Test(arguments: Endpoint.allCases.filter { $0 != .messages && $0 != .countTokens })
+  func aSaltInTheExtensionIsRefused(_ endpoint: Endpoint) throws {
+    let rig = try rig(edit: { $0.enablesAnthropic = true })
+    let everywhere = EndpointSet(Endpoint.allCases)
+    rig.service.adopt(rig.snapshot(generation: 2, endpoints: [everywhere, everywhere]))
+    let body = Self.anyBody(more: ",\"nvext\":{\"cache_salt\":\"bob\"}")
+    let answer = rig.output(post(rig, to: "\(endpoint.path)", Self.authorization, body))
     #expect(answer.status == 400 && answer.contains("nvext.cache_salt"), "\(answer)")
+  }
+
+  /// A worker keeps responses of all tenants, and gives them to whoever names them.
+  @Test func aStoredResponseIsNoTenants() throws {
+    for (fields, status) in [(Self.authorization, 400 as Int?), ("", nil)] {
+      let rig = fields.isEmpty ? try FrontendRig() : try rig()
+      let everywhere = EndpointSet(Endpoint.allCases)
+      rig.service.adopt(rig.snapshot(generation: 2, endpoints: [everywhere, everywhere]))
+      let body = Self.anyBody(more: ",\"previous_response_id\":\"resp_1\"")
+      let answer = rig.output(post(rig, to: "/v1/responses", fields, body))
+      #expect(answer.status == status, "\(answer)")
+      #expect(rig.dialer.last == (status == nil ? 100 : 99))
+    }
   }
 
   @Test func aGatewaysKeyNamesTheTenant() throws {
@@ -317,6 +333,12 @@ struct TenancyTests {
     return caller
   }
 
+  /// A body that every route takes.
+  private static func anyBody(more: String) -> String {
+    "{\"model\":\"\(FrontendRig.model)\",\"max_tokens\":9,\"input\":\"a\",\"prompt\":\"a\",\"documents\":[],"
+      + "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]\(more)}"
+  }
+
   /// A second key of that name in a body could be the one that an engine reads.
   @Test(arguments: Endpoint.allCases)
   func everyRouteNeedsAKeyAndGetsOneSalt(_ endpoint: Endpoint) throws {
@@ -327,9 +349,7 @@ struct TenancyTests {
     }
     let everywhere = EndpointSet(Endpoint.allCases)
     rig.service.adopt(rig.snapshot(generation: 2, endpoints: [everywhere, everywhere]))
-    let body =
-      "{\"model\":\"\(FrontendRig.model)\",\"max_tokens\":9,\"input\":\"a\",\"prompt\":\"a\",\"documents\":[],"
-      + "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"cache_salt\":\"bob\"}"
+    let body = Self.anyBody(more: ",\"cache_salt\":\"bob\"")
     #expect(rig.output(post(rig, to: "\(endpoint.path)", "", body)).status == 401)
     _ = post(rig, to: "\(endpoint.path)", "x-api-key: \(Self.secret)\r\n", body)
     let sent = rig.upstreamRequest()
@@ -342,6 +362,18 @@ struct TenancyTests {
   }
 
   // MARK: What is told
+
+  /// Keys may come later than the workers.
+  @Test func keysThatComeByAReloadNameTheWorkersWithoutSalts() throws {
+    let rig = try FrontendRig()
+    rig.service.adopt(rig.snapshot(generation: 2, engine: .llamaCpp))
+    #expect(!rig.lines.lines.contains { $0.contains("takes no cache salt") })
+    var configuration = rig.service.configuration
+    configuration.keys = KeyRing([Self.entry("alice", Self.secret)])
+    rig.service.adopt(configuration)
+    rig.service.adopt(configuration)
+    #expect(rig.lines.lines.count { $0.contains("takes no cache salt") } == 2)
+  }
 
   @Test func spansAndTheLineNameTheTenantAndNeverTheKey() throws {
     let rig = try rig(traces: true)

@@ -96,6 +96,11 @@ def test_the_watchdog_of_another_process_is_not_ours(stack, upstream, tmp_path):
     manager = Manager(str(tmp_path / "notify"))
     env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": 400_000, "WATCHDOG_PID": 1}
     frontend = stack.frontend("--worker", upstream.url, env=env)
+    # Longer than several signs of life would take.
+    manager.socket.settimeout(1.5)
+    with pytest.raises(TimeoutError):
+        manager.next("WATCHDOG")
+    manager.socket.settimeout(15)
     frontend.stop()
     manager.next("STOPPING")
     assert not [message for message in manager.heard if "WATCHDOG" in message]

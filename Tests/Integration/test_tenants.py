@@ -210,3 +210,28 @@ def test_once_the_oldest_has_waited_too_long_the_newest_goes_first(stack):
     order = [seen.json()["messages"][0]["content"][0] for seen in upstream.requests]
     assert statuses == [200] * 4 and order == ["0", "3", "2", "1"]
     assert frontend.metrics().sum("dynamo_frontend_router_queue_newest_first_total") >= 2
+
+
+def test_a_refused_reload_forgives_nothing(stack):
+    keys, config = stack.folder / "keys", stack.folder / "frontend.conf"
+    alice = line("alice", ALICE, "requests-per-minute=1")
+    keys.write_text(alice + line("bob", BOB))
+    config.write_text("")
+    frontend = stack.frontend(
+        "--config", str(config), "--api-key-file", str(keys), "--simulate", "1", "--model-name", MODEL
+    )
+    ask(frontend, ALICE)
+
+    def hang_up(settings: str, said: str) -> None:
+        seen = len(frontend.records())
+        config.write_text(settings)
+        frontend.signal(signal.SIGHUP)
+        eventually(said, lambda: [r for r in frontend.records()[seen:] if said in r["message"]])
+
+    # Another part refuses what the file of keys would allow.
+    keys.write_text(line("bob", BOB))
+    hang_up("DYN_WORKERS=ftp://nowhere\n", "not taken over")
+    keys.write_text(alice + line("bob", BOB))
+    hang_up("", "is read again")
+    with pytest.raises(openai.RateLimitError):
+        ask(frontend, ALICE)

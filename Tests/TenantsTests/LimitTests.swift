@@ -33,17 +33,40 @@ struct RateLimitTests {
     #expect(limit.reset(of: meter, now: 500 * second) == 0)
   }
 
-  @Test func whatIsUsedUnforeseenIsPaidBackAndRefundsCount() {
+  @Test func whatIsUsedUnforeseenIsPaidBackAndRefundsCount() throws {
     let limit = RateLimit(perMinute: 600)
     let meter = RateMeter()
     limit.charge(1_200, to: meter, now: second)
     #expect(limit.remaining(in: meter, now: second) == 0)
     #expect(limit.wait(for: 1, of: meter, now: second) > 59 * second)
-    limit.charge(-900, to: meter, now: second)
-    #expect(limit.remaining(in: meter, now: second) == 300)
+    let refunded = RateMeter()
+    let end = try #require(limit.reserve(600, of: refunded, now: second))
+    limit.refund(300, to: refunded, reservedUntil: end, now: second)
+    #expect(limit.remaining(in: refunded, now: second) == 300)
     // A refund never gives more than the whole.
-    limit.charge(-9_000, to: meter, now: second)
-    #expect(limit.remaining(in: meter, now: second) == 600)
+    limit.refund(9_000, to: refunded, reservedUntil: end, now: second)
+    #expect(limit.remaining(in: refunded, now: second) == 600)
+  }
+
+  /// What has grown back is nobody's any more: given back once again it would be what others took since.
+  @Test func aRefundGivesBackNothingOfWhatOthersTook() throws {
+    let limit = RateLimit(perMinute: 60)
+    let meter = RateMeter()
+    let end = try #require(limit.reserve(30, of: meter, now: 100 * second))
+    #expect(limit.take(60, of: meter, now: 200 * second))
+    limit.refund(30, to: meter, reservedUntil: end, now: 200 * second)
+    #expect(limit.remaining(in: meter, now: 200 * second) == 0)
+    // Half of it has: the other half comes back.
+    let half = try #require(limit.reserve(30, of: meter, now: 300 * second))
+    #expect(limit.take(20, of: meter, now: 315 * second))
+    limit.refund(30, to: meter, reservedUntil: half, now: 315 * second)
+    #expect(limit.remaining(in: meter, now: 315 * second) == 40)
+    // Behind others' tokens none has.
+    let busy = RateMeter()
+    #expect(limit.take(30, of: busy, now: 400 * second))
+    let last = try #require(limit.reserve(20, of: busy, now: 400 * second))
+    limit.refund(20, to: busy, reservedUntil: last, now: 420 * second)
+    #expect(limit.remaining(in: busy, now: 420 * second) == 50)
   }
 
   @Test func aDebtIsBounded() {
@@ -121,7 +144,7 @@ struct APIKeyTests {
     try key.enter(now: second)
     try key.takeTokens(600, now: second)
     #expect(refusal { () throws(LimitReached) in try key.takeTokens(600, now: second) }?.limit == .tokens)
-    key.settleTokens(500, now: second)
+    key.settleTokens(500, takenUntil: second, now: second)
     // In debt nobody is let in, before any body is read.
     let refused = refusal { () throws(LimitReached) in try key.enter(now: second) }
     #expect(refused?.limit == .tokens && refused?.retryAfterSeconds == 7)

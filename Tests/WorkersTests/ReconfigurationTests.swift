@@ -132,4 +132,29 @@ struct ReconfigurationTests {
     #expect(seen.withLock { $0.last } == [b])
     #expect(seen.withLock { $0 }.allSatisfy { $0 == [a] || $0 == [b] || $0.isEmpty })
   }
+
+  /// Reading the same configuration again is no reason to undo what an operator did.
+  @Test func anOperatorsChangesOutliveTheSameURLsAndNoOthers() throws {
+    var configuration = WorkerDirectoryConfiguration()
+    configuration.urls = [a]
+    configuration.resolve = { _, _ in [] }
+    let directory = try WorkerDirectory(
+      configuration: configuration, logger: quietLogger, registry: MetricRegistry())
+    try directory.start()
+    let done = Mutex<[Set<String>]>([])
+    let note: @Sendable () -> Void = {
+      directory.onControl { control in done.withLock { $0.append(Set(control.fixed.map(\.text))) } }
+    }
+    directory.add(url: b) { _ in }
+    note()
+    try directory.adopt(urls: [a], weights: RoutingWeights())
+    note()
+    try directory.adopt(urls: [b], weights: RoutingWeights())
+    note()
+    try directory.adopt(urls: [a], weights: RoutingWeights())
+    note()
+    // The control thread does all that it was asked before it ends.
+    directory.stop()
+    #expect(done.withLock { $0 } == [[a, b], [a, b], [b], [a]])
+  }
 }
