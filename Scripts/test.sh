@@ -55,7 +55,7 @@ stage_asan() {
 }
 
 # name:limit in seconds
-quick=(bootstrap:300 check:180 unit:900 release:900 integration:900 fuzz:600)
+quick=(bootstrap:300 check:180 unit:1500 release:1200 integration:1500 fuzz:900)
 extra=(tsan:1500 asan:1500)
 named=(vllm:1800)
 
