@@ -14,13 +14,13 @@ extension InferenceExchange {
       preprocessInPool(nil)
       return
     }
-    let request: InferenceRequest
+    let request: DecodedRequest
     do throws(APIError) {
       if endpoint.isAnthropic {
         bodyMemory += try service.shared.translate(
           &body, original: &original, endpoint, service.configuration)
       }
-      request = try Preprocessor.decode(body.readable, endpoint)
+      request = DecodedRequest(try Preprocessor.decode(body.readable, endpoint))
     } catch {
       refuse(error, InferenceRequest.refused(body.readable, endpoint: endpoint))
       return
@@ -30,17 +30,17 @@ extension InferenceExchange {
   }
 
   /// Finds the workers of the model that a valid request names, and goes on to choose one of them.
-  func accept(_ request: InferenceRequest) {
+  func accept(_ request: DecodedRequest) {
     self.request = request
-    if let error = refusalForTenant(request) {
+    if let error = refusalForTenant(request.fields) {
       refuse(error)
       return
     }
-    if let asked = request.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
-    var found = service.workers.modelIndex(of: request, in: body.readable)
+    if let asked = request.fields.extensions { hints = RoutingHints.adding(asked.hints, to: hints) }
+    var found = service.workers.modelIndex(of: request.fields, in: body.readable)
     if found.map({ service.workers.models[$0].workers.isEmpty }) ?? true {
       service.catchUp()
-      found = service.workers.modelIndex(of: request, in: body.readable)
+      found = service.workers.modelIndex(of: request.fields, in: body.readable)
     }
     let set = service.workers
     guard let index = found else {
@@ -48,7 +48,7 @@ extension InferenceExchange {
       if set.models.isEmpty {
         refuse(.noWorkers(model: nil))
       } else {
-        refuse(.modelNotFound(request.modelName(in: body.readable)))
+        refuse(.modelNotFound(request.fields.modelName(in: body.readable)))
       }
       return
     }
@@ -68,13 +68,13 @@ extension InferenceExchange {
       return
     }
     if case .messages = endpoint, !original.isEmpty, !model.speaksMessages { releaseOriginal() }
-    if let previous = request.previousResponse {
+    if let previous = request.fields.previousResponse {
       hints = RoutingHints.following(XXH3.hash(body.readable.slice(previous), seed: Self.responseSeed), hints)
     }
     // What the pool prepared is of no use where the model's rules have changed meanwhile.
     let rules = service.promptRules[index]
     promptRules = rules
-    if isLong(request, rules), preprocessor?.rules != rules {
+    if isLong(request.fields, rules), preprocessor?.rules != rules {
       preprocessInPool(request)
     } else {
       service.steps.route(self)

@@ -73,7 +73,7 @@ extension InferenceExchange {
       output.append(original.readable)
       return
     }
-    let edit = passBodyVerbatim ? nil : request?.usageEdit
+    let edit = passBodyVerbatim ? nil : request?.fields.usageEdit
     let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)
     output.header("content-length", body.count + (edit?.growth ?? 0) + (salt?.growth ?? 0))
     output.endHead()

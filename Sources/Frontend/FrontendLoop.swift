@@ -185,9 +185,12 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   func exchangeBegan(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
-    let options = configuration.compatibility
-    let exchange = options.isOff ? exchange : EditedExchange(exchange, head, options)
-    guard case .gzip = ContentCoding(head.fields) else { return begin(exchange, head, began: began) }
+    let exchange =
+      configuration.compatibility.isOff
+      ? exchange : EditedExchange(exchange, head, configuration.compatibility)
+    guard head.fields.contains(.contentEncoding), case .gzip = ContentCoding(head.fields) else {
+      return begin(exchange, head, began: began)
+    }
     let inflating = InflatingExchange(exchange, bytesMax: configuration.bodyBytesMax)
     let handler = begin(inflating, head, began: began)
     guard let refusing = handler as? any RefusingHandler else { return handler }
@@ -318,7 +321,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   // MARK: The preprocess pool
 
   /// A job for the request, which is expected back.
-  func makeJob(_ exchange: InferenceExchange, _ request: InferenceRequest?) -> PreprocessJob {
+  func makeJob(_ exchange: InferenceExchange, _ request: DecodedRequest?) -> PreprocessJob {
     lastTicket += 1
     inPool[lastTicket] = exchange
     return PreprocessJob(

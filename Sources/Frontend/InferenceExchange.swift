@@ -79,7 +79,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var memoryDeadline: Nanoseconds = 0
   /// The caller has sent all of it.
   var isBodyWhole = false
-  var request: InferenceRequest?
+  var request: DecodedRequest?
   var model: ServedModel?
   /// How the model's prompts become blocks; nil before the model is known.
   var promptRules: PromptRules?
@@ -200,7 +200,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
 
   var loop: EventLoop { service.loop }
 
-  var isStreaming: Bool { request?.stream ?? false }
+  var isStreaming: Bool { request?.fields.stream ?? false }
 
   /// True when this request's spans are written: it is sampled, or its end may show that it is worth keeping.
   var isRecorded: Bool {

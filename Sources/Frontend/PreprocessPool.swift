@@ -32,7 +32,7 @@ final class PreprocessJob: PooledWork {
   /// What the body holds of the memory that all bodies share; it travels with the bytes.
   var bodyMemory = 0
   /// The decoded request, or why it is refused; nil before it is decoded.
-  private(set) var outcome: Result<InferenceRequest, APIError>?
+  private(set) var outcome: Result<DecodedRequest, APIError>?
   /// What could be read of a body that is refused.
   private(set) var refused: InferenceRequest?
   let preprocessor: Preprocessor
@@ -53,7 +53,7 @@ final class PreprocessJob: PooledWork {
 
   /// - Parameter request: what the loop has decoded already, if anything.
   init(
-    ticket: UInt64, request: InferenceRequest?, endpoint: Endpoint, tenant: [UInt8] = [],
+    ticket: UInt64, request: DecodedRequest?, endpoint: Endpoint, tenant: [UInt8] = [],
     service: FrontendLoop
   ) {
     self.tenant = tenant
@@ -79,7 +79,7 @@ final class PreprocessJob: PooledWork {
         if endpoint.isAnthropic {
           bodyMemory += try shared.translate(&body, original: &original, endpoint, configuration)
         }
-        return try Preprocessor.decode(body.readable, endpoint)
+        return DecodedRequest(try Preprocessor.decode(body.readable, endpoint))
       }
       decodedAt = system.monotonicNanoseconds()
     }
@@ -87,11 +87,11 @@ final class PreprocessJob: PooledWork {
     if case .failure = outcome { refused = InferenceRequest.refused(bytes, endpoint: endpoint) }
     // A model that is not known yet may be when the job is home again; then there are rules to prepare it by.
     guard case .success(let request) = outcome,
-      let index = workers.modelIndex(of: request, in: bytes)
+      let index = workers.modelIndex(of: request.fields, in: bytes)
     else { return }
     let rules = workers.models[index].promptRules(tokenizer)
     let began = system.monotonicNanoseconds()
-    preprocessor.prepare(request, in: bytes, by: rules, tenant: tenant, clock: system)
+    preprocessor.prepare(request.fields, in: bytes, by: rules, tenant: tenant, clock: system)
     preprocessor.wasPrepared(from: began, to: system.monotonicNanoseconds())
   }
 
@@ -108,7 +108,7 @@ extension InferenceExchange {
   }
 
   /// Hands the body to the pool; refuses the request when too many wait there.
-  func preprocessInPool(_ request: InferenceRequest?) {
+  func preprocessInPool(_ request: DecodedRequest?) {
     let job = service.makeJob(self, request)
     swap(&job.body, &body)
     swap(&job.original, &original)

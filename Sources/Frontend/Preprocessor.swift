@@ -9,6 +9,13 @@ internal import Tenants
 internal import Tokenizer
 internal import Workers
 
+/// A body that was decoded. One object, because a copy of all the places that it names would be made at each step.
+final class DecodedRequest: Sendable {
+  let fields: InferenceRequest
+
+  init(_ fields: consuming InferenceRequest) { self.fields = fields }
+}
+
 /// How the prompts of one model become blocks. Equal rules give equal blocks for equal bytes.
 final class PromptRules: Sendable, Equatable {
   /// False in the routing modes that look at no prompt.

@@ -75,7 +75,7 @@ extension InferenceExchange {
     if isEventStream {
       if !hasCacheControl { responseFields.append("cache-control: no-cache\r\n" as StaticString) }
       responseFields.append("x-accel-buffering: no\r\n" as StaticString)
-      relay.withholdsUsage = request?.usageEdit != nil && !passBodyVerbatim
+      relay.withholdsUsage = request?.fields.usageEdit != nil && !passBodyVerbatim
       relay.form = attempt.endpoint.form
       if attempt.isTranslated { relay.translate(id: identity.requestID, model: metrics.model) }
     }

@@ -103,8 +103,8 @@ extension InferenceExchange {
   private func writeCounts(_ spans: inout SpanWriter) {
     if let request {
       if model != nil { spans.attributes(metrics.requestModelAttribute) }
-      spans.attribute(AttributeName.genAIRequestStream, request.stream)
-      if let limit = request.maxTokens { spans.attribute(AttributeName.genAIRequestMaxTokens, limit) }
+      spans.attribute(AttributeName.genAIRequestStream, request.fields.stream)
+      if let limit = request.fields.maxTokens { spans.attribute(AttributeName.genAIRequestMaxTokens, limit) }
     }
     if let usage {
       spans.attribute(AttributeName.inputTokens, usage.promptTokens)

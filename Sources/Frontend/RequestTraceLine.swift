@@ -24,7 +24,7 @@ extension InferenceExchange {
   /// Writes the record of a request that was for a known model and whose prompt was looked at; of others there is
   /// nothing to replay. Several choices are several generations: one record cannot tell of them, nor can Dynamo's.
   func recordRequestTrace() {
-    guard let request, endpoint.generates, model != nil, times.preprocessed > 0, request.choices == 1,
+    guard let request, endpoint.generates, model != nil, times.preprocessed > 0, request.fields.choices == 1,
       service.recordsTrace(of: identity.requestID)
     else { return }
     identity.xRequestID.withUnsafeBytes { xRequestID in
@@ -32,13 +32,13 @@ extension InferenceExchange {
       name.withUTF8 { name in
         var record = RequestTraceRecord(
           requestID: identity.requestID, xRequestID: xRequestID, model: UnsafeRawBufferPointer(name),
-          endpoint: endpoint.label, isStream: request.stream, status: status, outcome: outcome ?? .error,
+          endpoint: endpoint.label, isStream: request.fields.stream, status: status, outcome: outcome ?? .error,
           received: times.wall, ended: times.wallTime(times.ended), totalTime: times.ended - times.began)
         record.traceID = trace?.root.traceID
         record.session = hints?.session?.key
         record.finishReason = finishReason.name
         record.workerID = attempt?.worker.id
-        record.maxTokens = request.maxTokens
+        record.maxTokens = request.fields.maxTokens
         record.inputTokens = usage?.promptTokens
         record.outputTokens = outputTokens
         record.cachedTokens = usage?.cachedTokens

@@ -4,8 +4,9 @@ internal import Base
 internal import Routing
 internal import Telemetry
 
-/// One loop's cells; there where prompts are looked up.
-struct RouterMetrics {
+/// One loop's cells; there where prompts are looked up. An object, because each use of a struct in an optional copies its
+/// ten references.
+final class RouterMetrics {
   private let hashing: LocalHistogram
   private let matching: LocalHistogram
   private let scheduling: LocalHistogram

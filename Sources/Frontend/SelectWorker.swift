@@ -95,7 +95,7 @@ extension InferenceExchange {
     if let preprocessor, preprocessor.rules == promptRules { return preprocessor }
     if let request, let rules = promptRules {
       service.preprocessor.prepare(
-        request, in: body.readable, by: rules, tenant: tenancy?.name ?? [], clock: loop.system)
+        request.fields, in: body.readable, by: rules, tenant: tenancy?.name ?? [], clock: loop.system)
       prompt = service.preprocessor.estimate
     }
     return service.preprocessor
@@ -138,7 +138,7 @@ extension InferenceExchange {
   /// Whether the engine's counts speak of the blocks that were routed by: not where the engine adds a conversation of its
   /// own, or tokens could not be made of the prompt, so that its blocks are not the engine's.
   private var isPromptKnown: Bool {
-    endpoint.generates && prompt.failure == nil && request?.previousResponse == nil
+    endpoint.generates && prompt.failure == nil && request?.fields.previousResponse == nil
   }
 
   // MARK: The decision explained

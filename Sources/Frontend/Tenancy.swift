@@ -170,10 +170,10 @@ extension InferenceExchange {
   /// What takes the place of `cache_salt` in the body for `worker`; nil where it goes as it came.
   func saltEdit(for worker: ReadyWorker) -> SaltEdit? {
     guard let tenancy, let request, worker.facts.engine.takesCacheSalt else { return nil }
-    let own = request.cacheSalt.map { body.readable.slice($0) }
+    let own = request.fields.cacheSalt.map { body.readable.slice($0) }
     let salt = TenantName.salt(tenancy.name, own: own ?? UnsafeRawBufferPointer(start: nil, count: 0))
-    guard let range = request.cacheSaltValue else {
-      let end = request.closingBrace
+    guard let range = request.fields.cacheSaltValue else {
+      let end = request.fields.closingBrace
       return SaltEdit(range: end..<end, replacement: Array(",\"cache_salt\":\"".utf8) + salt + [Self.quote])
     }
     return SaltEdit(range: range, replacement: [Self.quote] + salt + [Self.quote])

@@ -6,7 +6,7 @@ internal import Telemetry
 internal import Tokenizer
 
 /// One loop's cells; there where there is a tokenizer.
-struct TokenizerMetrics {
+final class TokenizerMetrics {
   private let template: LocalHistogram
   private let tokenize: LocalHistogram
   /// The same as `tokenize`, under the name and in the unit that Dynamo had before.

@@ -95,15 +95,18 @@ package final class Histogram: @unchecked Sendable {
     shares.sum(onto: { Double(bitPattern: sumBits.load(ordering: .relaxed)) }, { $0.sum })
   }
 
-  /// The first bucket whose bound is not below `value`.
+  /// The first bucket whose bound is not below `value`. Halves the bounds without a branch on what is found: a request
+  /// asks ten times, and each wrong guess would cost the processor more than the search.
   func bucket(of value: Double) -> Int {
+    guard boundCount > 0 else { return 0 }
     var low = 0
-    var high = boundCount
-    while low < high {
-      let middle = (low + high) / 2
-      if bounds[middle] < value { low = middle + 1 } else { high = middle }
+    var count = boundCount
+    while count > 1 {
+      let half = count / 2
+      low &+= bounds[low &+ half &- 1] < value ? half : 0
+      count &-= half
     }
-    return low
+    return low &+ (bounds[low] < value ? 1 : 0)
   }
 
   /// Adds what a share holds to the cell's own.
