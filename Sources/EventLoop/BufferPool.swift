@@ -7,7 +7,7 @@ package final class BufferPool {
   /// Bytes in a block.
   package static let blockBytes = 16 * 1024
   /// Blocks kept at most; more are freed on return.
-  package static let blocksMax = 256
+  package static let blocksMax = 64
 
   private var free: [UnsafeMutableRawPointer] = []
 

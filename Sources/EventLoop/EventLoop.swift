@@ -79,7 +79,9 @@ package final class EventLoop {
   private var tick: [any TickHandler] = []
   private var tickSpare: [any TickHandler] = []
   private let events: UnsafeMutablePointer<ReadyEvent>
-  private let eventLimit = 256
+  /// Descriptors that one wake-up serves: enough to share its cost, few enough that what they all have to say at its end
+  /// takes little memory.
+  private let eventLimit = 64
   private var stopping = false
   private var pacer: WakeupPacer
   private var batch: ReadBatch

@@ -33,6 +33,7 @@ package final class Frontend {
   private let sides: [(listener: SideListener, server: HTTPServer)]
   private var threads: [Thread] = []
   private var drain: Drain?
+  private let startPages = StartPages()
   private var handover: HandoverHost?
   private var succession: Succession?
   private var listensStill = true
@@ -199,7 +200,7 @@ package final class Frontend {
     sockets.takeover?.serves()
     offerSockets()
     sockets.manager?.ready("serving on " + listeners.map { "\($0.address)" }.joined(separator: ", "))
-    Machine.releaseStartPages()
+    startPages.release(on: loops[0])
   }
 
   private func succeeded(_ failure: Takeover.Failure?) {
