@@ -32,7 +32,8 @@ extension InferenceExchange {
       name.withUTF8 { name in
         var record = RequestTraceRecord(
           requestID: identity.requestID, xRequestID: xRequestID, model: UnsafeRawBufferPointer(name),
-          endpoint: endpoint.label, isStream: request.fields.stream, status: status, outcome: outcome ?? .error,
+          endpoint: endpoint.label, isStream: request.fields.stream, status: status,
+          outcome: outcome ?? .error,
           received: times.wall, ended: times.wallTime(times.ended), totalTime: times.ended - times.began)
         record.traceID = trace?.root.traceID
         record.session = hints?.session?.key

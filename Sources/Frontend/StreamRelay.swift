@@ -108,7 +108,12 @@ struct StreamRelay: ~Copyable {
     _ bytes: UnsafeRawBufferPointer, _ position: inout Int, _ exchange: any ServerExchange
   ) {
     var unsent = position
-    while position < bytes.count, let event = scanner.next(bytes, from: &position) {
+    while true {
+      while !isTranslated, scanner.isBetweenEvents, let end = inspector.tokenEventEnd(bytes, from: position) {
+        tokenCount += 1
+        position = end
+      }
+      guard position < bytes.count, let event = scanner.next(bytes, from: &position) else { break }
       guard let data = event.data else { continue }
       translation?.receive(data, into: &translated)
       switch inspector.inspect(data) {

@@ -37,6 +37,9 @@ package struct SSEScanner: Sendable {
   /// Creates a scanner for the start of a stream.
   package init() {}
 
+  /// True when the next event is to be looked for from its first byte: a caller who knows it may skip it.
+  package var isBetweenEvents: Bool { scanned == 0 && !isAtStart }
+
   /// The next whole event in `input` at or after `from`, which moves behind it; nil when only a part of one is there.
   /// After nil the next call must offer the bytes from `from` on again, at any address, with more behind them.
   package mutating func next(_ input: UnsafeRawBufferPointer, from: inout Int) -> SSEEvent? {

@@ -85,6 +85,34 @@ package struct ChunkInspector: ~Copyable {
     return inspectWhole(data)
   }
 
+  /// The end of the event that begins at `start`, when it is whole and a token like the last one: `data: `, the bytes
+  /// around one text, and an empty line. Nil says nothing: any other event is found by reading lines. This finds and
+  /// classifies the usual event in one pass, for nothing that is remembered has a line's end in it.
+  package func tokenEventEnd(_ input: UnsafeRawBufferPointer, from start: Int) -> Int? {
+    let textStart = start &+ Self.dataField.utf8CodeUnitCount &+ prefixCount
+    guard prefixCount > 0, let pattern, let base = input.baseAddress,
+      textStart &+ tailCount &+ Self.emptyLine.utf8CodeUnitCount < input.count,
+      memcmp(base + start, Self.dataField.utf8Start, Self.dataField.utf8CodeUnitCount) == 0,
+      memcmp(base + (textStart &- prefixCount), pattern, prefixCount) == 0
+    else { return nil }
+    let text = (base + textStart).assumingMemoryBound(to: UInt8.self)
+    let count = input.count &- textStart
+    var textCount = cbytes_json_string_run(text, count)
+    while textCount < count, text[textCount] == UInt8(ascii: "\\") {
+      textCount &+= 2
+      if textCount < count { textCount &+= cbytes_json_string_run(text + textCount, count &- textCount) }
+    }
+    let end = textCount &+ tailCount &+ Self.emptyLine.utf8CodeUnitCount
+    guard textCount > 0, end <= count,
+      memcmp(text + textCount, pattern + prefixCount, tailCount) == 0,
+      memcmp(text + (textCount &+ tailCount), Self.emptyLine.utf8Start, Self.emptyLine.utf8CodeUnitCount) == 0
+    else { return nil }
+    return textStart &+ end
+  }
+
+  private static let dataField: StaticString = "data: "
+  private static let emptyLine: StaticString = "\n\n"
+
   /// True when the text ends where the tail's quote stands, not before, and that quote is not an escaped one. The
   /// search is given the tail too, so that its vector steps have room.
   @inline(__always)

@@ -42,7 +42,8 @@ struct PreprocessorTests {
       let expected = Result { () throws(APIError) in try Preprocessor.decode(bytes, .chatCompletions) }
       switch (expected, job.outcome) {
       case (.failure(let mine), .failure(let theirs)): #expect(mine == theirs)
-      case (.success(let mine), .success(let theirs)):
+      case (.success(let mine), .success(let decoded)):
+        let theirs = decoded.fields
         #expect(
           mine.model == theirs.model && mine.messages == theirs.messages && mine.stream == theirs.stream)
         guard rig.service.workers.modelIndex(of: mine, in: bytes) != nil else {

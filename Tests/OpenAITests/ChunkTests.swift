@@ -151,6 +151,60 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
     #expect(inspected([chunk, chunk, chunk]).0 == [.token, .token, .token])
   }
 
+  @Test func aTokenEventIsFoundOnceItIsWholeAndAtAnyPlace() {
+    let tokens = vLLM.filter { $0.1 == .token }.map { $0.0 }
+    var inspector = ChunkInspector()
+    _ = withBytes(tokens[0]) { inspector.inspect($0) }
+    let before = ": x\n\n"
+    let event = "data: \(tokens[1])\n\n"
+    let whole = before + event + "data: [DONE]\n\n"
+    let end = before.utf8.count + event.utf8.count
+    for length in 0...whole.utf8.count {
+      withBytes(String(whole.prefix(length))) { bytes in
+        #expect(inspector.tokenEventEnd(bytes, from: before.utf8.count) == (length >= end ? end : nil))
+      }
+    }
+  }
+
+  @Test func onlyWholeTokenEventsLikeTheLastAreFoundAtOnce() {
+    var random = Xoshiro256(seed: 11)
+    let corpus = (vLLM + llamaCpp + tailChanges).map { Array("data: \($0.0)\n\ndata: x\n\n".utf8) }
+    let marks = Array("\"\\{}[],:\r\nax0".utf8)
+    var inspector = ChunkInspector()
+    var found = 0
+    for _ in 0..<40_000 {
+      var bytes = corpus[Int(random.next() % UInt64(corpus.count))]
+      if random.next() % 2 == 0 {
+        let index = Int(random.next() % UInt64(bytes.count))
+        switch random.next() % 3 {
+        case 0: bytes[index] = marks[Int(random.next() % UInt64(marks.count))]
+        case 1: bytes.remove(at: index)
+        default: bytes.insert(bytes[Int(random.next() % UInt64(bytes.count))], at: index)
+        }
+      }
+      bytes.withUnsafeBytes { input in
+        let end = inspector.tokenEventEnd(input, from: 0)
+        // The event by its lines: up to the first empty one.
+        let empty = (1..<input.count).first { input[$0] == UInt8(ascii: "\n") && input[$0 - 1] == input[$0] }
+        let event = empty.map { Array(input[..<($0 - 1)]) } ?? []
+        if let end {
+          found += 1
+          #expect(end == event.count + 2)
+          #expect(!event.contains(UInt8(ascii: "\r")) && !event.contains(UInt8(ascii: "\n")))
+        }
+        guard event.starts(with: Array("data: ".utf8)) else {
+          #expect(end == nil)
+          return
+        }
+        event.dropFirst(6).withUnsafeBytes { data in
+          let kind = inspector.inspect(data)
+          #expect(end == nil || kind == .token)
+        }
+      }
+    }
+    #expect(found > 1_000)
+  }
+
   /// Reading by surroundings must never tell another story than reading in full.
   @Test func mutatedStreamsAreReadAsIfEachChunkWereTheFirst() {
     var random = Xoshiro256(seed: 7)
