@@ -98,7 +98,7 @@ package struct ChunkInspector: ~Copyable {
     let text = (base + textStart).assumingMemoryBound(to: UInt8.self)
     let count = input.count &- textStart
     var textCount = cbytes_json_string_run(text, count)
-    while textCount < count, text[textCount] == UInt8(ascii: "\\") {
+    while textCount &+ 1 < count, text[textCount] == UInt8(ascii: "\\"), text[textCount &+ 1] >= 0x20 {
       textCount &+= 2
       if textCount < count { textCount &+= cbytes_json_string_run(text + textCount, count &- textCount) }
     }
