@@ -179,6 +179,12 @@ extension ByteBuffer {
     tail &+= Decimal.write(value, to: room)
   }
 
+  /// Appends a length of time in milliseconds with three digits after the point, the rest cut off.
+  package mutating func append(milliseconds value: Nanoseconds) {
+    let room = reserve(24)
+    tail &+= Decimal.writeMilliseconds(value, to: room)
+  }
+
   /// Appends `value` in decimal digits.
   package mutating func append(decimal value: UInt) { append(decimal: UInt64(value)) }
 

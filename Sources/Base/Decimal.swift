@@ -34,6 +34,21 @@ package enum Decimal {
     return count
   }
 
+  /// Writes a length of time in milliseconds with three digits after the point, the rest cut off, at `room`, which must
+  /// take 24 bytes, and returns how many bytes they are.
+  package static func writeMilliseconds(_ value: Nanoseconds, to room: UnsafeMutableRawPointer) -> Int {
+    let microseconds = value / 1_000
+    let milliseconds = microseconds / 1_000
+    let count = write(milliseconds, to: room)
+    // Three digits with their point, least significant first in the word.
+    let rest = UInt32(truncatingIfNeeded: microseconds &- milliseconds &* 1_000)
+    let tens = rest / 10
+    let hundreds = rest / 100
+    let digits = (hundreds << 8) | ((tens &- hundreds &* 10) << 16) | ((rest &- tens &* 10) << 24)
+    (room + count).storeBytes(of: (UInt32(0x3030_302e) | digits).littleEndian, as: UInt32.self)
+    return count &+ 4
+  }
+
   /// Decimal digits of `value`, which is not 0: the whole part of its logarithm may be one too small.
   private static func digitCount(_ value: UInt64) -> Int {
     let bits = 64 &- value.leadingZeroBitCount

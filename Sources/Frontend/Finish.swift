@@ -103,7 +103,7 @@ extension InferenceExchange {
     fields.append(name)
     fields.append(";dur=" as StaticString)
     let end = to > 0 ? to : loop.system.monotonicNanoseconds()
-    fields.append(double: Double(end - min(from, end)) / 1e6, fraction: 3)
+    fields.append(milliseconds: end - min(from, end))
   }
 
   // MARK: The end

@@ -21,9 +21,8 @@ struct StreamRelay: ~Copyable {
   var withholdsUsage = false
   /// The stream's end is not passed on: something is to be said before it.
   var holdsDone = false
-  /// Puts the events into the form of another API, of which the caller gets these alone.
-  private var translation: MessagesStream?
-  private var translated = ByteBuffer()
+  /// Puts the events into the form of another API, of which the caller gets these alone; nil for almost every stream.
+  private var translation: Translation?
   /// A translation cannot go on, and the caller was not told yet.
   private(set) var hasGivenUp = false
   /// Token-bearing chunks so far.
@@ -46,19 +45,13 @@ struct StreamRelay: ~Copyable {
   mutating func translate(id: UUID, model: String) {
     var text = ByteBuffer(capacity: 36)
     text.append(id)
-    translation = MessagesStream(id: text.text, model: model)
+    translation = Translation(MessagesStream(id: text.text, model: model))
   }
 
   /// The stream is complete.
   mutating func end(to exchange: any ServerExchange) {
-    translation?.end(into: &translated)
-    sendTranslated(to: exchange)
-  }
-
-  private mutating func sendTranslated(to exchange: any ServerExchange) {
-    guard !translated.isEmpty else { return }
-    exchange.send(translated.readable)
-    translated.removeAll()
+    translation?.end()
+    translation?.send(to: exchange)
   }
 
   /// The usage that the worker told last.
@@ -98,7 +91,7 @@ struct StreamRelay: ~Copyable {
 
   /// Sends what never became a whole event; for the stream's end.
   mutating func flush(to exchange: any ServerExchange) {
-    sendTranslated(to: exchange)
+    translation?.send(to: exchange)
     guard !tail.isEmpty else { return }
     if !isTranslated { exchange.send(tail.readable) }
     tail.release()
@@ -115,7 +108,7 @@ struct StreamRelay: ~Copyable {
       }
       guard position < bytes.count, let event = scanner.next(bytes, from: &position) else { break }
       guard let data = event.data else { continue }
-      translation?.receive(data, into: &translated)
+      translation?.receive(data)
       switch inspector.inspect(data) {
       case .token:
         tokenCount += 1
@@ -134,7 +127,7 @@ struct StreamRelay: ~Copyable {
         break
       }
     }
-    if isTranslated { return sendTranslated(to: exchange) }
+    if let translation { return translation.send(to: exchange) }
     if unsent < position { exchange.send(bytes.slice(unsent..<position)) }
   }
 
@@ -145,5 +138,25 @@ struct StreamRelay: ~Copyable {
     sawError = true
     hasGivenUp = translation?.isOver == false
     tail.release()
+  }
+}
+
+/// A translation and what it has to send. An object, so that streams without one carry a reference alone.
+private final class Translation {
+  private var stream: MessagesStream
+  private var output = ByteBuffer()
+
+  init(_ stream: consuming MessagesStream) { self.stream = stream }
+
+  var isOver: Bool { stream.isOver }
+
+  func receive(_ data: UnsafeRawBufferPointer) { stream.receive(data, into: &output) }
+
+  func end() { stream.end(into: &output) }
+
+  func send(to exchange: any ServerExchange) {
+    guard !output.isEmpty else { return }
+    exchange.send(output.readable)
+    output.removeAll()
   }
 }

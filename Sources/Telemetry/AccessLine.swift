@@ -198,17 +198,7 @@ private struct LogCursor {
 
   mutating func put(_ key: StaticString, milliseconds value: Nanoseconds) {
     put(key)
-    let microseconds = value / 1_000
-    let milliseconds = microseconds / 1_000
-    pointer += Decimal.write(milliseconds, to: pointer)
-    // Three digits with their point, least significant first in the word.
-    let rest = UInt32(truncatingIfNeeded: microseconds &- milliseconds &* 1_000)
-    let tens = rest / 10
-    let hundreds = rest / 100
-    let digits = (hundreds << 8) | ((tens &- hundreds &* 10) << 16) | ((rest &- tens &* 10) << 24)
-    let word = UInt32(0x3030_302e) | digits
-    pointer.storeBytes(of: word.littleEndian, as: UInt32.self)
-    pointer += 4
+    pointer += Decimal.writeMilliseconds(value, to: pointer)
   }
 
   /// A key that ends in a quote, its value and the closing quote; nothing when the value is empty.

@@ -80,6 +80,8 @@ package final class LocalHistogram {
   private let shared: Histogram
   private let total: Histogram?
   private let share: HistogramShare
+  /// Where the last value fell: the next one often falls there too.
+  private var last = 0
 
   /// - Parameters:
   ///   - total: another histogram with the same buckets that has part in each observation, which costs nothing more.
@@ -103,12 +105,14 @@ package final class LocalHistogram {
   /// Records `count` observations of the same `value`.
   package func observe(_ value: Double, count: Int = 1) {
     guard count > 0, !value.isNaN else { return }
-    share.add(count, bucket: shared.bucket(of: value), sum: value * Double(count))
+    if !shared.holds(value, in: last) { last = shared.bucket(of: value) }
+    share.add(count, bucket: last, sum: value * Double(count))
   }
 
   /// Shows the span of a value that was observed before, in place of the last one in its bucket.
   package func exemplify(_ exemplar: Exemplar) {
-    share.exemplars?.put(exemplar, bucket: shared.bucket(of: exemplar.value))
+    let value = exemplar.value
+    share.exemplars?.put(exemplar, bucket: shared.holds(value, in: last) ? last : shared.bucket(of: value))
   }
 }
 

@@ -173,16 +173,7 @@ package struct LogRecordWriter: ~Copyable {
   /// Adds a length of time in milliseconds with three digits after the point.
   package mutating func field(_ key: StaticString, milliseconds value: Nanoseconds) {
     guard beginField(key, valueBytes: 28) != nil else { return }
-    let microseconds = value / 1_000
-    let milliseconds = microseconds / 1_000
-    buffer.append(decimal: milliseconds)
-    let rest = UInt32(truncatingIfNeeded: microseconds &- milliseconds &* 1_000)
-    let room = buffer.reserve(4).assumingMemoryBound(to: UInt8.self)
-    room[0] = UInt8(ascii: ".")
-    room[1] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest / 100)
-    room[2] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest / 10 % 10)
-    room[3] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest % 10)
-    buffer.commit(4)
+    buffer.append(milliseconds: value)
   }
 
   /// Adds a truth value.

@@ -109,6 +109,11 @@ package final class Histogram: @unchecked Sendable {
     return low &+ (bounds[low] < value ? 1 : 0)
   }
 
+  /// Whether `value` falls into bucket `index`.
+  func holds(_ value: Double, in index: Int) -> Bool {
+    (index == boundCount || value <= bounds[index]) && (index == 0 || bounds[index &- 1] < value)
+  }
+
   /// Adds what a share holds to the cell's own.
   func absorb(_ share: HistogramShare) {
     for index in 0...boundCount { counts[index].wrappingAdd(share.count(index), ordering: .relaxed) }
