@@ -1,5 +1,6 @@
 """The files people deploy with, checked by the tools that will read them."""
 
+import functools
 import json
 import re
 import shutil
@@ -58,34 +59,75 @@ def test_settings_file_of_the_service_is_accepted(stack):
     assert f"{file}:" in done.stdout and not done.stderr and "is no setting" not in done.stdout
 
 
-def test_compose_file_parses_and_pins_its_images():
-    compose = yaml.safe_load((CONFIG / "compose/docker-compose.yml").read_text())
-    images = {name: service["image"] for name, service in compose["services"].items()}
-    assert images == {"tempo": "grafana/tempo:2.8.2", "grafana": "grafana/grafana:12.2.0"}
-    published = {str(port).rsplit(":", 1)[-1] for service in compose["services"].values() for port in service["ports"]}
-    assert published == {"3200", "4317", "4318", "3000"}
-    environment = compose["services"]["grafana"]["environment"]
-    assert (environment["GF_SECURITY_ADMIN_USER"], environment["GF_SECURITY_ADMIN_PASSWORD"]) == ("dynamo", "dynamo")
-    for service in compose["services"].values():
+COMPOSE = {
+    "docker-compose.yml": {
+        "tempo": "grafana/tempo:2.8.2",
+        "prometheus": "prom/prometheus:v3.4.1",
+        "grafana": "grafana/grafana:12.2.0",
+    },
+    "docker-compose.collector.yml": {
+        "collector": "otel/opentelemetry-collector-contrib:0.120.0",
+        "tempo": "grafana/tempo:2.8.2",
+        "loki": "grafana/loki:3.5.0",
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_file_parses_and_pins_its_images(name):
+    services = yaml.safe_load((CONFIG / "compose" / name).read_text())["services"]
+    images = {name: service["image"] for name, service in services.items() if "extends" not in service}
+    assert images == COMPOSE[name]
+    published = {}
+    for service in services.values():
+        for port in service.get("ports", []):
+            host, outside, inside = port.split(":")
+            assert host == "127.0.0.1" and outside == inside and outside not in published, port
+            published[outside] = service
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
                 assert (CONFIG / "compose" / source).exists(), source
+    # Whoever takes in spans is where exporters look by default.
+    assert {"4317", "4318"} <= set(published)
+    assert published["4317"] is services["collector" if "collector" in services else "tempo"]
+    if "grafana" in images:
+        environment = services["grafana"]["environment"]
+        assert (environment["GF_SECURITY_ADMIN_USER"], environment["GF_SECURITY_ADMIN_PASSWORD"]) == ("dynamo", "dynamo")
 
 
-def test_compose_file_passes_composes_own_check():
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) is None:
-            continue
-        if subprocess.run([*command, "version"], capture_output=True, timeout=30).returncode != 0:
-            continue
-        done = subprocess.run(
-            [*command, "-f", str(CONFIG / "compose/docker-compose.yml"), "config", "-q"],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return
-    pytest.skip("neither 'docker compose' nor 'docker-compose' is here")
+@functools.cache
+def compose_command() -> list[str] | None:
+    for command in (["docker-compose"], ["docker", "compose"]):
+        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True, timeout=30).returncode == 0:
+            return command
+    return None
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_file_passes_composes_own_check(name):
+    command = compose_command()
+    if command is None:
+        pytest.skip("neither 'docker compose' nor 'docker-compose' is here")
+    file = str(CONFIG / "compose" / name)
+    done = subprocess.run([*command, "-f", file, "config"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert {"tempo", "prometheus", "grafana"} <= set(services)
+    # What the second file takes over from the first has arrived, once.
+    mounts = [str(volume) for volume in services["grafana"]["volumes"]]
+    assert sum("/etc/grafana/provisioning/datasources" in mount for mount in mounts) == 1, mounts
+
+
+def test_collector_passes_spans_and_log_records_on():
+    collector = yaml.safe_load((CONFIG / "collector/collector.yaml").read_text())
+    for name, pipeline in collector["service"]["pipelines"].items():
+        for part in ("receivers", "processors", "exporters"):
+            assert pipeline[part] and set(pipeline[part]) <= set(collector[part]), f"{name}: {part}"
+    services = yaml.safe_load((CONFIG / "compose/docker-compose.collector.yml").read_text())["services"]
+    for exporter in collector["exporters"].values():
+        assert exporter["endpoint"].removeprefix("http://").split(":")[0] in services
+    assert set(collector["service"]["pipelines"]) == {"traces", "logs"}
 
 
 def test_tempo_configuration_receives_otlp_and_keeps_it_locally():
