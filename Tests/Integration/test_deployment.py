@@ -20,20 +20,33 @@ def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=60)
 
 
-@pytest.fixture
-def unit(tmp_path):
-    """The unit as installed, but with the binary and environment file of this tree, so that verify finds them."""
-    text = (CONFIG / "systemd/dynamo-frontend.service").read_text()
-    assert "ExecStart=/usr/bin/dynamo-frontend" in text
-    text = text.replace("/usr/bin/dynamo-frontend", str(BIN / "dynamo-frontend"))
-    path = tmp_path / "dynamo-frontend.service"
-    path.write_text(text)
+# Each service with its template's instance, and the drop-in that may come with it.
+UNITS = {
+    "dynamo-frontend.service": ("dynamo-frontend.service", None),
+    "dynamo-worker@a.service": ("dynamo-worker@.service", None),
+    "dynamo-worker@engine.service": ("dynamo-worker@.service", "dynamo-worker-engine.conf"),
+}
+
+
+@pytest.fixture(params=UNITS)
+def unit(request, tmp_path):
+    """The unit as installed, but with the binary of this tree, so that verify finds it."""
+    file, drop_in = UNITS[request.param]
+    program = re.match(r"[a-z-]+", request.param)[0]
+    text = (CONFIG / "systemd" / file).read_text()
+    assert f"ExecStart=/usr/bin/{program} " in text
+    path = tmp_path / request.param
+    path.write_text(text.replace(f"/usr/bin/{program}", str(BIN / program)))
+    if drop_in:
+        folder = tmp_path / f"{request.param}.d"
+        folder.mkdir()
+        shutil.copy(CONFIG / "systemd" / drop_in, folder / "engine.conf")
     return path
 
 
 def test_unit_passes_systemd_analyze_verify(unit):
     done = systemd_analyze("verify", "--man=no", str(unit))
-    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "dynamo-frontend" in line]
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "dynamo-" in line or unit.parent.name in line]
     assert done.returncode == 0 and not complaints, complaints
 
 
@@ -43,18 +56,31 @@ def test_unit_is_hardened(unit):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
-def test_unit_waits_for_the_drain():
-    text = (CONFIG / "systemd/dynamo-frontend.service").read_text()
+@pytest.mark.parametrize(
+    ("unit_file", "settings_file", "drain"),
+    [
+        ("dynamo-frontend.service", "dynamo-frontend.env", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"),
+        ("dynamo-worker@.service", "dynamo-worker.env", "DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"),
+    ],
+)
+def test_unit_waits_for_the_drain(unit_file, settings_file, drain):
+    text = (CONFIG / "systemd" / unit_file).read_text()
     settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    environment = (CONFIG / "systemd/dynamo-frontend.env").read_text()
-    drain = int(re.search(r"^DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=(\d+)", environment, re.M)[1])
-    assert drain == 300 and int(settings["TimeoutStopSec"]) > drain
+    environment = (CONFIG / "systemd" / settings_file).read_text()
+    seconds = {name: int(value) for name, value in re.findall(r"^(\w+_SECS)=(\d+)", environment, re.M)}
+    # Beside the flush of the last spans (5 s).
+    assert seconds[drain] == 300
+    assert int(settings["TimeoutStopSec"]) > seconds[drain] + seconds["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] + 5
     assert settings["Restart"] == "on-failure" and settings["LimitNOFILE"] == "1048576"
+    # Frontend and workers meet in one folder as one user; neither takes it along when it stops.
+    shared = ("User", "RuntimeDirectory", "RuntimeDirectoryPreserve")
+    assert [settings[name] for name in shared] == ["dynamo", "dynamo", "yes"]
 
 
-def test_settings_file_of_the_service_is_accepted(stack):
-    file = CONFIG / "systemd/dynamo-frontend.env"
-    command = [BIN / "dynamo-frontend", "doctor", "--config", file]
+@pytest.mark.parametrize("program", ["dynamo-frontend", "dynamo-worker"])
+def test_settings_file_of_the_service_is_accepted(stack, program):
+    file = CONFIG / f"systemd/{program}.env"
+    command = [BIN / program, "doctor", "--config", file]
     done = subprocess.run(command, env=stack.env(), capture_output=True, text=True, timeout=30)
     assert f"{file}:" in done.stdout and not done.stderr and "is no setting" not in done.stdout
 
