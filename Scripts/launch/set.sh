@@ -21,6 +21,9 @@ case "$ENGINE" in
   *) die "ENGINE is sim, vllm or llama, not $ENGINE" ;;
 esac
 
+# The seed's names, which the programs themselves do not know.
+export -n DYN_SYSTEM_PORT1 DYN_SYSTEM_PORT2 2>/dev/null || true
+
 pids=()
 stop() {
   trap - EXIT INT TERM

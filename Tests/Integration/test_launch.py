@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -51,8 +52,15 @@ def end(server: Server) -> None:
 
 def test_agg_router_follows_cache_events(launched):
     server = launched("agg_router.sh")
-    live = lambda: server.metrics().sum("dynamo_frontend_kv_event_source", reason="feed_live")  # noqa: E731
-    eventually("caches are known by events", lambda: live() == 2)
+    prompts = itertools.count()
+
+    def live() -> bool:
+        # A feed is live from its first batch on: a prompt of more than a block, each time another.
+        assert server.post(CHAT, chat(f"{next(prompts)}: " + "Which worker holds this? " * 20))[0] == 200
+        return server.metrics().sum("dynamo_frontend_kv_event_source", reason="feed_live") == 2
+
+    eventually("caches are known by events", live)
+    assert "DYN_SYSTEM_PORT1" not in server.text()
     assert server.metrics().sum("dynamo_frontend_model_kv_cache_block_size", model=MODEL) == 64
     end(server)
 
