@@ -169,7 +169,10 @@ ROUTING = [
         ],
     ),
     panel(
-        "Waiting for the routing state (p99)", "s", [(quantile(0.99, "dynamo_frontend_routing_lock_wait_seconds", F), "p99")]
+        "Waiting for the routing state",
+        "percentunit",
+        [(rate(f"dynamo_frontend_routing_lock_wait_seconds_sum{{{F}}}", "instance"), "{{instance}}")],
+        about="Share of a core that event loops stand still for each other. Only waits are counted: 0 is usual.",
     ),
     panel(
         "Requests that wait for a worker",
