@@ -13,7 +13,7 @@ esac
 
 build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
 run_packages=(curl ca-certificates)
-test_packages=(python3-venv openssl systemd docker-compose)
+test_packages=(python3-venv openssl systemd docker-compose dpkg-dev)
 # Loaded at run time where they are there; the tests that need them are skipped where they are not.
 optional_packages=(libzmq5)
 
@@ -93,20 +93,21 @@ python_packages() {
   printf '%s\n' "$wanted" >.venv/dynamo-stamp
 }
 
-# promtool alone, out of Debian's prometheus package, which would otherwise bring a running service with it.
-fetch_promtool() {
-  if command -v promtool >/dev/null 2>&1 || [ -x .tools/promtool ]; then return 0; fi
-  command -v dpkg-deb >/dev/null 2>&1 || { warn "no promtool; the metrics lint is skipped"; return 0; }
-  say "fetching promtool"
+# promtool and prometheus alone, out of Debian's prometheus package, which would otherwise bring a running service with it.
+fetch_prometheus() {
+  if command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1; then return 0; fi
+  if [ -x .tools/promtool ] && [ -x .tools/prometheus ]; then return 0; fi
+  command -v dpkg-deb >/dev/null 2>&1 || { warn "no promtool; the checks of metrics and dashboards are skipped"; return 0; }
+  say "fetching promtool and prometheus"
   local work
   work="$(mktemp -d)"
   chmod 755 "$work"
   if (cd "$work" && { apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; }; }) \
     >/dev/null 2>&1 && dpkg-deb -x "$work"/prometheus_*.deb "$work/root"; then
     mkdir -p .tools
-    cp "$work/root/usr/bin/promtool" .tools/promtool
+    cp "$work/root/usr/bin/promtool" "$work/root/usr/bin/prometheus" .tools/
   else
-    warn "Debian's prometheus package cannot be fetched: the metrics lint WILL BE SKIPPED"
+    warn "Debian's prometheus package cannot be fetched: the checks of metrics and dashboards WILL BE SKIPPED"
   fi
   rm -rf "$work"
 }
@@ -156,5 +157,5 @@ system_packages
 check_swift
 if [ "$mode" = test ]; then
   python_packages
-  fetch_promtool
+  fetch_prometheus
 fi

@@ -17,6 +17,7 @@ python3 Scripts/check_tree.py "$description" || failed=1
 
 python3 Scripts/embed_page.py --check || failed=1
 python3 Scripts/span_schema.py --check || failed=1
+python3 Scripts/dashboards.py --check || failed=1
 
 for script in Scripts/*.sh Scripts/launch/*.sh .ci/run; do
   bash -n "$script" || failed=1

@@ -28,6 +28,7 @@ enum Doctor {
       print("note     \(warning)")
     }
     ListenCheck.run(settings, environment, check)
+    descriptors(settings, check)
     tls(settings, check)
     for fault in FrontendConfiguration.sideFaults(settings) { check("listeners", fault) }
     if let path = settings.optionalString("api-key-file") {
@@ -38,7 +39,7 @@ enum Doctor {
         check("API keys", error.description)
       }
     }
-    for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
+    WorkerCheck.run(settings, check)
     if settings.string("discovery-backend") == "file" {
       let folder = DiscoveryFolder.resolve(environment: environment)
       check("discovery folder \(folder.path)", folderProblem(folder))
@@ -61,6 +62,15 @@ enum Doctor {
       }
     }
     return isWell ? 0 : 1
+  }
+
+  /// One descriptor for each client and each worker connection: the limit has to be of that order.
+  private static func descriptors(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
+    let limit = Machine.raiseDescriptorLimit()
+    let wanted = max(4_096, settings.optionalInt("DYN_HTTP_CONNECTION_LIMIT") ?? 0)
+    check(
+      "\(limit) open files allowed",
+      limit >= wanted ? nil : "\(wanted) connections need more: LimitNOFILE of the unit, or ulimit -Hn")
   }
 
   private static func tls(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
@@ -89,19 +99,6 @@ enum Doctor {
       case .refused(let reason): check("tokenizer \(folder)", "\(reason); prompts are routed by their bytes")
       }
     }
-  }
-
-  private static func workerProblem(_ url: String) -> String? {
-    let text = url.hasPrefix("dns+") ? String(url.dropFirst(4)) : url
-    let isSecure = text.hasPrefix("https://")
-    guard let scheme = ["http://", "https://", "h2c://"].first(where: { text.hasPrefix($0) }) else {
-      return "only http://, https:// and h2c:// workers are spoken to"
-    }
-    let authority = text.dropFirst(scheme.count).prefix { $0 != "/" }
-    guard let colon = authority.lastIndex(of: ":"),
-      let port = UInt16(authority[authority.index(after: colon)...])
-    else { return Sockets.whyUnreachable(String(authority), isSecure ? 443 : 80) }
-    return Sockets.whyUnreachable(String(authority[..<colon]), port)
   }
 
   private static func folderProblem(_ folder: DiscoveryFolder) -> String? {

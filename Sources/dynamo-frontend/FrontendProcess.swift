@@ -165,7 +165,7 @@ enum FrontendProcess {
   }
 
   /// The certificates that go with `https://` workers.
-  private static func workerSecurity(_ settings: SettingsValues) throws -> WorkerSecurityConfiguration {
+  static func workerSecurity(_ settings: SettingsValues) throws -> WorkerSecurityConfiguration {
     var security = WorkerSecurityConfiguration()
     security.rootsPath = settings.optionalString("DYN_WORKER_TLS_CA_PATH")
     security.handshakeTimeout = settings.duration("DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS")
@@ -241,7 +241,7 @@ enum FrontendProcess {
     return text.text
   }
 
-  private static func readKey(_ path: String) throws -> String {
+  static func readKey(_ path: String) throws -> String {
     switch readSmallFile(path) {
     case .text(let text):
       let key = text.split(whereSeparator: { $0 == "\n" || $0 == "\r" }).first.map(String.init) ?? ""

@@ -196,6 +196,7 @@ def test_launch_script_serves_the_same(stack, receiver):
     runtime = stack.folder / "run"
     runtime.mkdir(mode=0o700)
     env = stack.env({"DYN_FILE_KV": None, "XDG_RUNTIME_DIR": runtime, "DYN_HTTP_PORT": port}, receiver)
+    env |= {"DYN_SYSTEM_PORT1": "0", "DYN_SYSTEM_PORT2": "0"}
     script = Server([str(ROOT / "Scripts/launch/agg.sh")], env, stack.folder / "agg.log", port)
     stack.started.append(script)
     script.wait_for("/ready")
