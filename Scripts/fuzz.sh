@@ -17,7 +17,7 @@ mkdir -p "$out/modules" "$out/failures"
 flags=(
   -O -parse-as-library -swift-version 6 -package-name dynamo-frontend -sanitize=fuzzer,address
   -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault
-  -enable-upcoming-feature MemberImportVisibility -I "$out/modules" -I "$out/modules/CBytes" -I Sources/CNghttp2 -use-ld=lld
+  -enable-upcoming-feature MemberImportVisibility -I "$out/modules" -I "$out/modules/CBytes" -I "$out/modules/CSystem" -I Sources/CNghttp2 -use-ld=lld
 )
 
 # newer TARGET FILE...: true when a file is newer than the target, or the target is absent.
@@ -48,6 +48,12 @@ printf 'module CBytes { header "%s" export * }\n' "$ROOT/Sources/CBytes/include/
 cmp -s "$out/modules/CBytes/module.modulemap.new" "$out/modules/CBytes/module.modulemap" \
   || mv "$out/modules/CBytes/module.modulemap.new" "$out/modules/CBytes/module.modulemap"
 
+# EventLoop reaches the kernel through CSystem, of which a target here calls nothing.
+mkdir -p "$out/modules/CSystem"
+printf 'module CSystem { header "%s" export * }\n' "$ROOT/Sources/CSystem/include/CSystem.h" \
+  >"$out/modules/CSystem/module.modulemap"
+clang -O -I Sources/CSystem/include -c Sources/CSystem/csystem.c -o "$out/modules/csystem.o"
+
 say "building instrumented modules"
 module Base Sources/Base/*.swift
 module JSON Sources/JSON/*.swift
@@ -59,6 +65,9 @@ for file in Sources/HTTP/*.swift; do
   case "$file" in */Gzip*) ;; *) http_sources+=("$file") ;; esac
 done
 module HTTP "${http_sources[@]}"
+# Addresses, and of connections what is no more than a parser.
+module EventLoop Sources/EventLoop/{Sockets,SystemCalls}.swift
+module Transport Sources/Transport/ProxyHeader.swift
 module OpenAI Sources/OpenAI/*.swift
 module Anthropic Sources/Anthropic/*.swift
 module Telemetry Sources/Telemetry/{Trace*,B3,Baggage,Propagators,SamplingThreshold,Sampler,EnvironmentNames}.swift
@@ -82,9 +91,10 @@ fuzz() {
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
     local libraries=() name
-    for name in Anthropic OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
+    for name in Transport EventLoop Anthropic OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
+    grep -q '^import EventLoop$' "$source" && libraries+=("$out/modules/csystem.o")
     swiftc "${flags[@]}" -wmo "$source" Tests/Fuzz/FuzzSupport.swift -module-name Fuzz -L "$out/modules" \
       "${libraries[@]}" -lnghttp2 -lJSON -lBase -lswiftSynchronization -o "$program"
   fi

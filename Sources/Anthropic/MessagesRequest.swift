@@ -35,7 +35,7 @@ private struct Translation: ~Copyable {
 
   /// Keys of which a second one could be read differently by an engine that gets the body as it came.
   private static let singular: [StaticString] = [
-    "model", "max_tokens", "messages", "system", "stream", "tools", "tool_choice",
+    "model", "max_tokens", "messages", "system", "stream", "tools", "tool_choice", "cache_salt", "nvext",
   ]
 
   mutating func write(_ request: Members, isCount: Bool) throws(APIError) {
@@ -51,6 +51,8 @@ private struct Translation: ~Copyable {
     out.append(UInt8(ascii: "]"))
     if let tools = request["tools"] { try writeTools(tools) }
     if let choice = request["tool_choice"] { try writeToolChoice(choice) }
+    // Routing hints are read, and a salt in them is refused to tenants, as in a chat.
+    if let hints = request["nvext"] { append(",\"nvext\":", hints) }
     if !isCount { try writeLimits(request) }
     out.append(UInt8(ascii: "}"))
   }

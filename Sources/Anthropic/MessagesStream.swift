@@ -13,8 +13,8 @@ internal import OpenAI
 package struct MessagesStream: ~Copyable {
   private enum Block: Equatable { case none, text, thinking, tool }
 
-  /// Most calls of tools in one message; what comes of further ones is left out, and counted.
-  static let callsMax = 128
+  /// Most calls of tools in one message. With one more the message cannot be told whole: ``hasTooManyCalls``.
+  package static let callsMax = 128
 
   private let id: String
   private let model: String
@@ -30,8 +30,8 @@ package struct MessagesStream: ~Copyable {
   private var stopSequence: [UInt8]?
   /// The last event was written.
   package private(set) var isOver = false
-  /// Deltas of calls beyond the bound.
-  package private(set) var droppedDeltas = 0
+  /// A call beyond the bound came. Nothing was told of it, and nothing should be from here on but an error.
+  package private(set) var hasTooManyCalls = false
 
   /// - Parameters:
   ///   - id: the request's id; the message's is `msg_` and this.
@@ -78,6 +78,9 @@ package struct MessagesStream: ~Copyable {
     event("message_stop", into: &out)
     close(into: &out)
   }
+
+  /// Nothing more is told: somebody else says why.
+  package mutating func abandon() { isOver = true }
 
   // MARK: Events
 
@@ -194,7 +197,7 @@ package struct MessagesStream: ~Copyable {
     let function = (try? call["function"]?.members()) ?? nil
     if !calls.contains(where: { $0.index == index }) {
       guard calls.count < Self.callsMax else {
-        droppedDeltas += 1
+        hasTooManyCalls = true
         return
       }
       closeBlock(into: &out)

@@ -105,7 +105,8 @@ final class AdminApplication: ServerApplication {
     }
     switch Route(head) {
     case .system(let route):
-      return SystemExchange(service: service, exchange: exchange, route: route, head: head)
+      return SystemExchange(
+        service: service, exchange: exchange, route: route, head: head, showsTenants: true)
     case .routerState where listener.administration != nil:
       let pooled = PooledExchange(service: service, exchange: exchange)
       pooled.job = RouterStateJob(service: service)

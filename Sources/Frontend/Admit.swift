@@ -79,7 +79,9 @@ extension InferenceExchange {
       case .xTenantID where hasKeys: continue
       case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
         // What a stranger says of itself must not look like a proxy's word.
-        if isFromProxy { forwardedFields.header(line: fields.line(index)) }
+        if isFromProxy, !proxies.isStrange(fields[index].known) {
+          forwardedFields.header(line: fields.line(index))
+        }
       case .traceparent, .tracestate, .baggage, .b3, .xB3TraceID, .xB3SpanID, .xB3ParentSpanID, .xB3Sampled,
         .xB3Flags:
         if trace != nil, propagators.replaces(fields[index].known) { continue }

@@ -13,7 +13,10 @@ internal import Workers
 extension InferenceExchange {
   /// The answer's head is known: says whether its body must be held back to be extended.
   func prepareExtension(_ head: ResponseHead) {
-    guard let hints, !hints.fields.isEmpty, (200..<300).contains(status) else { return }
+    // A message of Anthropic's API has no place for more members.
+    guard let hints, !hints.fields.isEmpty, (200..<300).contains(status), !endpoint.isAnthropic else {
+      return
+    }
     if isEventStream {
       relay.holdsDone = true
     } else if let type = head.fields.first(.contentType),
@@ -83,7 +86,7 @@ extension InferenceExchange {
       leaveOutExtension("too_large")
       return false
     }
-    noteFirstBytes()
+    noteFirstBytes(isHeld: true)
     answer.append(bytes)
     return true
   }

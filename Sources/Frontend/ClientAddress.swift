@@ -5,11 +5,33 @@ package import EventLoop
 internal import HTTP
 internal import Transport
 
-/// Which peers are believed when they say whom they speak for.
+/// The header in which trusted proxies tell of their client.
+package enum ForwardedHeader: String, Sendable {
+  case xForwardedFor = "x-forwarded-for"
+  case forwarded
+}
+
+/// Which peers are believed when they say whom they speak for, and by which header.
+///
+/// A proxy appends to one of the two headers, and most pass the other one on as it came: whatever stands there was written
+/// by the caller. Which one that is cannot be told from a request, so it is never guessed: only the configured header counts.
 package struct TrustedProxies: Sendable {
   package var ranges: AddressRanges?
+  package var header: ForwardedHeader
 
-  package init(_ ranges: AddressRanges? = nil) { self.ranges = ranges }
+  package init(_ ranges: AddressRanges? = nil, header: ForwardedHeader = .xForwardedFor) {
+    self.ranges = ranges
+    self.header = header
+  }
+
+  /// True for the header that proxies do not write: it is the caller's, and goes to no worker.
+  func isStrange(_ known: KnownHeader) -> Bool {
+    switch known {
+    case .forwarded: header != .forwarded
+    case .xForwardedFor: header != .xForwardedFor
+    default: false
+    }
+  }
 
   /// True when this peer may say so.
   func trusts(_ peer: SocketAddress?) -> Bool {
@@ -18,18 +40,16 @@ package struct TrustedProxies: Sendable {
   }
 
   /// The address of the client: the peer's own, unless that is a trusted proxy; then the last one in the list that is none.
-  /// `forwarded` counts before `x-forwarded-for`. An element that is no address ends the search: nobody vouches for what
-  /// stands before it.
+  /// An element that is no address ends the search: nobody vouches for what stands before it.
   func client(_ fields: HeaderFields, peer: SocketAddress?) -> String? {
     guard var client = peer else { return nil }
     guard trusts(peer) else { return client.host }
-    let isStandard = fields.contains(.forwarded)
     var elements: [String] = []
     for index in 0..<fields.count {
       let field = fields[index]
       switch field.known {
-      case .forwarded where isStandard: elements += Self.forwardedFor(field.value.text)
-      case .xForwardedFor where !isStandard:
+      case .forwarded where header == .forwarded: elements += Self.forwardedFor(field.value.text)
+      case .xForwardedFor where header == .xForwardedFor:
         elements += field.value.text.split(separator: ",").map(String.init)
       default: break
       }

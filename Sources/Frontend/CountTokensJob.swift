@@ -27,6 +27,7 @@ final class CountTokensJob: AnswerJob {
       let chat = try MessagesRequest.chat(
         from: body.readable, isCount: true, stripsPreamble: stripsPreamble)
       let request = try Preprocessor.decode(chat.readable, .countTokens)
+      try check(request.modelName(in: chat.readable))
       let fields = try PromptFields.read(chat.readable)
       let served = workers.modelIndex(of: request, in: chat.readable).map { workers.models[$0] }
       if served == nil, !workers.models.isEmpty {

@@ -15,11 +15,21 @@ package struct CompatibilityOptions: Sendable {
   package var gzipBytesMin = 1_024
   /// Longer answers go out as they come: an answer is held until it is whole.
   package var gzipBytesMax = 256 << 10
+  /// The memory that all of these take together.
+  package var held = HeldAnswers.process
 
   package init() {}
 
   /// Nothing is done to answers.
   var isOff: Bool { corsOrigins.isEmpty && !compressesAnswers }
+
+  /// Appends what a page may read an answer by whose request could not be read, its origin neither: there is a field that is
+  /// right for every request where all origins are allowed, or one is.
+  func appendUnasked(to fields: inout ByteBuffer) {
+    guard corsOrigins.count == 1, let origin = corsOrigins.first else { return }
+    fields.header("access-control-allow-origin", text: origin)
+    if origin != "*" { fields.append("vary: origin\r\n" as StaticString) }
+  }
 }
 
 /// What a page of another origin is told (the Fetch standard, "CORS protocol").
@@ -101,6 +111,8 @@ final class EditedExchange: ServerExchange {
       !options.compressesAnswers ? .off : ContentCoding.acceptsGzip(head.fields) ? .gzip : .identity
   }
 
+  deinit { if case .holding(_, let length) = compression { options.held.release(length) } }
+
   func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {
     var text = ByteBuffer(capacity: fields.count + 512)
     text.append(fields)
@@ -112,7 +124,7 @@ final class EditedExchange: ServerExchange {
     if case .length(let length) = body, isWorthwhile(status, length, fields) {
       // Caches must tell the two forms apart (RFC 9110 section 12.5.5).
       text.append("vary: accept-encoding\r\n" as StaticString)
-      if case .gzip = compression {
+      if case .gzip = compression, options.held.take(length) {
         compression = .holding(status: status, length: length)
         swap(&heldFields, &text)
         return
@@ -151,6 +163,7 @@ final class EditedExchange: ServerExchange {
 
   private func sendHeld(_ status: Int, _ length: Int) {
     compression = .off
+    options.held.release(length)
     var packed = ByteBuffer()
     // What is short of its promise is left as it is, for the connection to see.
     if held.count == length, (try? Self.compress(held.readable, into: &packed)) != nil, packed.count < length

@@ -11,6 +11,7 @@ final class ErrorExchange: ServerExchangeHandler {
   private let service: FrontendLoop
   private let exchange: any ServerExchange
   private let error: APIError
+  private let format: ErrorFormat
   private let trace: PlainTrace
   private var hasEnded = false
 
@@ -21,6 +22,9 @@ final class ErrorExchange: ServerExchangeHandler {
     self.service = service
     self.exchange = exchange
     self.error = error
+    // What Anthropic's SDKs read is told on their paths, whatever was wrong with the request.
+    let isAnthropic = service.configuration.enablesAnthropic && Route.endpoint(head.path)?.isAnthropic == true
+    format = isAnthropic ? .anthropic : service.configuration.errorFormat
     trace = PlainTrace(head, from: exchange, began: began, on: service)
     answer()
   }
@@ -33,8 +37,10 @@ final class ErrorExchange: ServerExchangeHandler {
     var fields = ByteBuffer(capacity: 256)
     error.appendFields(to: &fields)
     trace.appendFields(to: &fields)
+    // The message repeats the path: no browser may take it for a page.
+    fields.append("x-content-type-options: nosniff\r\n" as StaticString)
     var body = ByteBuffer(capacity: 256)
-    error.write(into: &body, format: service.configuration.errorFormat)
+    error.write(into: &body, format: format)
     exchange.respond(status: error.status, fields: fields.readable, body: .length(body.count))
     exchange.send(body.readable)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))

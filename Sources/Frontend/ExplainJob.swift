@@ -30,6 +30,7 @@ final class ExplainJob: AnswerJob {
     do throws(APIError) {
       let bytes = body.readable
       let request = try InferenceRequest.parse(bytes, endpoint: Self.endpoint(of: bytes))
+      try check(request.modelName(in: bytes))
       guard let index = workers.modelIndex(of: request, in: bytes) else {
         throw workers.models.isEmpty
           ? .noWorkers(model: nil) : .modelNotFound(request.modelName(in: bytes))

@@ -118,6 +118,8 @@ package final class Frontend {
     shared.registry.observe(.bodyMemory, .gauge) { Double(shared.bodyMemoryInUse) }
     shared.registry.observe(.preprocessWaiting, .gauge) { Double(shared.pool.waitingCount) }
     shared.registry.observe(.preprocessRefusals, .counter) { Double(shared.pool.refusedCount) }
+    shared.registry.observe(.heldAnswerBytes, .gauge) { Double(HeldAnswers.process.inUse) }
+    shared.registry.observe(.gzipRefusals, .counter) { Double(HeldAnswers.process.refusals) }
     shared.registry.observe(.refusedConnections, .counter) {
       Double(shared.listenerCounters.refusedByLimit.load(ordering: .relaxed))
     }

@@ -15,7 +15,9 @@ extension FrontendConfiguration {
     compatibility.corsOrigins = settings.list("DYN_HTTP_CORS_ORIGINS")
     compatibility.compressesAnswers = settings.bool("DYN_HTTP_GZIP")
     let proxies = Self.peers(settings, "DYN_HTTP_TRUSTED_PROXIES").ranges
-    trustedProxies = TrustedProxies(proxies.isEmpty ? nil : proxies)
+    trustedProxies = TrustedProxies(
+      proxies.isEmpty ? nil : proxies,
+      header: ForwardedHeader(rawValue: settings.string("DYN_HTTP_FORWARDED_HEADER")) ?? .xForwardedFor)
   }
 
   /// Keeps callers' connections below what the limit of open files leaves: a sixteenth is for workers, files and the rest.

@@ -211,7 +211,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     if configuration.keys != nil, route.needsKey(systemToo: configuration.guardsSystemRoutes) {
       do throws(APIError) {
         tenancy = try self.tenancy(head.fields)
-        if route.takesWork { try countCall(tenancy) }
+        if route.takesWork { try enterCall(tenancy) }
       } catch {
         return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
       }
@@ -227,7 +227,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
       request.admit(head)
       return request
     case .tokenize(let route):
-      let pooled = PooledExchange(service: self, exchange: exchange)
+      let pooled = PooledExchange(service: self, exchange: exchange, tenancy: tenancy)
       guard let model = configuration.tokenizer else {
         pooled.refuse(.noTokenizer)
         return pooled
@@ -246,7 +246,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
         ? PlainTrace(head, from: exchange, began: began, on: self) : nil
       return SystemExchange(
         service: self, exchange: exchange, route: route, head: head, trace: trace,
-        models: tenancy?.key?.entry.models)
+        models: tenancy?.models)
     case .wrongMethod(let allow) where head.method == .options:
       return OptionsExchange(
         exchange: exchange, head: head, allow: "\(allow), OPTIONS",
@@ -279,12 +279,15 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private func countTokens(
     _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
   ) -> any ServerExchangeHandler {
+    let tenancy: Tenancy?
     do throws(APIError) {
-      try countCall(try tenancy(head.fields))
+      tenancy = try self.tenancy(head.fields)
+      try enterCall(tenancy)
     } catch {
       return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
     }
-    let pooled = PooledExchange(service: self, exchange: exchange, errorFormat: .anthropic)
+    let pooled = PooledExchange(
+      service: self, exchange: exchange, tenancy: tenancy, errorFormat: .anthropic)
     if let model = configuration.tokenizer { pooled.job = CountTokensJob(model: model, service: self) }
     return pooled
   }
@@ -292,7 +295,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private func explain(
     _ exchange: any ServerExchange, _ head: RequestHead, _ tenancy: Tenancy?
   ) -> any ServerExchangeHandler {
-    let pooled = PooledExchange(service: self, exchange: exchange)
+    let pooled = PooledExchange(service: self, exchange: exchange, tenancy: tenancy)
     do throws(APIError) {
       let hints = try RoutingHints.read(head.fields, sessions: configuration.sessions)
       var tenancy = tenancy
@@ -316,6 +319,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     shared.metrics.refused(status: refusal.status)
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)")
       .write(into: &body, format: configuration.errorFormat)
+  }
+
+  func appendFields(of refusal: Refusal, to fields: inout ByteBuffer) {
+    configuration.compatibility.appendUnasked(to: &fields)
   }
 
   // MARK: The preprocess pool

@@ -36,6 +36,11 @@ package final class FrontendMetrics: Sendable {
     registry.counter(.authenticationFailures, labels: [("reason", reason)]).add()
   }
 
+  /// A stream ended in an error because it could not be translated.
+  func untranslated(_ obstacle: TranslationObstacle) {
+    registry.counter(.untranslatedStreams, labels: [("reason", obstacle.rawValue)]).add()
+  }
+
   /// A connection answered by itself, before there was a request.
   func refused(status: Int) {
     registry.counter(.httpRefusals, labels: [("status", String(status))]).add()

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import EventLoop
+internal import JSON
 internal import Synchronization
 internal import TLS
 internal import Telemetry
@@ -34,6 +35,8 @@ package final class FrontendShared: Sendable {
   private let bodyMemory = Atomic<Int>(0)
   private let bodyLoanIsOut = Atomic<Bool>(false)
   private let certificateEndSeconds = Atomic<Int>(0)
+  /// The text of `/openapi.json`, and what it was made for.
+  private let openAPI = Mutex<(features: OpenAPIDocument.Features, text: [UInt8])?>(nil)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
 
@@ -73,6 +76,19 @@ package final class FrontendShared: Sendable {
 
   /// When the certificate that is served ends, in seconds since the Unix epoch.
   var certificateEnd: Int { certificateEndSeconds.load(ordering: .relaxed) }
+
+  /// Appends the text of `/openapi.json`, which is made once for each set of routes that there is.
+  func appendOpenAPI(_ configuration: FrontendConfiguration, to body: inout ByteBuffer) {
+    let features = OpenAPIDocument.Features(configuration)
+    let text = openAPI.withLock { known in
+      if let known, known.features == features { return known.text }
+      var made = ByteBuffer(capacity: 64 << 10)
+      made.append(OpenAPIDocument(features).json)
+      known = (features, made.bytes)
+      return made.bytes
+    }
+    body.append(text)
+  }
 
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
   ///

@@ -5,9 +5,22 @@ internal import OpenAI
 
 /// Describes the routes in OpenAPI 3.1.
 struct OpenAPIDocument {
-  private let configuration: FrontendConfiguration
+  /// What there is of the routes that are not always there.
+  struct Features: Equatable {
+    let hasAnthropic: Bool
+    let hasTokenizer: Bool
+    let hasRouter: Bool
 
-  init(_ configuration: FrontendConfiguration) { self.configuration = configuration }
+    init(_ configuration: FrontendConfiguration) {
+      hasAnthropic = configuration.enablesAnthropic
+      hasTokenizer = configuration.tokenizer != nil
+      hasRouter = !configuration.hidesRouter
+    }
+  }
+
+  private let features: Features
+
+  init(_ features: Features) { self.features = features }
 
   /// The document.
   var json: JSONValue {
@@ -28,15 +41,15 @@ struct OpenAPIDocument {
 
   private var paths: [(String, Node)] {
     var paths: [(String, Node)] = Endpoint.allCases.filter {
-      configuration.enablesAnthropic || !$0.isAnthropic
+      features.hasAnthropic || !$0.isAnthropic
     }
     .map { ("\($0.path)", object(("post", inference($0)))) }
-    if configuration.tokenizer != nil {
+    if features.hasTokenizer {
       paths.append(
         ("/tokenize", object(("post", plainPost("Tokens of a prompt, as vLLM answers", "TokenizeRequest")))))
       paths.append(("/detokenize", object(("post", plainPost("Text of tokens", "DetokenizeRequest")))))
     }
-    if !configuration.hidesRouter {
+    if features.hasRouter {
       paths.append(
         (
           "/v1/router/explain",

@@ -10,6 +10,8 @@ internal import Transport
 class AnswerJob: PooledWork {
   fileprivate(set) var body = ByteBuffer()
   fileprivate var bodyMemory = 0
+  /// The models that the caller may ask; nil for all.
+  fileprivate(set) var models: Set<String>?
   var answer = ByteBuffer()
   /// What to answer with instead.
   var failure: APIError?
@@ -17,6 +19,11 @@ class AnswerJob: PooledWork {
 
   /// Does the work, on a thread of the pool.
   func run() {}
+
+  /// Throws the 404 of a model that is not there, for one that the caller's key does not name.
+  func check(_ model: String) throws(APIError) {
+    if let models, !models.contains(model) { throw .modelNotFound(model) }
+  }
 
   func returned(to loop: EventLoop) { home?.open(on: loop).returned(self) }
 }
@@ -33,15 +40,26 @@ final class PooledExchange: ServerExchangeHandler {
   /// What is done with the body; until then the request is refused.
   var job: AnswerJob?
   private var phase = Phase.reading
+  /// A thread of the pool has the job.
+  private var isWorking = false
   private var body = ByteBuffer()
   /// What the body holds of the memory that all bodies share; the job has it while the pool works.
   private var bodyMemory = 0
 
   private let errorFormat: ErrorFormat
+  /// Whose call it is. It has one of its key's places until it has ended and no thread works on it.
+  private let tenancy: Tenancy?
+  private var hasEnded = false
 
-  /// - Parameter errorFormat: nil for the configured one.
-  init(service: FrontendLoop, exchange: any ServerExchange, errorFormat: ErrorFormat? = nil) {
+  /// - Parameters:
+  ///   - tenancy: whose call it is, admitted by ``FrontendLoop/enterCall(_:)``.
+  ///   - errorFormat: nil for the configured one.
+  init(
+    service: FrontendLoop, exchange: any ServerExchange, tenancy: Tenancy? = nil,
+    errorFormat: ErrorFormat? = nil
+  ) {
     self.service = service
+    self.tenancy = tenancy
     self.errorFormat = errorFormat ?? service.configuration.errorFormat
     self.exchange = exchange
     if service.shared.isRefusingWork { refuse(.draining()) }
@@ -61,12 +79,14 @@ final class PooledExchange: ServerExchangeHandler {
   func receivedEnd() {
     guard case .reading = phase, let job else { return }
     self.job = nil
+    job.models = tenancy?.models
     job.home = LoopBound(self, of: service.loop)
     swap(&job.body, &body)
     guard service.shared.pool.submit(job, from: service.loop.mailbox) else {
       return refuse(.overloaded(status: service.configuration.overloadStatus, .preprocessing))
     }
     phase = .pooled
+    isWorking = true
     job.bodyMemory = bodyMemory
     bodyMemory = 0
   }
@@ -74,6 +94,8 @@ final class PooledExchange: ServerExchangeHandler {
   /// The job is home; the caller may be gone.
   fileprivate func returned(_ job: AnswerJob) {
     defer { service.releaseBodyMemory(job.bodyMemory) }
+    isWorking = false
+    leaveIfOver()
     guard case .pooled = phase else { return }
     if let error = job.failure { refuse(error) } else { answer(200, job.answer.readable) }
   }
@@ -84,8 +106,12 @@ final class PooledExchange: ServerExchangeHandler {
 
   func ended(_ end: EndOfStream) {
     phase = .answered
+    hasEnded = true
     releaseMemory()
+    leaveIfOver()
   }
+
+  private func leaveIfOver() { if hasEnded, !isWorking { tenancy?.leaveCall() } }
 
   /// Answers with an error, if nothing was answered yet.
   func refuse(_ error: APIError) {

@@ -135,6 +135,7 @@ extension InferenceExchange {
       commit()
       // What was held of an answer that has become too long.
       if !answer.isEmpty {
+        tellHeldFirst()
         responseBytes += answer.count
         exchange.send(answer.readable)
       }
@@ -156,11 +157,11 @@ extension InferenceExchange {
     let tokens = relay.relay(bytes, to: exchange)
     lastEvent = loop.now
     if tokens > 0 { noteTokens(tokens) }
-    if relay.hasGivenUp {
+    if let obstacle = relay.obstacle {
       takeStreamSummary()
       attempt?.cancel(.error, "invalid_response")
-      breakResponse(
-        error: .badGateway("an event of its stream is too long to be translated"), outcome: .error)
+      service.shared.metrics.untranslated(obstacle)
+      breakResponse(error: .badGateway("\(obstacle.text)"), outcome: .error)
       return
     }
     if relay.holdsDone { sendLastChunk() }
@@ -186,7 +187,10 @@ extension InferenceExchange {
   }
 
   /// The first bytes of an answer that is no stream came.
-  func noteFirstBytes() {
+  ///
+  /// - Parameter isHeld: it may still come from another worker, as nothing of it is with the caller: until it is, nothing
+  ///   is told of them (``tellHeldFirst()``).
+  func noteFirstBytes(isHeld: Bool = false) {
     guard times.firstToken == 0, (200..<300).contains(status) else { return }
     // Of embeddings and scores there is no first token; but their prompt is read.
     guard endpoint.generates else {
@@ -195,9 +199,15 @@ extension InferenceExchange {
       return
     }
     times.firstToken = loop.now
-    metrics.firstToken(after: loop.now - times.began)
-    tellFirst()
     routeFirstToken()
+    if !isHeld { tellHeldFirst() }
+  }
+
+  /// The answer whose first bytes were noted goes to the caller.
+  func tellHeldFirst() {
+    guard times.firstToken > 0, endpoint.generates else { return }
+    metrics.firstToken(after: times.firstToken - times.began)
+    tellFirst()
   }
 
   private func tellFirst() {
@@ -248,6 +258,7 @@ extension InferenceExchange {
       summarize(answer.readable)
       endAttempt(attempt)
       extendAnswer()
+      tellHeldFirst()
       responseBytes = answer.count
       commit()
       exchange.send(answer.readable)

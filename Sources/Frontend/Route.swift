@@ -69,6 +69,9 @@ enum Route {
   case wrongMethod(allow: String)
   case unknown
 
+  /// The inference route of a path.
+  static func endpoint(_ path: UnsafeRawBufferPointer) -> Endpoint? { Endpoint(path: withoutSlash(path)) }
+
   init(_ head: RequestHead) {
     let path = Self.withoutSlash(head.path)
     if let endpoint = Endpoint(path: path) {

@@ -6,6 +6,20 @@ internal import HTTP
 internal import OpenAI
 internal import Transport
 
+/// Why a stream cannot be told in the form of another API.
+enum TranslationObstacle: String {
+  case eventTooLong = "event_too_long"
+  case tooManyCalls = "too_many_tool_calls"
+
+  /// What the caller is told of the worker.
+  var text: StaticString {
+    switch self {
+    case .eventTooLong: "an event of its stream is too long to be translated"
+    case .tooManyCalls: "it called more than 128 tools in one message"
+    }
+  }
+}
+
 /// Finds the events in a worker's stream and gives the caller its bytes. An incomplete event waits for its rest, so that
 /// a comment or an error can always go between events.
 struct StreamRelay: ~Copyable {
@@ -23,8 +37,8 @@ struct StreamRelay: ~Copyable {
   var holdsDone = false
   /// Puts the events into the form of another API, of which the caller gets these alone; nil for almost every stream.
   private var translation: Translation?
-  /// A translation cannot go on, and the caller was not told yet.
-  private(set) var hasGivenUp = false
+  /// Why a translation cannot go on, which the caller was not told yet.
+  private(set) var obstacle: TranslationObstacle?
   /// Token-bearing chunks so far.
   private(set) var tokenCount = 0
   private(set) var sawDone = false
@@ -83,7 +97,7 @@ struct StreamRelay: ~Copyable {
     }
     if tail.count > Self.eventBytesMax {
       isBlind = true
-      if isTranslated { giveUp() }
+      if isTranslated { giveUp(.eventTooLong) }
       flush(to: exchange)
     }
     return tokenCount - before
@@ -108,7 +122,10 @@ struct StreamRelay: ~Copyable {
       }
       guard position < bytes.count, let event = scanner.next(bytes, from: &position) else { break }
       guard let data = event.data else { continue }
-      translation?.receive(data)
+      if let translation {
+        translation.receive(data)
+        if translation.hasTooManyCalls { giveUp(.tooManyCalls) }
+      }
       switch inspector.inspect(data) {
       case .token:
         tokenCount += 1
@@ -133,11 +150,11 @@ struct StreamRelay: ~Copyable {
 
   private var isTranslated: Bool { translation != nil }
 
-  /// An event is too long to be held: what cannot be read cannot be translated.
-  private mutating func giveUp() {
+  /// What cannot be read, or told, cannot be translated.
+  private mutating func giveUp(_ obstacle: TranslationObstacle) {
     sawError = true
-    hasGivenUp = translation?.isOver == false
-    tail.release()
+    if translation?.isOver == false { self.obstacle = obstacle }
+    translation?.abandon()
   }
 }
 
@@ -149,6 +166,9 @@ private final class Translation {
   init(_ stream: consuming MessagesStream) { self.stream = stream }
 
   var isOver: Bool { stream.isOver }
+  var hasTooManyCalls: Bool { stream.hasTooManyCalls }
+
+  func abandon() { stream.abandon() }
 
   func receive(_ data: UnsafeRawBufferPointer) { stream.receive(data, into: &output) }
 

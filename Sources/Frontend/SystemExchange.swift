@@ -24,13 +24,16 @@ final class SystemExchange: ServerExchangeHandler {
   private let trace: PlainTrace?
   /// The models that the caller may see; nil for all.
   private let visible: Set<String>?
+  /// Metrics may name tenants.
+  private let showsTenants: Bool
   private var status = 0
 
   init(
     service: FrontendLoop, exchange: any ServerExchange, route: SystemRoute, head: RequestHead,
-    trace: PlainTrace? = nil, models: Set<String>? = nil
+    trace: PlainTrace? = nil, models: Set<String>? = nil, showsTenants: Bool = false
   ) {
     visible = models
+    self.showsTenants = showsTenants
     self.service = service
     self.exchange = exchange
     self.route = route
@@ -53,13 +56,14 @@ final class SystemExchange: ServerExchangeHandler {
     case .live: respond(200, live(&body), body)
     case .ready: respond(ready(&body), .json, body)
     case .metrics:
-      service.shared.registry.write(metricFormat, into: &body)
+      service.shared.registry.write(
+        metricFormat, into: &body, without: showsTenants ? [] : MetricDescription.ofTenants)
       respond(200, .metrics(metricFormat), body)
     case .version: respond(200, version(&body), body)
     case .models: respond(200, models(&body), body)
     case .model(let name): respond(model(name, &body), .json, body)
     case .openAPI:
-      body.append(OpenAPIDocument(service.configuration).json)
+      service.shared.appendOpenAPI(service.configuration, to: &body)
       respond(200, .json, body)
     case .docs:
       body.append(DocsPage.html)

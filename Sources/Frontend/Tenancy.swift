@@ -30,6 +30,16 @@ final class Tenancy {
     self.metrics = metrics
   }
 
+  /// The models that it may ask; nil for all.
+  var models: Set<String>? { key?.entry.models }
+
+  /// A call that takes no tokens is over, and so is all work on it: its place is free.
+  func leaveCall() {
+    guard isInside else { return }
+    isInside = false
+    key?.leave()
+  }
+
   /// A tenant's sessions are its own, whatever they are called.
   var sessionSeed: UInt64 { name.withUnsafeBytes { XXH3.hash($0, seed: 1) } }
 }
@@ -72,11 +82,12 @@ extension FrontendLoop {
     return Tenancy(key: key, name: Array(name), metrics: metrics)
   }
 
-  /// Counts a call that takes work and no tokens against its key's limit. Throws 429.
-  func countCall(_ tenancy: Tenancy?) throws(APIError) {
-    guard let key = tenancy?.key else { return }
+  /// Admits a call that takes work and no tokens, by its key's limits: ``Tenancy/leaveCall()`` ends it. Throws 429.
+  func enterCall(_ tenancy: Tenancy?) throws(APIError) {
+    guard let tenancy, let key = tenancy.key else { return }
     do throws(LimitReached) {
-      try key.takeRequest(now: loop.now)
+      try key.enterCall(now: loop.now)
+      tenancy.isInside = true
     } catch {
       throw limited(error, key)
     }
@@ -128,7 +139,7 @@ extension InferenceExchange {
         "previous_response_id",
         reason: "whose response it is cannot be told here; send the conversation in 'input'")
     }
-    guard let models = tenancy.key?.entry.models else { return nil }
+    guard let models = tenancy.models else { return nil }
     let name = request.modelName(in: body.readable)
     return models.contains(name) ? nil : .modelNotFound(name)
   }

@@ -30,10 +30,15 @@ final class TokenizeJob: AnswerJob {
   override func run() {
     do throws(APIError) {
       let fields = try PromptFields.read(body.readable)
-      let served = workers.models.first { $0.name == fields.model }
-      if let name = fields.model, served == nil, !workers.models.isEmpty { throw .modelNotFound(name) }
+      let visible = workers.models.filter { models?.contains($0.name) ?? true }
+      let served = fields.model.map { name in visible.first { $0.name == name } } ?? visible.first
+      if let name = fields.model { try check(name) }
+      // Without a name it is the first that the caller may ask; without workers there is the tokenizer.
+      if served == nil, !workers.models.isEmpty {
+        throw fields.model.map { .modelNotFound($0) } ?? .missing("model")
+      }
       switch route {
-      case .tokenize: try tokenize(fields, (served ?? workers.models.first)?.engine ?? .unknown)
+      case .tokenize: try tokenize(fields, served?.engine ?? .unknown)
       case .detokenize: try detokenize(fields)
       }
     } catch {

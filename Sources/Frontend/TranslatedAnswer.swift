@@ -18,7 +18,7 @@ extension InferenceExchange {
       answer(.badGateway("its answer is too long to be translated"), outcome: .error)
       return
     }
-    noteFirstBytes()
+    noteFirstBytes(isHeld: true)
     answer.append(bytes)
   }
 
@@ -38,6 +38,7 @@ extension InferenceExchange {
       MessagesAnswer.writeError(answer.readable, status: attempt.status, into: &message)
     }
     if attempt.isCurrent { endAttempt(attempt) }
+    tellHeldFirst()
     answer.release()
     lengthOfAnswer = message.count
     responseBytes = message.count

@@ -24,7 +24,13 @@ extension SettingsTable {
     SettingDefinition(
       nil, "DYN_HTTP_TRUSTED_PROXIES", .list, unset: "none", placeholder: "NETWORKS", group: "Server",
       live: true,
-      "Addresses or networks of proxies, or unix, whose forwarded and x-forwarded-* headers are believed and passed on; others' are dropped."
+      "Addresses or networks of proxies, or unix, whose forwarded or x-forwarded-* headers are believed and passed on; others' are dropped."
+    ),
+    SettingDefinition(
+      nil, "DYN_HTTP_FORWARDED_HEADER", .choice(["x-forwarded-for", "forwarded"]),
+      fallback: "x-forwarded-for",
+      group: "Server", live: true,
+      "The header in which trusted proxies tell of their client; the other one is dropped, as they may pass on what a caller wrote there."
     ),
     SettingDefinition(
       nil, "DYN_HTTP_CORS_ORIGINS", .list, unset: "off", placeholder: "ORIGINS", group: "Server", live: true,

@@ -14,9 +14,26 @@ extension MetricDescription {
   /// tenant
   package static let tenantOutputTokens = MetricDescription(
     "dynamo_frontend_tenant_output_tokens_total", "Tokens that the tenant's requests were answered with.")
+  /// What names tenants, and is for whoever runs the server.
+  package static let ofTenants = [tenantRequests, tenantLimited, tenantInputTokens, tenantOutputTokens]
   /// reason (missing, invalid)
   package static let authenticationFailures = MetricDescription(
     "dynamo_frontend_authentication_failures_total", "Requests answered with 401.")
+}
+
+/// Metrics of what could not be put into another form.
+extension MetricDescription {
+  /// reason (event_too_long, too_many_tool_calls)
+  package static let untranslatedStreams = MetricDescription(
+    "dynamo_frontend_untranslated_streams_total",
+    "Streams that ended in an error because they could not be told as events of Anthropic's API.")
+  /// no labels
+  package static let heldAnswerBytes = MetricDescription(
+    "dynamo_frontend_gzip_held_bytes", "Memory that answers hold until they are whole, to be compressed.")
+  /// no labels
+  package static let gzipRefusals = MetricDescription(
+    "dynamo_frontend_gzip_refusals_total",
+    "Answers that went out uncompressed because others held all memory that there is for it.")
 }
 
 /// Metrics of overload.

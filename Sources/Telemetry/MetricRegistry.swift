@@ -108,10 +108,16 @@ package final class MetricRegistry: Sendable {
   package func writePrometheus(into out: inout ByteBuffer) { write(.prometheus, into: &out) }
 
   /// Appends all families in `format`, sorted by name, and then what `more` appends in the same format.
+  ///
+  /// - Parameter hidden: families that are left out.
   package func write(
-    _ format: MetricFormat, into out: inout ByteBuffer, more: (inout ByteBuffer) -> Void = { _ in }
+    _ format: MetricFormat, into out: inout ByteBuffer, without hidden: [MetricDescription] = [],
+    more: (inout ByteBuffer) -> Void = { _ in }
   ) {
-    for family in snapshots { family.write(format, into: &out, seriesMax: seriesMax) }
+    let names = Set(hidden.map { named($0) })
+    for family in snapshots where !names.contains(family.name) {
+      family.write(format, into: &out, seriesMax: seriesMax)
+    }
     more(&out)
     if case .openMetrics = format { out.append("# EOF\n" as StaticString) }
   }

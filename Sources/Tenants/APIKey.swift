@@ -70,6 +70,21 @@ package final class APIKey: Sendable {
   /// A request is refused as well while the tokens of those before it are not paid for: how many it has itself is known
   /// only when its body is read.
   package func enter(now: Nanoseconds) throws(LimitReached) {
+    try admit { () throws(LimitReached) in
+      if let tokens = entry.tokens, tokens.remaining(in: usage.tokens, now: now) == 0 {
+        throw LimitReached(.tokens, after: tokens.wait(for: 1, of: usage.tokens, now: now))
+      }
+      try takeRequest(now: now)
+    }
+  }
+
+  /// Admits a request that has no tokens, and must ``leave()`` once as well.
+  package func enterCall(now: Nanoseconds) throws(LimitReached) {
+    try admit { () throws(LimitReached) in try takeRequest(now: now) }
+  }
+
+  /// Takes one of the places, and gives it back when `check` refuses.
+  private func admit(_ check: () throws(LimitReached) -> Void) throws(LimitReached) {
     if let most = entry.concurrentMax {
       let before = usage.open.add(1, ordering: .relaxed).oldValue
       guard before < most else {
@@ -78,18 +93,14 @@ package final class APIKey: Sendable {
       }
     }
     do throws(LimitReached) {
-      if let tokens = entry.tokens, tokens.remaining(in: usage.tokens, now: now) == 0 {
-        throw LimitReached(.tokens, after: tokens.wait(for: 1, of: usage.tokens, now: now))
-      }
-      try takeRequest(now: now)
+      try check()
     } catch {
       leave()
       throw error
     }
   }
 
-  /// Counts a request that has no tokens and is answered at once.
-  package func takeRequest(now: Nanoseconds) throws(LimitReached) {
+  private func takeRequest(now: Nanoseconds) throws(LimitReached) {
     guard let requests = entry.requests, !requests.take(1, of: usage.requests, now: now) else { return }
     throw LimitReached(.requests, after: requests.wait(for: 1, of: usage.requests, now: now))
   }

@@ -88,12 +88,15 @@ package protocol ServerApplication: AnyObject {
   ) -> any ServerExchangeHandler
   /// Bytes that never became a request, or a body that broke, are refused: writes the answer's body and counts it.
   func refused(_ refusal: Refusal, body: inout ByteBuffer)
+  /// Appends what such an answer says in its head beside its type and length.
+  func appendFields(of refusal: Refusal, to fields: inout ByteBuffer)
   /// A connection that should begin with a PROXY header did not, and is closed.
   func refusedConnection(_ fault: ProxyHeaderFault)
 }
 
 extension ServerApplication {
   package func refusedConnection(_ fault: ProxyHeaderFault) {}
+  package func appendFields(of refusal: Refusal, to fields: inout ByteBuffer) {}
 }
 
 /// Why a request to a worker did not end well.

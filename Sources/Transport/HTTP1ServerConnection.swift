@@ -197,6 +197,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
     server.application.refused(refusal, body: &body)
     var fields = ByteBuffer(capacity: 64)
     fields.append("content-type: application/json\r\n" as StaticString)
+    server.application.appendFields(of: refusal, to: &fields)
     response.reset(minorVersion: 1, headOnly: false)
     writeHead(status: refusal.status, fields: fields.readable, body: .length(body.count))
     response.append(body.readable, to: &socket.output)

@@ -71,6 +71,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
     server.application.refused(refusal, body: &body)
     var fields = ByteBuffer(capacity: 64)
     fields.append("content-type: application/json\r\n" as StaticString)
+    server.application.appendFields(of: refusal, to: &fields)
     respond(status: refusal.status, fields: fields.readable, body: .length(body.count))
     send(body.readable)
     finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))

@@ -20,8 +20,14 @@ protocol EngineBackend: AnyObject {
 protocol Generation: AnyObject {
   /// The caller left: stop, and note in the report what had been done.
   func cancel()
+  /// The number of the next event, where the stream's events are numbered (Responses API).
+  var nextEvent: Int { get }
   /// The caller took output that it had left lying.
   func outputDrained()
+}
+
+extension Generation {
+  var nextEvent: Int { 0 }
 }
 
 /// What a generation was, for spans, metrics and the log. What is nil is not known.

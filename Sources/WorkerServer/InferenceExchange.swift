@@ -42,6 +42,9 @@ final class InferenceExchange: ServerExchangeHandler {
   /// What the caller speaks.
   let protocolVersion: ProtocolVersion
 
+  /// The lines `anthropic-version` and `anthropic-beta`, by which a request of that API says how it is meant.
+  let versionFields: [UInt8]
+
   private let exchange: any ServerExchange
   private let wallBegan: UInt64
   private var phase = Phase.receiving
@@ -57,6 +60,7 @@ final class InferenceExchange: ServerExchangeHandler {
     self.endpoint = endpoint
     self.began = began
     protocolVersion = ProtocolVersion(head)
+    versionFields = endpoint.isAnthropic ? Self.versionFields(head.fields) : []
     let loop = worker.loop
     wallBegan = loop.system.wallNanoseconds() - (loop.now > began ? loop.now - began : 0)
     identity = RequestIdentity(
@@ -87,6 +91,18 @@ final class InferenceExchange: ServerExchangeHandler {
     let limit = worker.shared.configuration.bodyBytesMax
     if case .length(let length) = head.framing, length > limit { return .bodyTooLarge(limitBytes: limit) }
     return nil
+  }
+
+  private static func versionFields(_ fields: HeaderFields) -> [UInt8] {
+    var lines = ByteBuffer()
+    for index in 0..<fields.count {
+      let name = fields[index].name
+      guard name.equalsIgnoringCase("anthropic-version") || name.equalsIgnoringCase("anthropic-beta") else {
+        continue
+      }
+      lines.header(line: fields.line(index))
+    }
+    return lines.bytes
   }
 
   private static func isJSON(_ type: UnsafeRawBufferPointer) -> Bool {
@@ -165,6 +181,7 @@ final class InferenceExchange: ServerExchangeHandler {
   func fail(_ error: APIError) {
     if isOver { return }
     self.error = error
+    let nextEvent = generation?.nextEvent ?? 0
     generation = nil
     releaseBody()
     var text = ByteBuffer(capacity: 256)
@@ -175,7 +192,7 @@ final class InferenceExchange: ServerExchangeHandler {
         exchange.abort(.failed(.truncated))
         return
       }
-      error.writeEvents(into: &text, form: endpoint.form)
+      error.writeEvents(into: &text, form: endpoint.form, sequence: nextEvent)
       send(text.readable)
     } else {
       error.write(into: &text, format: endpoint.isAnthropic ? .anthropic : .openAI)

@@ -37,6 +37,8 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
     inspector.form = exchange.endpoint.form
   }
 
+  var nextEvent: Int { (inspector.sequence ?? -1) + 1 }
+
   // MARK: The request
 
   func start(fresh: Bool) {
@@ -62,6 +64,7 @@ final class OpenAIGeneration: Generation, ClientExchangeHandler {
     out.header("content-length", exchange.body.count)
     header("x-request-id", id, to: &out)
     header("authorization", backend.authorization, to: &out)
+    out.append(exchange.versionFields)
     let identity = exchange.identity
     if let context = identity.generate {
       exchange.worker.shared.telemetry.propagators.inject(

@@ -1,7 +1,7 @@
 // Asks one worker which models it serves, before anything runs: for `doctor`.
 
-package import Base
-package import EventLoop
+internal import Base
+internal import EventLoop
 internal import Transport
 
 /// Why a worker did not tell its models, in words.

@@ -162,12 +162,21 @@ private let done = "data: [DONE]\n\n"
   @Test func callsAreBounded() throws {
     var stream = MessagesStream(id: "1", model: "m")
     var out = ByteBuffer()
-    for index in 0..<(MessagesStream.callsMax + 3) {
+    for index in 0...MessagesStream.callsMax {
+      let isFull = stream.hasTooManyCalls
+      #expect(!isFull)
       let text =
         "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":\(index),\"id\":\"x\",\"function\":{\"name\":\"f\"}}]}}]}"
       withBytes(text) { stream.receive($0, into: &out) }
     }
-    #expect(stream.droppedDeltas == 3)
+    let isFull = stream.hasTooManyCalls
+    #expect(isFull)
+    stream.abandon()
+    out.removeAll()
+    withBytes("[DONE]") { stream.receive($0, into: &out) }
+    stream.end(into: &out)
+    let rest = out.count
+    #expect(rest == 0)
   }
 
   @Test(arguments: ["", "7", "{", "{\"choices\":7}", "{\"choices\":[7]}", "{\"choices\":[]}", "null"])

@@ -167,10 +167,13 @@ struct CompressedRequestTests {
 struct CompressedAnswerTests {
   private let long = "{\"text\":\"\(String(repeating: "lorem ipsum ", count: 200))\"}"
 
-  private func answer(_ body: String, accepting: String?, gzips: Bool = true) throws -> (
-    head: String, body: [UInt8]
-  ) {
-    let rig = try FrontendRig { $0.compatibility.compressesAnswers = gzips }
+  private func answer(
+    _ body: String, accepting: String?, gzips: Bool = true, held: HeldAnswers = HeldAnswers(bytesMax: 1 << 20)
+  ) throws -> (head: String, body: [UInt8]) {
+    let rig = try FrontendRig {
+      $0.compatibility.compressesAnswers = gzips
+      $0.compatibility.held = held
+    }
     let caller = rig.connect()
     let field = accepting.map { "\r\naccept-encoding: \($0)" } ?? ""
     let chat = FrontendRig.chat(bytes: 10)
@@ -197,6 +200,37 @@ struct CompressedAnswerTests {
     let (head, body) = try answer(long, accepting: accepting)
     #expect(!head.contains("content-encoding") && head.contains("vary: accept-encoding\r\n"))
     #expect(String(decoding: body, as: UTF8.self) == long)
+  }
+
+  @Test func whatFindsNoRoomToBeHeldGoesOutAsItIs() throws {
+    let held = HeldAnswers(bytesMax: long.utf8.count)
+    for _ in 0..<3 { #expect(try answer(long, accepting: "gzip", held: held).head.contains("gzip")) }
+    #expect(held.inUse == 0 && held.refusals == 0)
+    #expect(held.take(1))
+    let (head, body) = try answer(long, accepting: "gzip", held: held)
+    #expect(!head.contains("content-encoding") && head.contains("vary: accept-encoding\r\n"))
+    #expect(String(decoding: body, as: UTF8.self) == long)
+    #expect(held.inUse == 1 && held.refusals == 1)
+  }
+
+  @Test func aCallerThatLeavesGivesItsRoomBack() throws {
+    let held = HeldAnswers(bytesMax: 1 << 20)
+    let rig = try FrontendRig {
+      $0.compatibility.compressesAnswers = true
+      $0.compatibility.held = held
+    }
+    let caller = rig.connect()
+    let chat = FrontendRig.chat(bytes: 10)
+    rig.send(
+      FrontendRig.head(bodyBytes: chat.utf8.count)
+        .replacing("\r\n\r\n", with: "\r\naccept-encoding: gzip\r\n\r\n") + chat, on: caller)
+    _ = rig.upstreamRequest()
+    rig.send(
+      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{",
+      on: rig.dialer.last)
+    #expect(held.inUse == 5_000)
+    rig.reset(caller)
+    #expect(held.inUse == 0)
   }
 
   @Test func shortAnswersAndThoseWithoutTheSwitchAreLeftAlone() throws {
@@ -242,6 +276,31 @@ struct CrossOriginTests {
       let answer = rig.get("/v1/models", fields)
       // A cache must not give this one to a page of the list.
       #expect(!answer.contains("access-control") && answer.contains("vary: origin\r\n"))
+    }
+  }
+
+  /// What is no request has no origin that could be looked up.
+  @Test(arguments: [
+    (["*"], "*"), (["https://a.example"], "https://a.example"), ([], nil),
+    (["https://a.example", "https://b.example"], nil),
+  ])
+  func refusalsOfTheConnectionMayBeReadToo(origins: [String], expected: String?) throws {
+    let rig = try FrontendRig { $0.compatibility.corsOrigins = origins }
+    let bad = [
+      "GET / HTTP/1.1\r\nhost : x\r\norigin: https://a.example\r\n\r\n": 400,
+      "GET / HTTP/1.1\r\nhost: x\r\nx: \(String(repeating: "a", count: 40_000))\r\n\r\n": 431,
+      "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nx\r\n": 400,
+    ]
+    for (text, status) in bad {
+      let caller = rig.connect()
+      rig.send(text, on: caller)
+      let answer = rig.output(caller)
+      #expect(answer.status == status)
+      #expect(answer.contains("access-control-") == (expected != nil), "\(answer)")
+      if let expected {
+        #expect(answer.contains("\r\naccess-control-allow-origin: \(expected)\r\n"))
+        #expect(answer.contains("\r\nvary: origin\r\n") == (expected != "*"))
+      }
     }
   }
 
@@ -301,9 +360,11 @@ struct MethodTests {
 }
 
 struct ForwardedTests {
-  private func client(_ fields: String, peer: String, trusted: [String]) throws -> String? {
+  private func client(
+    _ fields: String, peer: String, trusted: [String], by header: ForwardedHeader = .xForwardedFor
+  ) throws -> String? {
     var faults: [String] = []
-    let proxies = TrustedProxies(AddressRanges(trusted, faults: &faults))
+    let proxies = TrustedProxies(AddressRanges(trusted, faults: &faults), header: header)
     let head = "GET / HTTP/1.1\r\nhost: x\r\n\(fields)\r\n"
     let parser = HTTP1HeadParser(limits: HTTP1Limits())
     var scanned = 0
@@ -326,15 +387,25 @@ struct ForwardedTests {
     ("x-forwarded-for: 192.0.2.1:99\r\n", "192.0.2.1"),
     ("x-forwarded-for: 2001:db8::1\r\n", "2001:db8::1"),
     ("x-forwarded-for: 192.0.2.1, unknown\r\n", "10.0.0.1"),
-    ("forwarded: for=192.0.2.1;proto=https\r\n", "192.0.2.1"),
-    ("forwarded: proto=https;For=\"[2001:db8::1]:80\", for=10.0.0.9\r\n", "2001:db8::1"),
-    ("forwarded: for=192.0.2.1, for=_hidden\r\n", "10.0.0.1"),
-    ("forwarded: for=192.0.2.1, proto=http\r\n", "10.0.0.1"),
-    ("forwarded: for=192.0.2.1\r\nx-forwarded-for: 192.0.2.2\r\n", "192.0.2.1"),
+    // What the proxy does not write may be the caller's.
+    ("forwarded: for=1.1.1.1\r\n", "10.0.0.1"),
+    ("forwarded: for=1.1.1.1\r\nx-forwarded-for: 192.0.2.2\r\n", "192.0.2.2"),
   ])
   func theLastWhomNobodyTrustsIsTheClient(fields: String, expected: String) throws {
     #expect(try client(fields, peer: "10.0.0.1", trusted: ["10.0.0.0/8"]) == expected)
     #expect(try client(fields, peer: "192.0.2.99", trusted: ["10.0.0.0/8"]) == "192.0.2.99")
+  }
+
+  @Test(arguments: [
+    ("forwarded: for=192.0.2.1;proto=https\r\n", "192.0.2.1"),
+    ("forwarded: proto=https;For=\"[2001:db8::1]:80\", for=10.0.0.9\r\n", "2001:db8::1"),
+    ("forwarded: for=192.0.2.1, for=_hidden\r\n", "10.0.0.1"),
+    ("forwarded: for=192.0.2.1, proto=http\r\n", "10.0.0.1"),
+    ("forwarded: for=192.0.2.1\r\nx-forwarded-for: 1.1.1.1\r\n", "192.0.2.1"),
+    ("x-forwarded-for: 1.1.1.1\r\n", "10.0.0.1"),
+  ])
+  func whereProxiesWriteTheStandardsHeaderItAloneCounts(fields: String, expected: String) throws {
+    #expect(try client(fields, peer: "10.0.0.1", trusted: ["10.0.0.0/8"], by: .forwarded) == expected)
   }
 
   @Test func aStrangersWordIsNotPassedOn() throws {

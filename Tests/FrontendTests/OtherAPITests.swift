@@ -352,6 +352,94 @@ import Workers
     #expect(!answer.contains("message_stop"))
   }
 
+  @Test func aMessageOfTooManyCallsEndsAsAnErrorAndIsCounted() throws {
+    let rig = try rig()
+    let caller = post(rig, "/v1/messages", String(message.dropLast()) + ",\"stream\":true}")
+    _ = rig.upstreamRequest()
+    let worker = rig.dialer.last
+    let calls = (0...128).map {
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":\($0),\"id\":\"x\",\"function\":{\"name\":\"f\"}}]}}]}\n\n"
+    }
+    rig.send(
+      "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        + calls.joined() + "data: [DONE]\n\n", on: worker)
+    #expect(rig.isClosed(worker))
+    let answer = rig.output(caller)
+    #expect(answer.contains("it called more than 128 tools in one message"))
+    #expect(answer.split(separator: "event: error\n").count == 2 && !answer.contains("message_stop"))
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    #expect(
+      page.text.contains("dynamo_frontend_untranslated_streams_total{reason=\"too_many_tool_calls\"} 1\n"))
+  }
+
+  /// Nobody saw the first bytes of the answer that broke.
+  @Test func theFirstTokenOfAHeldAnswerIsToldOnce() throws {
+    let rig = try rig()
+    let caller = post(rig, "/v1/messages", message)
+    _ = rig.upstreamRequest()
+    rig.send("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{", on: rig.dialer.last)
+    rig.pass(second)
+    rig.close(rig.dialer.last)
+    #expect(!rig.upstreamRequest().isEmpty)
+    rig.pass(second)
+    rig.answer(completion)
+    #expect(rig.output(caller).status == 200)
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    let name = "dynamo_frontend_time_to_first_token_seconds"
+    #expect(page.text.contains("\(name)_count{model=\"\(FrontendRig.model)\"} 1\n"))
+    #expect(page.text.contains("\(name)_sum{model=\"\(FrontendRig.model)\"} 2\n"))
+  }
+
+  /// Hints are read as in a chat; an answer of this API has no place for what they ask to be told.
+  @Test func hintsOfAMessageAreRead() throws {
+    let rig = try rig()
+    func ask(_ hints: String) -> Int32 {
+      post(rig, "/v1/messages", String(message.dropLast()) + ",\"nvext\":{\(hints)}}")
+    }
+    let refused = rig.output(ask("\"what\":1")).body
+    #expect(refused.contains("nvext.what") && refused.contains("invalid_request_error"))
+    let caller = ask("\"cache_salt\":\"a\",\"extra_fields\":[\"timing\"]")
+    let sent = rig.upstreamRequest()
+    #expect(sent.contains("\"nvext\":{\"cache_salt\":\"a\""))
+    rig.answer(completion)
+    let answer = rig.output(caller)
+    #expect(answer.status == 200 && !answer.contains("nvext"))
+  }
+
+  @Test func wrongMethodsAreToldInTheFormOfTheirPath() throws {
+    for (path, isAnthropic) in [
+      ("/v1/messages", true), ("/v1/messages/count_tokens/", true), ("/v1/responses", false),
+    ] {
+      let rig = try rig()
+      let caller = rig.connect()
+      rig.send("GET \(path) HTTP/1.1\r\nhost: x\r\n\r\n", on: caller)
+      let answer = rig.output(caller)
+      #expect(answer.status == 405 && answer.contains("\r\nallow: POST, OPTIONS\r\n"))
+      #expect(answer.body.hasPrefix("{\"type\":\"error\",\"error\":{") == isAnthropic, "\(answer)")
+    }
+  }
+
+  /// Its text is kept, and another one is made when other routes are there.
+  @Test func theDescriptionFollowsTheConfiguration() throws {
+    let rig = try rig()
+    func document() -> String {
+      let caller = rig.connect()
+      rig.send("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n", on: caller)
+      return rig.output(caller).body
+    }
+    let first = document()
+    #expect(first.contains("\"/v1/messages\"") && first == document())
+    var configuration = rig.service.configuration
+    configuration.enablesAnthropic = false
+    rig.service.adopt(configuration)
+    #expect(!document().contains("\"/v1/messages\"") && document().contains("\"/v1/rerank\""))
+    configuration.enablesAnthropic = true
+    rig.service.adopt(configuration)
+    #expect(document() == first)
+  }
+
   // MARK: Responses
 
   /// What the engine counts says nothing of blocks that are not its own, or of a conversation that it adds itself.

@@ -52,7 +52,12 @@ struct TenancyTests {
     return rig.output(caller)
   }
 
-  private func metrics(_ rig: FrontendRig) -> String { get(rig, "/metrics") }
+  /// What the listener of metrics shows.
+  private func metrics(_ rig: FrontendRig) -> String {
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    return page.text
+  }
 
   /// A usual answer; its usage counts 100 and `output` tokens.
   private static func answer(_ output: Int = 20) -> String {
@@ -122,6 +127,78 @@ struct TenancyTests {
     for path in ["/health", "/live", "/ready", "/metrics", "/version"] {
       #expect(get(guarded, path).status == 401)
       #expect(get(guarded, path, Self.authorization).status == 200)
+    }
+  }
+
+  /// Who else has a key is nobody's business on the callers' port, whatever key it comes with.
+  @Test func callersDoNotSeeTheNamesOfTenants() throws {
+    let rig = try rig()
+    _ = post(rig)
+    #expect(metrics(rig).contains("tenant=\"acme\""))
+    for fields in ["", Self.authorization, "accept: application/openmetrics-text\r\n"] {
+      let page = get(rig, "/metrics", fields)
+      #expect(page.status == 200 && !page.contains("acme") && !page.contains("tenant_requests"))
+      #expect(
+        page.contains("authentication_failures_total") == metrics(rig).contains("authentication_failures"))
+    }
+  }
+
+  /// Routes that are answered here by work.
+  private static let calls = [
+    "/tokenize", "/detokenize", "/v1/router/explain", "/v1/messages/count_tokens",
+  ]
+
+  private func callRig(_ change: (inout APIKeyEntry) -> Void) throws -> FrontendRig {
+    let tokenizer = try ByteModel.load()
+    return try rig(traces: false, change) {
+      $0.enablesAnthropic = true
+      $0.tokenizer = tokenizer
+    }
+  }
+
+  private static let callBody = anyBody(more: ",\"tokens\":[65]")
+
+  @Test(arguments: calls) func aKeyOfOtherModelsGetsNoWorkOnThese(_ path: String) throws {
+    for (models, status) in [(["another"], 404), ([FrontendRig.model], 200)] as [(Set<String>, Int)] {
+      let rig = try callRig { $0.models = models }
+      let caller = post(rig, to: path, Self.authorization, Self.callBody)
+      rig.runPool()
+      let answer = rig.output(caller)
+      #expect(answer.status == status, "\(answer)")
+      #expect(
+        answer.contains(path.contains("messages") ? "not_found_error" : "model_not_found") == (status == 404))
+    }
+  }
+
+  @Test(arguments: calls) func aCallHasOneOfItsKeysPlacesUntilItsWorkIsDone(_ path: String) throws {
+    let rig = try callRig { $0.concurrentMax = 1 }
+    func call() -> Int32 { post(rig, to: path, Self.authorization, Self.callBody) }
+    let first = call()
+    let second = rig.output(call())
+    #expect(second.status == 429 && second.contains("in progress at once"), "\(second)")
+    rig.runPool()
+    #expect(rig.output(first).status == 200)
+    // A caller that leaves does not take its work out of the pool.
+    rig.reset(call())
+    #expect(rig.output(call()).status == 429)
+    rig.runPool()
+    let last = call()
+    rig.runPool()
+    #expect(rig.output(last).status == 200)
+    // What is refused for its body leaves nothing behind.
+    for _ in 0..<2 {
+      let bad = post(rig, to: path, Self.authorization, "{")
+      rig.runPool()
+      #expect(rig.output(bad).status == 400)
+    }
+  }
+
+  @Test func withoutAModelsNameItIsTheFirstThatTheKeyMayAsk() throws {
+    for (models, status) in [(["another"], 400), ([FrontendRig.model], 200)] as [(Set<String>, Int)] {
+      let rig = try callRig { $0.models = models }
+      let caller = post(rig, to: "/tokenize", Self.authorization, "{\"prompt\":\"a\"}")
+      rig.runPool()
+      #expect(rig.output(caller).status == status)
     }
   }
 
@@ -278,7 +355,7 @@ struct TenancyTests {
   }
 
   /// The salt in `nvext` has no effect here, but behind a worker it might.
-  @Test(arguments: Endpoint.allCases.filter { $0 != .messages && $0 != .countTokens })
+  @Test(arguments: Endpoint.allCases)
   func aSaltInTheExtensionIsRefused(_ endpoint: Endpoint) throws {
     let rig = try rig(edit: { $0.enablesAnthropic = true })
     let everywhere = EndpointSet(Endpoint.allCases)

@@ -7,7 +7,7 @@ import threading
 
 import openai
 import pytest
-from support.processes import BIN, MODEL, chat, eventually
+from support.processes import BIN, MODEL, Metrics, chat, eventually, free_port, request
 from support.upstream import normal
 
 PATH = "/v1/chat/completions"
@@ -41,7 +41,10 @@ class Keyed:
 
 
 def test_the_official_client_meets_errors_and_limits_as_it_knows_them(stack):
-    frontend = Keyed(stack, line("alice", ALICE, "tenant=acme requests-per-minute=3") + line("bob", BOB)).frontend
+    watch = free_port()
+    keys = line("alice", ALICE, "tenant=acme requests-per-minute=3") + line("bob", BOB)
+    flags = ("--simulate", "1", "--model-name", MODEL, "--metrics-listen", f"127.0.0.1:{watch}")
+    frontend = Keyed(stack, keys, *flags).frontend
     with pytest.raises(openai.AuthenticationError) as wrong:
         ask(frontend, "sk-wrong")
     assert wrong.value.code == "invalid_api_key" and wrong.value.response.headers["www-authenticate"] == "Bearer"
@@ -58,7 +61,7 @@ def test_the_official_client_meets_errors_and_limits_as_it_knows_them(stack):
     assert limited.value.code == "rate_limited" and 1 <= int(limited.value.response.headers["retry-after"]) <= 20
     assert [model.id for model in client(frontend, BOB).models.list()] == [MODEL]
     ask(frontend, BOB)
-    metrics = frontend.metrics()
+    metrics = Metrics(request(watch, "GET", "/metrics")[2].decode())
     assert metrics.sum("dynamo_frontend_tenant_requests_total", tenant="acme") == 4
     assert metrics.sum("dynamo_frontend_tenant_limited_total", tenant="acme", limit="requests") == 1
     assert metrics.sum("dynamo_frontend_tenant_output_tokens_total", tenant="bob") > 0
@@ -82,6 +85,7 @@ def test_curl(stack):
     assert curl() == "401" and curl("-H", f"Authorization: Bearer {ALICE}") == "200"
     assert curl("-H", f"x-api-key: {ALICE}") == "200" and curl("-u", f"alice:{ALICE}") == "401"
     assert frontend.status("/health") == 200
+    assert "tenant=" not in frontend.get("/metrics")[2].decode(), "callers do not see who else has a key"
 
 
 def test_keys_are_read_again_whole_or_not_at_all(stack):

@@ -217,6 +217,25 @@ def test_renegotiation_is_refused(stack, upstream, authority):
     assert b"RENEGOTIATING" in done.stdout + done.stderr and b"no renegotiation" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "offered, chosen",
+    [
+        ("ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    ],
+)
+def test_the_server_chooses_the_cipher(stack, upstream, authority, offered, chosen):
+    """ChaCha20 where the caller puts it first: it has no AES in hardware."""
+    frontend = Secure(stack, authority, "--worker", upstream.url)
+    context = ssl.create_default_context(cafile=authority.path)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    # The certificate's key decides which of the two kinds it is.
+    context.set_ciphers(offered + ":" + offered.replace("ECDSA", "RSA"))
+    with socket.create_connection(("127.0.0.1", frontend.port), timeout=20) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as secure:
+            assert secure.cipher()[0].replace("RSA", "ECDSA") == chosen
+
+
 def test_a_handshake_has_a_deadline(stack, upstream, authority):
     frontend = Secure(stack, authority, "--worker", upstream.url, env={"DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS": "0.3"})
     with socket.create_connection(("127.0.0.1", frontend.port), timeout=20) as silent:

@@ -133,6 +133,29 @@ def test_attached_engine_that_dies_in_mid_stream(stack, receiver, upstream):
     assert all(span.status == "ERROR" and span.status_message for span in spans)
 
 
+def test_a_broken_response_ends_with_the_number_that_follows(stack, upstream):
+    def dies(peer, seen):
+        peer.send(STREAM_HEAD)
+        peer.event(json.dumps({"type": "response.output_text.delta", "sequence_number": 4, "delta": "a"}))
+        peer.reset()
+
+    upstream.behaviour = dies
+    worker = stack.worker("--engine", "openai", "--engine-url", upstream.url)
+    status, _, body = worker.post("/v1/responses", {"model": MODEL, "input": "a", "stream": True})
+    assert status == 200 and b'"type":"error","sequence_number":5,' in body, body
+
+
+def test_the_version_of_anthropics_api_goes_on_to_the_engine(stack, upstream):
+    worker = stack.worker("--engine", "openai", "--engine-url", upstream.url)
+    upstream.requests.clear()
+    body = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]}
+    for path, passed in (("/v1/messages", "2023-06-01"), (PATH, None)):
+        worker.post(path, body, {"Anthropic-Version": "2023-06-01", "anthropic-beta": "b", "x-other": "1"})
+        seen = upstream.requests[-1]
+        assert seen.header("anthropic-version") == passed and seen.header("anthropic-beta") == (passed and "b")
+        assert seen.header("x-other") is None
+
+
 def test_attached_engine_that_is_away_is_not_registered(stack, upstream):
     upstream.stop()
     from support.processes import free_port
