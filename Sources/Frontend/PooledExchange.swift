@@ -8,8 +8,10 @@ internal import Transport
 
 /// Makes an answer of a body. One thread has it at a time.
 class AnswerJob: PooledWork {
-  fileprivate(set) var body = ByteBuffer()
+  var body = ByteBuffer()
   fileprivate var bodyMemory = 0
+  /// What the work itself took of the memory of bodies; given back when it is home.
+  var workMemory = 0
   var answer = ByteBuffer()
   /// What to answer with instead.
   var failure: APIError?
@@ -21,7 +23,8 @@ class AnswerJob: PooledWork {
   func returned(to loop: EventLoop) { home?.open(on: loop).returned(self) }
 }
 
-/// Takes the body of one such request and answers it. It is neither traced nor logged, as the system's routes are not.
+/// Takes the body of one such request and answers it. It is neither traced nor logged, as the system's routes are not,
+/// unless it comes with a trace.
 final class PooledExchange: ServerExchangeHandler {
   /// Longest body: an answer to `/tokenize` has up to eight bytes for each of its bytes.
   static let bodyBytesMax = 4 << 20
@@ -38,10 +41,17 @@ final class PooledExchange: ServerExchangeHandler {
   private var bodyMemory = 0
 
   private let errorFormat: ErrorFormat
+  /// The trace of an inference route that is answered here.
+  private var trace: (PlainTrace, Endpoint)?
+  private var status = 0
 
   /// - Parameter errorFormat: nil for the configured one.
-  init(service: FrontendLoop, exchange: any ServerExchange, errorFormat: ErrorFormat? = nil) {
+  init(
+    service: FrontendLoop, exchange: any ServerExchange, errorFormat: ErrorFormat? = nil,
+    trace: (PlainTrace, Endpoint)? = nil
+  ) {
     self.service = service
+    self.trace = trace
     self.errorFormat = errorFormat ?? service.configuration.errorFormat
     self.exchange = exchange
     if service.shared.isRefusingWork { refuse(.draining()) }
@@ -73,7 +83,7 @@ final class PooledExchange: ServerExchangeHandler {
 
   /// The job is home; the caller may be gone.
   fileprivate func returned(_ job: AnswerJob) {
-    defer { service.releaseBodyMemory(job.bodyMemory) }
+    defer { service.releaseBodyMemory(job.bodyMemory + job.workMemory) }
     guard case .pooled = phase else { return }
     if let error = job.failure { refuse(error) } else { answer(200, job.answer.readable) }
   }
@@ -85,6 +95,11 @@ final class PooledExchange: ServerExchangeHandler {
   func ended(_ end: EndOfStream) {
     phase = .answered
     releaseMemory()
+    guard let (trace, endpoint) = trace else { return }
+    self.trace = nil
+    trace.recordSpans(
+      status: status, route: endpoint.path, operation: endpoint.operation, on: service)
+    trace.recordLine(status: status, on: service)
   }
 
   /// Answers with an error, if nothing was answered yet.
@@ -105,6 +120,8 @@ final class PooledExchange: ServerExchangeHandler {
       fields.append("content-type: application/json\r\n" as StaticString)
     }
     fields.append("cache-control: no-store\r\n" as StaticString)
+    trace?.0.appendFields(to: &fields)
+    self.status = status
     exchange.respond(status: status, fields: fields.readable, body: .length(text.count))
     exchange.send(text)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))
