@@ -310,6 +310,8 @@ extension ExportDriver: ExportLaneOwner {
     }
   }
 
+  func connected() { log.connected() }
+
   func failed(_ cause: String) {
     isInOutage = true
     status.update { state in

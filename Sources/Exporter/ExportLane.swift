@@ -12,6 +12,8 @@ protocol ExportLaneOwner: AnyObject {
   func settled(_ message: ExportMessage, _ answer: ExportAnswer)
   /// A message's time is over without a final answer. `wasAnswered` is true when the receiver itself put it off.
   func gaveUp(_ message: ExportMessage, wasAnswered: Bool)
+  /// There is a connection to the receiver.
+  func connected()
   /// A try failed.
   func failed(_ cause: String)
   /// Nobody listens at the endpoint and the process waits for its end. True when the owner ends for it.
@@ -239,6 +241,7 @@ extension ExportLane: ExportChannelDelegate {
     loop.cancel(limitTimer)
     isConnected = true
     status.update { $0.connections += 1 }
+    owner.connected()
     call(on: channel)
   }
 

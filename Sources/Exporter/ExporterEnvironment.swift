@@ -293,7 +293,10 @@ struct ExporterEnvironment {
     if let size = count(ExporterVariable.queueMegabytes, max: 4_096) {
       configuration.queue.bytesMax = size << 20
     }
-    if let calls = count(ExporterVariable.concurrency, max: 16) { configuration.concurrentCalls = calls }
+    let concurrency =
+      first(ExporterVariable.concurrency, EnvironmentName.batchMaxConcurrentExports)?.name
+      ?? ExporterVariable.concurrency
+    if let calls = count(concurrency, max: 16) { configuration.concurrentCalls = calls }
     guard let (_, folder) = first(ExporterVariable.spoolFolder) else { return }
     var spool = SpoolConfiguration(folder: folder)
     if let size = count(ExporterVariable.spoolMegabytes, max: 1 << 20) { spool.bytesMax = size << 20 }

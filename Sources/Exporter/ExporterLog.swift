@@ -23,6 +23,9 @@ struct ExporterLog {
     self.logger = logger
   }
 
+  /// As often as the receiver lets go of a connection: for those who look into it.
+  func connected() { logger.debug("connected to the \(noun) receiver") }
+
   /// `dropped` is the ledger's count of lost spans so far.
   mutating func outageBegan(_ cause: String, dropped: Int, at now: Nanoseconds) {
     guard outageSince == nil else { return }

@@ -286,8 +286,10 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     } catch {
       return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
     }
+    let trace = PlainTrace(head, from: exchange, began: began, on: self)
     let pooled = PooledExchange(
-      service: self, exchange: exchange, tenancy: tenancy, errorFormat: .anthropic)
+      service: self, exchange: exchange, tenancy: tenancy, errorFormat: .anthropic,
+      trace: (trace, .countTokens))
     if let model = configuration.tokenizer { pooled.job = CountTokensJob(model: model, service: self) }
     return pooled
   }

@@ -46,12 +46,22 @@ struct PlainTrace {
     identity.appendFields(context, to: &fields)
   }
 
-  /// Writes the request's spans; `route` is the pattern that its path matched, empty for none.
-  func recordSpans(status: Int, route: StaticString, on service: FrontendLoop) {
+  /// Without a status the caller left before there was one.
+  private static func outcome(_ status: Int) -> RequestOutcome {
+    status == 0 ? .cancelled : status < 400 ? .success : status < 500 ? .rejected : .unavailable
+  }
+
+  /// Writes the request's spans; `status` is 0 where none was sent.
+  ///
+  /// - Parameters:
+  ///   - route: the pattern that its path matched, empty for none.
+  ///   - operation: OpenTelemetry's word for what an inference route does; empty for other routes.
+  func recordSpans(
+    status: Int, route: StaticString, operation: StaticString = "", on service: FrontendLoop
+  ) {
     let tracing = service.configuration.tracing
     guard let context, tracing.recordsSpans, context.root.isSampled else { return }
     let end = wall &+ service.loop.now &- parsed
-    let outcome = status < 400 ? RequestOutcome.success : status < 500 ? .rejected : .unavailable
     let name = spanName(route, merges: tracing.mergesRoot)
     service.publishSpans { spans in
       traceState.withUnsafeBytes { state in
@@ -76,7 +86,11 @@ struct PlainTrace {
         }
         path.withUnsafeBytes { spans.attribute(AttributeName.uri, $0) }
         spans.attribute(AttributeName.version, protocolVersion.text)
-        spans.attribute(AttributeName.requestOutcome, outcome.text)
+        if operation.utf8CodeUnitCount > 0 {
+          spans.attribute(AttributeName.genAIOperationName, operation)
+          spans.attribute(AttributeName.genAIProviderName, "dynamo")
+        }
+        spans.attribute(AttributeName.requestOutcome, Self.outcome(status).text)
         writeEnd(&spans, status, end)
       }
     }
@@ -121,10 +135,10 @@ struct PlainTrace {
   private func writeIdentity(_ spans: inout SpanWriter, _ status: Int, _ service: FrontendLoop) {
     identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
-    spans.attribute(AttributeName.httpResponseStatusCode, status)
+    if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
   }
 
-  /// Writes the access line of a refused request.
+  /// Writes the access line.
   func recordLine(status: Int, on service: FrontendLoop) {
     let now = service.loop.now
     identity.xRequestID.withUnsafeBytes { xRequestID in
@@ -137,7 +151,7 @@ struct PlainTrace {
         record.method = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
         record.uri = path
         record.status = status
-        record.outcome = .rejected
+        record.outcome = Self.outcome(status)
         record.attempts = 0
         record.elapsed = now - began
         service.log(record, model: "", at: wall &+ now &- parsed)

@@ -8,10 +8,12 @@ internal import Transport
 
 /// Makes an answer of a body. One thread has it at a time.
 class AnswerJob: PooledWork {
-  fileprivate(set) var body = ByteBuffer()
+  var body = ByteBuffer()
   fileprivate var bodyMemory = 0
   /// The models that the caller may ask; nil for all.
   fileprivate(set) var models: Set<String>?
+  /// What the work itself took of the memory of bodies; given back when it is home.
+  var workMemory = 0
   var answer = ByteBuffer()
   /// What to answer with instead.
   var failure: APIError?
@@ -28,7 +30,8 @@ class AnswerJob: PooledWork {
   func returned(to loop: EventLoop) { home?.open(on: loop).returned(self) }
 }
 
-/// Takes the body of one such request and answers it. It is neither traced nor logged, as the system's routes are not.
+/// Takes the body of one such request and answers it. It is neither traced nor logged, as the system's routes are not,
+/// unless it comes with a trace.
 final class PooledExchange: ServerExchangeHandler {
   /// Longest body: an answer to `/tokenize` has up to eight bytes for each of its bytes.
   static let bodyBytesMax = 4 << 20
@@ -50,16 +53,20 @@ final class PooledExchange: ServerExchangeHandler {
   /// Whose call it is. It has one of its key's places until it has ended and no thread works on it.
   private let tenancy: Tenancy?
   private var hasEnded = false
+  /// The trace of an inference route that is answered here.
+  private var trace: (PlainTrace, Endpoint)?
+  private var status = 0
 
   /// - Parameters:
   ///   - tenancy: whose call it is, admitted by ``FrontendLoop/enterCall(_:)``.
   ///   - errorFormat: nil for the configured one.
   init(
     service: FrontendLoop, exchange: any ServerExchange, tenancy: Tenancy? = nil,
-    errorFormat: ErrorFormat? = nil
+    errorFormat: ErrorFormat? = nil, trace: (PlainTrace, Endpoint)? = nil
   ) {
     self.service = service
     self.tenancy = tenancy
+    self.trace = trace
     self.errorFormat = errorFormat ?? service.configuration.errorFormat
     self.exchange = exchange
     if service.shared.isRefusingWork { refuse(.draining()) }
@@ -93,7 +100,7 @@ final class PooledExchange: ServerExchangeHandler {
 
   /// The job is home; the caller may be gone.
   fileprivate func returned(_ job: AnswerJob) {
-    defer { service.releaseBodyMemory(job.bodyMemory) }
+    defer { service.releaseBodyMemory(job.bodyMemory + job.workMemory) }
     isWorking = false
     leaveIfOver()
     guard case .pooled = phase else { return }
@@ -109,6 +116,11 @@ final class PooledExchange: ServerExchangeHandler {
     hasEnded = true
     releaseMemory()
     leaveIfOver()
+    guard let (trace, endpoint) = trace else { return }
+    self.trace = nil
+    trace.recordSpans(
+      status: status, route: endpoint.path, operation: endpoint.operation, on: service)
+    trace.recordLine(status: status, on: service)
   }
 
   private func leaveIfOver() { if hasEnded, !isWorking { tenancy?.leaveCall() } }
@@ -131,6 +143,8 @@ final class PooledExchange: ServerExchangeHandler {
       fields.append("content-type: application/json\r\n" as StaticString)
     }
     fields.append("cache-control: no-store\r\n" as StaticString)
+    trace?.0.appendFields(to: &fields)
+    self.status = status
     exchange.respond(status: status, fields: fields.readable, body: .length(text.count))
     exchange.send(text)
     exchange.finish(trailers: UnsafeRawBufferPointer(start: nil, count: 0))

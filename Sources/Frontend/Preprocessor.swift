@@ -194,23 +194,10 @@ final class Preprocessor {
     _ request: InferenceRequest, in body: UnsafeRawBufferPointer, _ rules: PromptRules,
     _ model: ModelTokenizer, _ seed: UInt64, _ clock: (any SystemCalls)?
   ) -> String? {
-    // What an engine's template makes of items is not known here.
-    if case .responses = request.endpoint {
-      estimate.times = PromptEncoder.Times()
-      return "responses"
-    }
-    let fields: PromptFields
-    do throws(APIError) {
-      fields = try PromptFields.read(body)
-    } catch {
-      estimate.times = PromptEncoder.Times()
-      return "input"
-    }
     let encoder = encoder(of: model)
     defer { if keepsEncoder { encoder.trim() } else { model.putBack(encoder) } }
     do throws(PromptFailure) {
-      try encoder.encode(
-        fields.limited(to: request.endpoint), in: body, as: rules.engine, clock: clock)
+      try encoder.encode(promptOf: body, request.endpoint, as: rules.engine, clock: clock)
     } catch {
       estimate.times = encoder.times
       return error.reason

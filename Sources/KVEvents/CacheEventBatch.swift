@@ -57,6 +57,8 @@ package struct CacheEventBatch: Sendable, Equatable {
   package var text: [UInt8] = []
   /// Events of a known kind without usable fields.
   package var malformedEvents = 0
+  /// One of those may have been a removal: blocks may be gone that nothing here names.
+  package var hidesRemovals = false
   /// Events that are not for a mirror of the prefix cache: of another KV cache group, or of a medium nobody knows.
   package var skippedEvents = 0
   /// Events of a kind that is not known here.
@@ -85,6 +87,7 @@ package struct CacheEventBatch: Sendable, Equatable {
     tokens.removeAll(keepingCapacity: true)
     text.removeAll(keepingCapacity: true)
     malformedEvents = 0
+    hidesRemovals = false
     skippedEvents = 0
     unknownEvents = 0
     payload = []

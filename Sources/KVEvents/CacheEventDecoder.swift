@@ -81,16 +81,21 @@ package struct CacheEventDecoder {
         return
       case .use, .skipped: batch.skippedEvents += 1
       case .unknown: batch.unknownEvents += 1
-      case .malformed: batch.malformedEvents += 1
+      case .malformed: lose(fields, in: &batch)
       }
     } catch {
       if error == .truncated || error == .unknownFormat || fields.isTooLarge { throw error }
       reader = start
       try reader.skip()
-      batch.malformedEvents += 1
+      lose(fields, in: &batch)
     }
     batch.hashes.removeLast(batch.hashes.count - mark.0)
     batch.tokens.removeLast(batch.tokens.count - mark.1)
     batch.text.removeLast(batch.text.count - mark.2)
+  }
+
+  private func lose(_ fields: CacheEventFields, in batch: inout CacheEventBatch) {
+    batch.malformedEvents += 1
+    if fields.mayRemove { batch.hidesRemovals = true }
   }
 }

@@ -66,6 +66,14 @@ struct CacheEventFields {
     }
   }
 
+  /// Nothing in what was read so far says that the event takes no blocks away.
+  var mayRemove: Bool {
+    switch tag {
+    case .stored, .unknown: false
+    case .removed, .cleared, nil: true
+    }
+  }
+
   /// Reads one event and what it needs of `batch`: its hashes, tokens and texts are appended there.
   mutating func read(
     _ reader: inout MessagePackReader, into batch: inout CacheEventBatch

@@ -28,6 +28,16 @@ package struct CacheFeed {
     case replaying(from: UInt64, deadline: Nanoseconds)
   }
 
+  /// What the owner's mirror holds.
+  private enum Mirror {
+    /// Nothing, and so does the engine.
+    case empty
+    /// What has been applied.
+    case filled
+    /// Nothing, though the engine may hold blocks.
+    case unknown
+  }
+
   private struct Held {
     let sequence: UInt64
     let payload: [UInt8]
@@ -49,8 +59,7 @@ package struct CacheFeed {
   /// Live messages that wait for the replay's end, in rising order.
   private var held: [Held] = []
   private var heldBytes = 0
-  /// True when something was applied since the mirror was last empty.
-  private var isMirrorFilled = false
+  private var mirror = Mirror.empty
   /// What happened so far.
   package private(set) var counters = CacheFeedCounters()
 
@@ -342,9 +351,10 @@ package struct CacheFeed {
   }
 
   private mutating func forget(_ reason: CacheFeedReset, perform: (CacheFeedAction) -> Void) {
-    // Nothing is held yet: then only that something is missing is news.
-    guard isMirrorFilled || reason.leavesHoles else { return }
-    isMirrorFilled = false
+    // Where nothing is held, only that something is missing, or no longer missing, is news.
+    let next = reason.leavesHoles ? Mirror.unknown : .empty
+    guard mirror != next else { return }
+    mirror = next
     counters.resets += 1
     perform(.forgetAll(reason))
   }
@@ -371,7 +381,11 @@ package struct CacheFeed {
     counters.skippedEvents += UInt64(batch.skippedEvents)
     counters.unknownEvents += UInt64(batch.unknownEvents)
     if isLive { counters.lagSeconds = now.wallSeconds - batch.timestamp }
-    isMirrorFilled = true
+    if batch.hidesRemovals {
+      forget(.undecodable, perform: perform)
+      return
+    }
+    mirror = .filled
     if keepsPayloads { batch.payload = Array(payload) }
     perform(.apply(batch))
   }

@@ -28,14 +28,14 @@ package enum CacheFeedReset: String, Sendable, Equatable, CaseIterable {
   case replayTimedOut = "replay_timed_out"
   /// More messages came during a replay than may be held.
   case overflow
-  /// A message could not be read, so its removals are unknown.
+  /// A message could not be read, so its removals are unknown. A replay would bring the same bytes.
   case undecodable
 
   /// True when the engine may hold blocks that will not be told again.
   var leavesHoles: Bool {
     switch self {
-    case .gap, .replayIncomplete, .replayTimedOut, .overflow: true
-    case .restarted, .undecodable: false
+    case .gap, .replayIncomplete, .replayTimedOut, .overflow, .undecodable: true
+    case .restarted: false
     }
   }
 }

@@ -42,6 +42,8 @@ package final class PromptEncoder: @unchecked Sendable {
   /// How the engine makes a chat of a request.
   private var rules = ChatTemplateRules(.vllm)
   private var text = ByteBuffer()
+  /// The chat of a request that is none.
+  private var chat = ByteBuffer()
   package private(set) var times = Times()
   /// The ids of the last prompt.
   package private(set) var ids = TokenIDs()
@@ -54,6 +56,31 @@ package final class PromptEncoder: @unchecked Sendable {
   package init(_ model: ModelTokenizer.Parts) {
     self.model = model
     encoder = TextEncoder(model.tokenizer, prefixCache: model.cache)
+  }
+
+  /// Makes ``ids`` of the prompt in the body of a request to `endpoint`, as `engine` does.
+  package func encode(
+    promptOf body: UnsafeRawBufferPointer, _ endpoint: Endpoint, as engine: ChatTemplateRules.Engine = .vllm,
+    clock: (any SystemCalls)?
+  ) throws(PromptFailure) {
+    times = Times()
+    guard case .responses = endpoint else {
+      let fields = try Self.fields(body).limited(to: endpoint)
+      return try encode(fields, in: body, as: engine, clock: clock)
+    }
+    chat.removeAll()
+    guard engine == .vllm, ResponsesChat.write(body, into: &chat) else {
+      throw PromptFailure("responses", "only the engine knows what it makes of this response")
+    }
+    try encode(Self.fields(chat.readable), in: chat.readable, as: engine, clock: clock)
+  }
+
+  private static func fields(_ body: UnsafeRawBufferPointer) throws(PromptFailure) -> PromptFields {
+    do throws(APIError) {
+      return try PromptFields.read(body)
+    } catch {
+      throw PromptFailure("input", error.message)
+    }
   }
 
   /// Makes ``ids`` of a chat or of a completion's prompt, as `engine` does. `clock` is for the times, and for templates
@@ -84,6 +111,7 @@ package final class PromptEncoder: @unchecked Sendable {
   package func trim() {
     if ids.count > Self.keptIDsMax { ids = TokenIDs() }
     if text.capacity > Self.keptTextMax { text.release() }
+    if chat.capacity > Self.keptTextMax { chat.release() }
   }
 
   private func render(

@@ -183,4 +183,26 @@ extension ByteBuffer {
     hole.storeBytes(of: UInt8(truncatingIfNeeded: length >> 7) | 0x80, toByteOffset: 1, as: UInt8.self)
     hole.storeBytes(of: UInt8(truncatingIfNeeded: length >> 14), toByteOffset: 2, as: UInt8.self)
   }
+
+  /// Appends a tag and room for a length of one byte, and returns the mark for ``endCompactMessage(_:)``.
+  package mutating func beginCompactMessage(field number: Int) -> Int {
+    append(tag: number, .lengthDelimited)
+    append(UInt8(0))
+    return count
+  }
+
+  /// Fills in the length of the message that began at `mark`, of any size; one of more than 127 bytes is moved for that.
+  package mutating func endCompactMessage(_ mark: Int) {
+    let length = count - mark
+    let more = ProtobufSize.varint(UInt64(length)) - 1
+    _ = reserve(more)
+    guard let base else { return }
+    let content = base + head + mark
+    if more > 0 {
+      (content + more).copyMemory(from: content, byteCount: length)
+      commit(more)
+    }
+    var cursor = ProtobufCursor(content - 1)
+    cursor.put(varint: UInt64(length))
+  }
 }

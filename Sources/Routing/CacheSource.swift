@@ -26,6 +26,8 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
   case feedLost
   /// Events are missing and could not be replayed: predictions count beside those that came.
   case feedGap
+  /// A feed that began anew again and again is left alone for a while: of what is missing the same holds.
+  case feedResting
   /// The engine's blocks have another size than the model's.
   case blockSize
   /// The worker has more blocks than its mirror may hold, or the index has no room for them.
@@ -41,6 +43,14 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
   /// The operator's choice.
   case configured
 
+  /// True when part of the cache is unknown: what the router sent there counts beside the events.
+  var leavesHoles: Bool {
+    switch self {
+    case .feedGap, .feedResting: true
+    default: false
+    }
+  }
+
   /// The word for logs and `/health`.
   package var label: String {
     switch self {
@@ -48,6 +58,7 @@ package enum CacheSourceReason: UInt8, Sendable, BitwiseCopyable {
     case .feedLive: "feed_live"
     case .feedLost: "feed_lost"
     case .feedGap: "feed_gap"
+    case .feedResting: "feed_resting"
     case .blockSize: "block_size"
     case .overflow: "overflow"
     case .drift: "drift"

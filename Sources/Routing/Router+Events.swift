@@ -158,7 +158,7 @@ extension Router {
       }
       guard case .events = index.workers.base[slot].source else { continue }
       // Where events are missing, what was sent there counts too.
-      let predicted = index.workers.base[slot].sourceReason == .feedGap ? scratch.cached[slot] : 0
+      let predicted = index.workers.base[slot].sourceReason.leavesHoles ? scratch.cached[slot] : 0
       scratch.cached[slot] = life == nil ? predicted : max(predicted, scratch.told[slot])
     }
     matchTold(request.chain, tiers)

@@ -65,6 +65,9 @@ extension SettingsTable {
       nil, "DYN_TRACE_EXPORT_CONCURRENCY", .integer(1...16), fallback: "1", group: "Tracing",
       "Batches that are sent at the same time, each on a connection of its own."),
     SettingDefinition(
+      nil, "OTEL_BSP_MAX_CONCURRENT_EXPORTS", .integer(1...16), unset: "DYN_TRACE_EXPORT_CONCURRENCY",
+      group: "Tracing", lenient: true, "The same, as some SDKs call it, where that is not set."),
+    SettingDefinition(
       nil, "DYN_TRACE_SPOOL_DIR", .string, unset: "none", placeholder: "DIR", group: "Tracing",
       "Folder for spans that cannot be delivered; they are sent after the outage or by the next process."),
     SettingDefinition(

@@ -20,6 +20,7 @@ package enum EnvironmentName {
   package static let otlpTracesProtocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
   package static let batchMaxQueueSize = "OTEL_BSP_MAX_QUEUE_SIZE"
   package static let batchMaxExportBatchSize = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+  package static let batchMaxConcurrentExports = "OTEL_BSP_MAX_CONCURRENT_EXPORTS"
   package static let batchScheduleDelay = "OTEL_BSP_SCHEDULE_DELAY"
   package static let batchExportTimeout = "OTEL_BSP_EXPORT_TIMEOUT"
   package static let attributeValueLengthLimit = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"

@@ -111,13 +111,11 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
   /// The bytes of each prompt: those of the model's tokens where there is a tokenizer, as the frontend makes them. What it
   /// cannot encode, which the frontend does not count in tokens either, goes in as without one.
   private func tokens(of wanted: SimulationRequest, _ body: UnsafeRawBufferPointer) -> [[UInt8]]? {
-    guard wanted.prompts.count == 1, let tokenizer = worker.shared.configuration.tokenizer,
-      let fields = try? PromptFields.read(body)
-    else { return nil }
+    guard wanted.prompts.count == 1, let tokenizer = worker.shared.configuration.tokenizer else { return nil }
     let encoder = tokenizer.takeEncoder()
     defer { tokenizer.putBack(encoder) }
     do throws(PromptFailure) {
-      try encoder.encode(fields.limited(to: wanted.endpoint), in: body, clock: worker.loop.system)
+      try encoder.encode(promptOf: body, wanted.endpoint, clock: worker.loop.system)
     } catch {
       return nil
     }

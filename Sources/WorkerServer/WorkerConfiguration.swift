@@ -42,7 +42,7 @@ package struct WorkerConfiguration: Sendable {
   package var component = "backend"
   package var endpoint = "generate"
   package var role = WorkerRole.aggregated
-  /// At most 2^53; nil draws one.
+  /// At most 2^53; nil draws one where the worker registers, and has it follow from the URL where it does not.
   package var instanceID: UInt64?
   /// Where to register; nil registers nowhere.
   package var discoveryFolder: DiscoveryFolder?

@@ -26,7 +26,8 @@ package final class WorkerServer: Sendable {
   package let configuration: WorkerConfiguration
   private let telemetry: WorkerTelemetry
   private let running = Mutex<Running?>(nil)
-  private let id: UInt64
+  /// Of a worker that registers: started anew at the same URL, it is another one.
+  private let drawnID: UInt64
 
   /// Prepares a worker; nothing is opened yet.
   package init(configuration: WorkerConfiguration, telemetry: WorkerTelemetry) {
@@ -34,20 +35,23 @@ package final class WorkerServer: Sendable {
     if case .simulated = configuration.engine { configuration.threads = 1 }
     self.configuration = configuration
     self.telemetry = telemetry
-    if let given = configuration.instanceID {
-      id = given
-    } else {
-      var random = Xoshiro256(seed: Machine.randomSeed())
-      id = DiscoveryIdentity.instanceID(using: &random)
-    }
+    var random = Xoshiro256(seed: Machine.randomSeed())
+    drawnID = DiscoveryIdentity.instanceID(using: &random)
   }
 
-  /// Under which name and id the worker is known.
-  package var identity: DiscoveryIdentity {
+  /// Under which name and id the worker is known; the id is final once ``start()`` has been called.
+  package var identity: DiscoveryIdentity { identity(port: port) }
+
+  private func identity(port: UInt16) -> DiscoveryIdentity {
     DiscoveryIdentity(
       namespace: configuration.namespace, component: configuration.component,
       endpoint: configuration.endpoint,
-      instanceID: id)
+      instanceID: configuration.instanceID ?? (configuration.discoveryFolder == nil ? urlID(port) : drawnID))
+  }
+
+  /// Who does not register is found by its URL, so its id is the one that a frontend makes of that.
+  private func urlID(_ port: UInt16) -> UInt64 {
+    (try? WorkerURL.parse(advertisedURL(port: port)).get().id) ?? drawnID
   }
 
   /// The port that the worker listens on; 0 before ``start()``.
@@ -137,6 +141,7 @@ package final class WorkerServer: Sendable {
   ) throws(SystemError) {
     let logger = telemetry.logs.logger("\(LogTarget.worker)")
     let (listener, address) = try Sockets.listen(host: configuration.host, port: configuration.port)
+    let identity = identity(port: address.port)
     let shared = WorkerShared(
       configuration: configuration, identity: identity, telemetry: telemetry,
       metrics: WorkerMetrics(
@@ -180,7 +185,7 @@ package final class WorkerServer: Sendable {
       "listening",
       metadata: [
         "address": "\(address)", "port": .stringConvertible(Int(address.port)),
-        "instance_id": .stringConvertible(id),
+        "instance_id": .stringConvertible(identity.instanceID),
         "url": "\(advertisedURL(port: address.port))",
       ])
     if let systemAddress {

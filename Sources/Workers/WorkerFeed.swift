@@ -298,6 +298,7 @@ final class WorkerFeed {
     }
     if hasOverflowed { return show(.predicted, .overflow) }
     guard hasEvents, loop.now >= distrustedUntil else { return }
+    if ranks.contains(where: \.isResting) { return show(.events, .feedResting) }
     let isWhole = ranks.count == sources.count && ranksWithHoles.isEmpty
     show(.events, isWhole ? .feedLive : .feedGap)
   }

@@ -27,6 +27,8 @@ struct ExportConnectionTests {
     #expect(rig.lines.all.count == 2)
     #expect(rig.lines.all.first?.hasPrefix("span export fails cause=connect: Connection refused") == true)
     #expect(rig.lines.all.last?.hasPrefix("span export works again dropped=0") == true)
+    #expect(
+      rig.lines.debug.map { String($0.prefix { $0 != "=" }) } == ["connected to the span receiver endpoint"])
   }
 
   @Test func allAddressesAreTried() throws {

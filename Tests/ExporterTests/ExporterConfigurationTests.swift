@@ -288,6 +288,14 @@ struct ExporterConfigurationTests {
     let bad = try settings(["DYN_TRACE_EXPORT_CONCURRENCY": "17", "DYN_TRACE_QUEUE_MB": "0"])
     #expect(bad.warnings.count == 2)
     #expect(bad.configuration?.concurrentCalls == 1)
+    // Other SDKs' name; our own goes before it.
+    let other = try settings(["OTEL_BSP_MAX_CONCURRENT_EXPORTS": "4"])
+    #expect(other.configuration?.concurrentCalls == 4)
+    let both = try settings(["OTEL_BSP_MAX_CONCURRENT_EXPORTS": "4", "DYN_TRACE_EXPORT_CONCURRENCY": "2"])
+    #expect(both.configuration?.concurrentCalls == 2)
+    let none = try settings(["OTEL_BSP_MAX_CONCURRENT_EXPORTS": "none"])
+    #expect(none.configuration?.concurrentCalls == 1)
+    #expect(none.warnings.contains { $0.hasPrefix("OTEL_BSP_MAX_CONCURRENT_EXPORTS ") })
   }
 }
 

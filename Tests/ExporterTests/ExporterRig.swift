@@ -355,8 +355,14 @@ extension Rig {
 /// Log lines as `message key=value ...`.
 final class CapturedLines: Sendable {
   private let lines = Mutex<[String]>([])
+  private let debugLines = Mutex<[String]>([])
+  /// Of level info and above.
   var all: [String] { lines.withLock { $0 } }
-  func add(_ line: String) { lines.withLock { $0.append(line) } }
+  var debug: [String] { debugLines.withLock { $0 } }
+
+  func add(_ line: String, _ level: Logger.Level) {
+    if level < .info { debugLines.withLock { $0.append(line) } } else { lines.withLock { $0.append(line) } }
+  }
 }
 
 struct CapturingHandler: LogHandler {
@@ -371,7 +377,7 @@ struct CapturingHandler: LogHandler {
 
   func log(event: LogEvent) {
     let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-    lines.add("\(event.message)" + fields.map { " \($0.key)=\($0.value)" }.joined())
+    lines.add("\(event.message)" + fields.map { " \($0.key)=\($0.value)" }.joined(), event.level)
   }
 }
 

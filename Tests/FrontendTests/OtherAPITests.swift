@@ -299,6 +299,41 @@ import Workers
     #expect(rig.output(wrong).body.contains("\"type\":\"invalid_request_error\""))
   }
 
+  @Test func aCountIsTracedAndLoggedAndTakesMemoryForItsTranslation() throws {
+    let rig = try rig(tokenizer: true)
+    let body = "{\"model\":\"\(FrontendRig.model)\",\(messages)}"
+    let caller = post(rig, "/v1/messages/count_tokens", body, "x-request-id: count-1\r\n")
+    #expect(rig.shared.bodyMemoryInUse == body.utf8.count)
+    rig.runPool()
+    let answer = rig.output(caller)
+    #expect(answer.status == 200 && answer.contains("x-request-id: count-1\r\n"))
+    #expect(rig.shared.bodyMemoryInUse == 0)
+    let left = post(rig, "/v1/messages/count_tokens", body)
+    rig.close(left)
+    rig.runPool()
+    #expect(rig.shared.bodyMemoryInUse == 0)
+    rig.pass(second)
+    for word in ["http-request", "count_tokens", "/v1/messages/count_tokens", "success", "cancelled"] {
+      #expect(rig.spans.text.contains(word), "\(word)")
+    }
+    #expect(rig.lines.lines.contains { $0.contains("count-1") && $0.contains("\"success\"") })
+  }
+
+  @Test func aCountWithoutMemoryForItsTranslationIsRefused() throws {
+    let model = try ByteModel.load()
+    let body = "{\"model\":\"\(FrontendRig.model)\",\(messages)}"
+    let rig = try FrontendRig {
+      $0.enablesAnthropic = true
+      $0.tokenizer = model
+      $0.bodyMemoryMax = body.utf8.count * 3 / 2
+      $0.bodyMemoryLoan = 0
+    }
+    let caller = post(rig, "/v1/messages/count_tokens", body)
+    rig.runPool()
+    #expect(rig.output(caller).status == rig.service.configuration.overloadStatus)
+    #expect(rig.shared.bodyMemoryInUse == 0)
+  }
+
   @Test func aWorkerThatCountsButSpeaksNoMessagesGetsTheBody() throws {
     let rig = try rig([
       EndpointSet([.chatCompletions, .countTokens]), EndpointSet([.chatCompletions, .countTokens]),
@@ -443,7 +478,9 @@ import Workers
   // MARK: Responses
 
   /// What the engine counts says nothing of blocks that are not its own, or of a conversation that it adds itself.
-  @Test(arguments: [(true, ""), (false, ",\"previous_response_id\":\"resp_0\"")])
+  @Test(arguments: [
+    (true, ",\"tools\":[{\"type\":\"function\"}]"), (false, ",\"previous_response_id\":\"resp_0\""),
+  ])
   func aResponsesCountsAreNotHeldAgainstItsWorker(tokenizer: Bool, more: String) throws {
     let rig = try rig(tokenizer: tokenizer)
     let text = String(repeating: "lorem ipsum ", count: 400)

@@ -117,7 +117,46 @@ struct TokenizedPromptTests {
     (chat("a long enough text", ",\"continue_final_message\":true"), .chatCompletions, "continuation"),
     (completion("[\"a long enough text\",\"and another\"]"), .completions, "several_prompts"),
     (completion("[[1,2,3,4,5,6],[7]]"), .completions, "several_prompts"),
+    (response("a long enough text", ",\"tools\":[{\"type\":\"function\"}]"), .responses, "responses"),
+    (response("a long enough text", ",\"previous_response_id\":\"r\""), .responses, "responses"),
+    (response("a long enough text", ",\"instructions\":\"be brief\""), .responses, "raised"),
   ]
+
+  private static func response(_ input: String, _ more: String = "") -> String {
+    "{\"model\":\"test/model\",\"input\":\"\(input)\"\(more)}"
+  }
+
+  @Test func aResponseHasTheTokensOfTheChatThatItBecomes() throws {
+    let model = try ByteModel.load()
+    let chat = try prepared(Self.chat("hello\\u0021 you"), model: model)
+    let items = "[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"hello! you\"}]}]"
+    for body in [
+      Self.response("hello\\u0021 you"), "{\"model\":\"test/model\",\"input\":\(items)}",
+    ] {
+      let found = try prepared(body, .responses, model: model)
+      #expect(found.chain == chat.chain && !found.chain.isEmpty)
+      #expect(found.estimate.tokens == chat.estimate.tokens && found.estimate.failure == nil)
+    }
+    // Fields of other routes count for nothing.
+    let other = try prepared(
+      Self.response("hello! you", ",\"messages\":[],\"add_generation_prompt\":false"), .responses,
+      model: model)
+    #expect(other.chain == chat.chain)
+  }
+
+  @Test func anotherEnginesResponsesAreHashedByBytes() throws {
+    let model = try ByteModel.load()
+    let body = Array(Self.response("a long enough text").utf8)
+    for engine in [EngineKind.sglang, .llamaCpp] {
+      let preprocessor = Preprocessor()
+      try body.withUnsafeBytes { bytes in
+        preprocessor.prepare(
+          try Preprocessor.decode(bytes, .responses), in: bytes,
+          by: PromptRules(RoutingOptions(), tokenizer: model, engine: engine))
+      }
+      #expect(preprocessor.estimate.failure == "responses" && preprocessor.estimate.tokens == nil)
+    }
+  }
 
   @Test(arguments: untokenized)
   func aPromptWithoutTokensIsHashedByBytesThatMatchNoTokens(

@@ -315,6 +315,17 @@ def test_the_requests_that_grafana_makes(tempo):
     assert hits[0]["serviceStats"] == {"shop": {"spanCount": 1}}
     assert tempo.search(q=query, start=now - 7200, end=now - 3600) == []
 
+    # What the metrics queries of a panel and of Traces Drilldown ask.
+    rate = '{nestedSetParent<0 && true} | rate() by(resource.service.name)'
+    answer = tempo.json("/api/metrics/query_range", q=rate, step="60s", **window)
+    (series,) = answer["series"]
+    assert series["labels"] == [{"key": "resource.service.name", "value": {"stringValue": "shop"}}]
+    assert series["promLabels"] == '{"resource.service.name"="shop"}'
+    assert sum(sample["value"] for sample in series["samples"]) == pytest.approx(1 / 60)
+    assert all(set(sample) == {"timestampMs", "value"} for sample in series["samples"])
+    (instant,) = tempo.json("/api/metrics/query", q="{} | count_over_time()", **window)["series"]
+    assert (instant["value"], instant["promLabels"]) == (1, '{__name__="count_over_time"}')
+
     protobuf = {"accept": "application/protobuf"}
     status, fields, body = tempo.get(f"/api/traces/{made}", protobuf, **window)
     assert (status, fields["content-type"]) == (200, "application/protobuf")
@@ -337,6 +348,7 @@ def test_the_requests_that_grafana_makes(tempo):
     [
         "/api/search?q=" + quote("{ foo = 1 }"),
         "/api/search?q=" + quote("{} | rate()"),
+        "/api/metrics/query_range?start=1&end=9&q=" + quote("{}"),
         "/api/search?limit=0",
         "/api/search?limit=many",
         "/api/search?start=5",

@@ -373,6 +373,30 @@ private struct Bench {
     #expect(bench.feed.counters.malformedBatches == 1)
   }
 
+  @Test func unknownContentIsNewsOnceAndSoIsItsEnd() {
+    var bench = Bench()
+    for sequence in 0..<3 as Range<UInt8> { bench.live([0, 0, 0, 0, 0, 0, 0, sequence], [0xc1]) }
+    #expect(bench.take() == ["forget undecodable"])
+    #expect(bench.feed.counters.malformedBatches == 3 && bench.feed.counters.resets == 1)
+    // Another engine's cache is empty, and that is known.
+    bench.live(0)
+    #expect(bench.take() == ["forget restarted", "apply 1000"])
+  }
+
+  @Test(arguments: [
+    (["BlockRemoved", 7], true), (["BlockRemoved"], true), (.map([("block_hashes", [7])]), true),
+    (["BlockStored", [7], nil, [1, 2], 0, nil], false), (["BlockMigrated", 7], false),
+  ] as [(Value, Bool)])
+  func aRemovalThatCannotBeReadMakesTheMirrorUnknown(_ event: Value, _ hides: Bool) {
+    var bench = Bench()
+    bench.live(0)
+    bench.live(
+      [0, 0, 0, 0, 0, 0, 0, 1], Value.array([.integer(1001), [.stored([1001]), event], 0]).encoded)
+    bench.live(2)
+    #expect(bench.take() == ["apply 1000", hides ? "forget undecodable" : "apply 1001", "apply 1002"])
+    #expect(bench.feed.counters.resets == (hides ? 1 : 0))
+  }
+
   @Test func strangeFramesAreCountedAndChangeNothing() {
     var bench = Bench()
     bench.live(0)

@@ -67,6 +67,23 @@ private let edges: [UInt64] = {
     #expect(fields(buffer.bytes) == .success(["2:b" + String(repeating: "x", count: count)]))
   }
 
+  @Test(arguments: [0, 1, 127, 128, 16_383, 16_384, 1 << 21])
+  func compactMessagesHaveTheirShortestLength(count: Int) {
+    var buffer = ByteBuffer()
+    buffer.append(UInt8(0xff))
+    buffer.consume(1)
+    let outer = buffer.beginCompactMessage(field: 2)
+    let inner = buffer.beginCompactMessage(field: 3)
+    for index in 0..<count { buffer.append(UInt8(ascii: "a") + UInt8(index % 26)) }
+    buffer.endCompactMessage(inner)
+    buffer.endCompactMessage(outer)
+    var plain = ByteBuffer()
+    var content = ByteBuffer()
+    buffer.bytes.suffix(count).withUnsafeBytes { content.append(field: 3, bytes: $0) }
+    plain.append(field: 2, bytes: content.readable)
+    #expect(buffer.bytes == plain.bytes)
+  }
+
   @Test func knownAccessorsGiveNilForOtherTypes() throws {
     var buffer = ByteBuffer()
     buffer.append(field: 1, varint: 9)

@@ -52,7 +52,7 @@ import Testing
       #"{"key":"b","value":{"boolValue":true}}"#, #"{"key":"y","value":{"bytesValue":"AQL/"}}"#,
       #""values":[{"intValue":"1"},{"stringValue":"x"}]"#, #"{"key":"k","value":{"boolValue":false}}"#,
       #""events":[{"timeUnixNano":"1767225600100000000","name":"first_token"}]"#,
-      #""status":{"message":"broken","code":"STATUS_CODE_ERROR"}"#, #"{"stringValue":"dynamo"}"#,
+      #""status":{"message":"broken","code":"STATUS_CODE_ERROR"},"flags":257}"#, #"{"stringValue":"dynamo"}"#,
       #""scope":{"name":"n","version":"1"}"#,
     ] { #expect(text.contains(part), "\(part) in \(text)") }
   }

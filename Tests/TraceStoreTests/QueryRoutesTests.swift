@@ -47,8 +47,8 @@ import Testing
     ("/api/traces/abc", 404, "text/plain; charset=utf-8", ""),
     ("/api/v2/traces/abc", 200, "application/json", #"{"trace":{},"metrics":{}}"#),
     (
-      "/api/metrics/query_range?q=x", 404, "text/plain; charset=utf-8",
-      "TraceQL metrics are not computed by this trace store\n"
+      "/api/search?q=%7B%7D%7Crate()", 400, "text/plain; charset=utf-8",
+      "metrics queries are answered at /api/metrics/query_range\n"
     ),
     (
       "/api/status/buildinfo", 200, "application/json",
@@ -76,6 +76,40 @@ import Testing
     let answer = ask("/api/search?\(query)", sampleStore())
     #expect(answer?.status == 400)
     #expect(answer?.body == message + "\n")
+  }
+
+  @Test(arguments: [
+    ("", "q is missing: a query looks like { status = error } | rate()"),
+    ("q=%7B%7D", "please provide start and end, with start before end"),
+    ("q=%7B%7D&start=2&end=1", "please provide start and end, with start before end"),
+    ("q=%7B%7D&start=1&end=2", "not a metrics query, as { } | rate()"),
+    ("q=%7B%7D%7Crate()&start=x&end=2", "invalid start: must be a Unix time in seconds or nanoseconds"),
+    ("q=%7B%7D%7Crate()&start=1&end=-2", "invalid end: must be a Unix time in seconds or nanoseconds"),
+    (
+      "q=%7B%7D%7Crate()&start=1&end=18446744073709551615",
+      "invalid end: must be a Unix time in seconds or nanoseconds"
+    ),
+    ("q=%7B%7D%7Crate()&start=1&end=9&step=x", "invalid step: must be a duration such as 100ms or 1.5s"),
+    ("q=%7B%7D%7Crate()&start=1&end=9&step=1us", "invalid step: must be a duration of at least 1ms"),
+    ("q=%7B%7D%7Crate()&start=1&end=9&step=1ms", "more than 1000 points for each series: use a larger step"),
+    ("q=%7B&start=1&end=9", "invalid TraceQL query: parse error at col 2: expected an attribute or a value"),
+  ])
+  func aBadParameterOfAMetricsQueryIsNamed(query: String, message: String) {
+    let answer = ask("/api/metrics/query_range?\(query)", sampleStore())
+    #expect(answer?.status == 400)
+    #expect(answer?.body == message + "\n")
+  }
+
+  @Test(arguments: [
+    "start=1767225600&end=1767225660&step=30s", "start=1767225600.5&end=1767225660&step=30",
+    "start=1767225600000000000&end=1767225660000000000&step=30s",
+  ])
+  func metricsAreAnswered(times: String) {
+    let range = ask("/api/metrics/query_range?q=%7B%7D%7Crate()&\(times)", sampleStore())
+    #expect(range?.status == 200 && range?.type == "application/json")
+    #expect(range?.body.contains(#"{"timestampMs":"1767225630000","value":0.1"#) == true)
+    let instant = ask("/api/metrics/query?q=%7B%7D%7Ccount_over_time()&\(times)", sampleStore())
+    #expect(instant?.body.contains("\"value\":\(times.contains(".5") ? 1 : 5),") == true)
   }
 
   @Test(arguments: [

@@ -90,6 +90,8 @@ import Testing
     ("{ .x_request_id + 1 > 0 }", []),
     ("{ .nothing + 1 = 1 }", []),
     ("{ traceDuration - duration > 1ms && name = `http-request` }", [1]),
+    ("{ nestedSetParent < 0 && status = error && true }", [2]),
+    ("{ nestedSetParent >= 0 && name = rootName }", []),
   ]
 
   @Test(arguments: queries)
@@ -147,7 +149,7 @@ import Testing
     ("{ .a =~ \"(\" }", 8, "regular expression: a group is not closed"),
     ("{ . = 1 }", 2, "an attribute's name is missing"),
     ("{ duration > 5parsecs }", 13, "no number or duration: 5parsecs"),
-    ("{} | rate()", 9, "metrics queries ('rate') are not taken by this trace store"),
+    ("{} | rate() | count() > 1", 12, "nothing can follow a metrics function here"),
     ("{} | by(.a)", 7, "'by' is no stage that this trace store knows"),
     ("{} extra", 3, "expected '|' or the end of the query"),
     ("{ .a + 1 }", 9, "expected a comparison"),

@@ -38,6 +38,20 @@ import Workers
     #expect(throws: POSIXError.self) { try BlockingClient(port: worker.port) }
   }
 
+  @Test func aWorkerThatDoesNotRegisterHasTheIDOfItsURL() throws {
+    let worker = try LiveWorker { $0.discoveryFolder = nil }
+    let id = try WorkerURL.parse(worker.server.url).get().id
+    #expect(worker.server.identity.instanceID == id)
+    #expect(try worker.get("/health").contains("\"instance_id\":\(id)}"))
+    worker.stop()
+    let given = try LiveWorker {
+      $0.discoveryFolder = nil
+      $0.instanceID = 7
+    }
+    #expect(given.server.identity.instanceID == 7)
+    given.stop()
+  }
+
   @Test func severalWorkersLiveInOneProcess() throws {
     let first = try LiveWorker()
     let second = try LiveWorker { $0.model = "other/model" }

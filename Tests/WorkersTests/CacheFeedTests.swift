@@ -283,6 +283,35 @@ struct CacheFeedTests {
     }
   }
 
+  @Test func behindABatchThatCannotBeReadNothingIsClaimedAndPredictionsCount() throws {
+    let socket = try ZeroMQSocket(.publish, context: try ZeroMQContext())
+    try socket.bind("tcp://*:*")
+    var encoder = CacheEventEncoder()
+    var stored = ByteBuffer()
+    encoder.stored(hashes: [1, 2], parent: nil, tokens: Array(1...8), blockSize: 4)
+    encoder.finish(timestamp: 1, rank: 0, into: &stored)
+    var sequence: UInt64 = 0
+    func say(_ payload: [UInt8]) {
+      let number = withUnsafeBytes(of: sequence.bigEndian) { Array($0) }
+      sequence += 1
+      _ = try? socket.send(message: [[], number, payload])
+    }
+    let engine = try Engine(replays: false, endpoint: Engine.wildcard(socket.boundAddress))
+    try followed(engine) { _, adopter, registry in
+      let model = try adopter.wait { $0.hasReadyWorker }.models[0]
+      try wait(engine, "the blocks are known") {
+        say(stored.bytes)
+        return model.routing.statistics.eventBlocks == 2
+      }
+      say([0xc1])
+      try wait(engine, "they are forgotten") { model.routing.statistics.eventBlocks == 0 }
+      try wait(engine, "it is said") { model.routing.loads[0].cacheReason == .feedGap }
+      #expect(count("dynamo_frontend_kv_event_malformed_total", registry) == 1)
+      #expect(overlap(model, Self.prompt, served: true) == 0)
+      #expect(overlap(model, Self.prompt) == 3)
+    }
+  }
+
   @Test(arguments: [(false, ""), (true, #","token_source":"bytes""#)])
   func eventsInAnotherUnitAreNotFollowed(_ hashesTokens: Bool, _ extra: String) throws {
     let engine = try Engine(extra: extra)
@@ -404,7 +433,7 @@ struct CacheFeedTests {
         _ = try? say([0xc1])
         return count("dynamo_frontend_kv_event_malformed_total", registry) > 0
       }
-      #expect(model.routing.loads[0].cacheReason == .feedGap)
+      try wait(engine, "part of its cache is unknown") { model.routing.loads[0].cacheReason == .feedGap }
       try say(stored)
       try wait(engine, "an engine's first message is heard") {
         model.routing.loads[0].cacheReason == .feedLive
@@ -433,6 +462,7 @@ struct CacheFeedTests {
         _ = try? say(0, 1...4)
         return count(rests, registry) > 0
       }
+      #expect(model.routing.loads[0].cacheReason == .feedResting)
       #expect(overlap(model, Self.prompt) == 0)
       for _ in 0..<100 { try say(0, 1...4) }
       // However long that took: beyond the first ones each takes a rest.

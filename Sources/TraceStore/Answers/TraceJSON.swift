@@ -113,6 +113,7 @@ extension ByteBuffer {
       append(view.isError ? "\"STATUS_CODE_ERROR\"" as StaticString : "\"STATUS_CODE_OK\"")
     }
     status.end(&self)
+    append(flagsOf: span, field: 16, in: &object)
     object.end(&self)
   }
 
@@ -144,6 +145,7 @@ extension ByteBuffer {
     append(textOf: link, field: 3, "traceState", in: &object)
     append(attributesOf: link, field: 4, in: &object)
     append(countOf: link, field: 5, "droppedAttributesCount", in: &object)
+    append(flagsOf: link, field: 6, in: &object)
     object.end(&self)
   }
 
@@ -179,6 +181,16 @@ extension ByteBuffer {
     guard count > 0 else { return }
     object.key(key, &self)
     append(decimal: count)
+  }
+
+  private mutating func append(
+    flagsOf message: UnsafeRawBufferPointer, field: Int, in object: inout JSONObject
+  ) {
+    var flags: UInt32 = 0
+    OTLP.forEach(message) { if $0.number == field { flags = $0.fixed32 ?? flags } }
+    guard flags > 0 else { return }
+    object.key("flags", &self)
+    append(decimal: Int(flags))
   }
 
   private mutating func append(

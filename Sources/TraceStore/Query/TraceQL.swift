@@ -9,20 +9,23 @@ package struct TraceQLQuery: Sendable {
   let spans: SpansetExpression
   /// What is done with them, in order.
   let stages: [PipelineStage]
+  /// What a metrics query computes of them; nil for a search.
+  var metrics: MetricsFunction?
 
   /// The fields that an answer shows for each matching span: those in conditions and in `select()`.
   var shownFields: [SpanField] {
-    var fields: [SpanField] = []
-    spans.collectFields(into: &fields)
+    var fields: [SpanField] = spans.fields
     for stage in stages {
       switch stage {
-      case .filter(let expression): expression.collectFields(into: &fields)
-      case .select(let selected): for field in selected { fields.appendNew(field) }
+      case .filter(let expression): fields += expression.fields
+      case .select(let selected): fields += selected
       case .count: break
-      case .aggregate(_, let field, _, _): fields.appendNew(field)
+      case .aggregate(_, let field, _, _): fields.append(field)
       }
     }
-    return fields
+    var seen: [SpanField] = []
+    for field in fields where !seen.contains(field) { seen.append(field) }
+    return seen
   }
 
   /// True for `{}` alone, which every trace matches.
@@ -40,12 +43,12 @@ indirect enum SpansetExpression: Sendable {
   case or(SpansetExpression, SpansetExpression)
   case related(SpansetExpression, SpanRelation, SpansetExpression)
 
-  fileprivate func collectFields(into fields: inout [SpanField]) {
+  /// What its conditions ask of spans, left to right.
+  fileprivate var fields: [SpanField] {
     switch self {
-    case .filter(let expression): expression?.collectFields(into: &fields)
+    case .filter(let condition): condition.map { $0.operands.flatMap(\.fields) } ?? []
     case .and(let left, let right), .or(let left, let right), .related(let left, _, let right):
-      left.collectFields(into: &fields)
-      right.collectFields(into: &fields)
+      left.fields + right.fields
     }
   }
 }
@@ -80,14 +83,13 @@ indirect enum FieldExpression: Sendable {
   /// A field that must be true.
   case truth(Operand)
 
-  fileprivate func collectFields(into fields: inout [SpanField]) {
+  /// The values that are compared or tested, left to right.
+  fileprivate var operands: [Operand] {
     switch self {
-    case .all(let parts), .any(let parts): for part in parts { part.collectFields(into: &fields) }
-    case .not(let part): part.collectFields(into: &fields)
-    case .compare(let left, _, let right):
-      left.collectFields(into: &fields)
-      right.collectFields(into: &fields)
-    case .matches(let operand, _, _), .truth(let operand): operand.collectFields(into: &fields)
+    case .all(let parts), .any(let parts): parts.flatMap(\.operands)
+    case .not(let part): part.operands
+    case .compare(let left, _, let right): [left, right]
+    case .matches(let operand, _, _), .truth(let operand): [operand]
     }
   }
 }
@@ -119,13 +121,11 @@ indirect enum Operand: Sendable {
   case literal(Literal)
   case arithmetic(Operand, Arithmetic, Operand)
 
-  fileprivate func collectFields(into fields: inout [SpanField]) {
+  fileprivate var fields: [SpanField] {
     switch self {
-    case .field(let field): fields.appendNew(field)
-    case .literal: break
-    case .arithmetic(let left, _, let right):
-      left.collectFields(into: &fields)
-      right.collectFields(into: &fields)
+    case .field(let field): [field]
+    case .literal: []
+    case .arithmetic(let left, _, let right): left.fields + right.fields
     }
   }
 }
@@ -171,6 +171,8 @@ enum AttributeScope: String, Sendable, CaseIterable {
 /// Values that spans have without attributes, under Tempo's names.
 enum Intrinsic: String, Sendable, CaseIterable {
   case name, duration, status, kind, statusMessage, rootName, rootServiceName, traceDuration
+  /// -1 on roots, as in Tempo: queries ask for less than 0. The other spans' places in the tree are not numbered: 0.
+  case nestedSetParent
   case traceID = "trace:id"
   case spanID = "span:id"
   case parentID = "span:parentID"
@@ -195,10 +197,6 @@ enum Intrinsic: String, Sendable, CaseIterable {
     default: self.init(rawValue: name)
     }
   }
-}
-
-extension [SpanField] {
-  fileprivate mutating func appendNew(_ field: SpanField) { if !contains(field) { append(field) } }
 }
 
 /// Why a query is refused, and where.

@@ -64,17 +64,23 @@ package struct TraceQLParser {
   private mutating func query() throws(TraceQLError) -> TraceQLQuery {
     let spans = try spansetOr()
     var stages: [PipelineStage] = []
-    while try take("|") {
+    var metrics: MetricsFunction?
+    while metrics == nil, try take("|") {
       guard stages.count < 32 else { throw lexer.fault("too many stages") }
-      stages.append(try stage())
+      if case .word(let name) = token { metrics = try metricsFunction(name) }
+      if metrics == nil { stages.append(try stage()) }
     }
     // Hints such as `with (most_recent=true)` say how Tempo should look, not for what.
-    if token == .word("with") { return TraceQLQuery(spans: spans, stages: try afterHints(stages)) }
-    guard token == .end else { throw lexer.fault("expected '|' or the end of the query") }
-    return TraceQLQuery(spans: spans, stages: stages)
+    if token == .word("with") { try passHints() }
+    guard token == .end else {
+      throw lexer.fault(
+        metrics == nil ? "expected '|' or the end of the query" : "nothing can follow a metrics function here"
+      )
+    }
+    return TraceQLQuery(spans: spans, stages: stages, metrics: metrics)
   }
 
-  private mutating func afterHints(_ stages: [PipelineStage]) throws(TraceQLError) -> [PipelineStage] {
+  private mutating func passHints() throws(TraceQLError) {
     try advance()
     try expect("(")
     while token != .symbol(")") {
@@ -82,8 +88,6 @@ package struct TraceQLParser {
       try advance()
     }
     try advance()
-    guard token == .end else { throw lexer.fault("expected the end of the query") }
-    return stages
   }
 
   private mutating func stage() throws(TraceQLError) -> PipelineStage {
@@ -106,9 +110,6 @@ package struct TraceQLParser {
       let field = try field()
       try expect(")")
       return .aggregate(function, field, try comparison(), try literal())
-    case "rate", "count_over_time", "histogram_over_time", "quantile_over_time", "min_over_time",
-      "max_over_time", "avg_over_time", "sum_over_time", "compare", "topk", "bottomk":
-      throw lexer.fault("metrics queries ('\(name)') are not taken by this trace store")
     default: throw lexer.fault("'\(name)' is no stage that this trace store knows")
     }
   }

@@ -82,6 +82,7 @@ struct TraceView {
     case .rootName: accepts(root.map { .string(spans[$0].name) } ?? .none)
     case .rootServiceName: Self.text(root.map { spans[$0].origin.serviceName }, accepts)
     case .traceDuration: accepts(.duration(trace.duration))
+    case .nestedSetParent: accepts(.int(span.parentID == 0 ? -1 : 0))
     case .traceID: Self.text(Self.text(trace.id), accepts)
     case .spanID: Self.text(Hex.string(span.spanID), accepts)
     case .parentID: Self.text(span.parentID == 0 ? nil : Hex.string(span.parentID), accepts)

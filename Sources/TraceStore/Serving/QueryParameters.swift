@@ -68,6 +68,33 @@ struct QueryParameters {
 
   private static func nanoseconds(_ seconds: Int) -> UInt64 { UInt64(min(seconds, 18_000_000_000)) * second }
 
+  /// A point in time in Unix seconds, with a fraction or not, or in nanoseconds where it has more than ten digits; as
+  /// nanoseconds.
+  func time(_ name: String) throws(BadRequest) -> UInt64? {
+    guard let text = text(name) else { return nil }
+    let isNanoseconds = text.utf8.count > 10 && !text.contains(".")
+    guard let value = isNanoseconds ? UInt64(text).map(Double.init) : Double(text).map({ $0 * 1e9 }),
+      value >= 0,
+      value < Self.timeMax
+    else { throw BadRequest(message: "invalid \(name): must be a Unix time in seconds or nanoseconds") }
+    return isNanoseconds ? UInt64(text) : UInt64((value / 1e6).rounded()) * millisecond
+  }
+
+  /// The length of an interval: a duration, or a number of seconds.
+  func step() throws(BadRequest) -> UInt64? {
+    guard let text = text("step") else { return nil }
+    if let seconds = Double(text), seconds >= 0.001, seconds * 1e9 < Self.timeMax {
+      return UInt64((seconds * 1e3).rounded()) * millisecond
+    }
+    guard let length = try duration("step"), length >= millisecond, Double(length) < Self.timeMax else {
+      throw BadRequest(message: "invalid step: must be a duration of at least 1ms")
+    }
+    return length
+  }
+
+  /// Far enough from the end of 64 bits to be reckoned with.
+  private static let timeMax = 4e18
+
   /// A length of time as Go writes it, in nanoseconds.
   func duration(_ name: String) throws(BadRequest) -> UInt64? {
     guard let bytes = bytes(name) else { return nil }

@@ -37,8 +37,8 @@ struct QueryRoutes {
     case search
     case tagNames(version: Int)
     case tagValues(version: Int, name: UnsafeRawBufferPointer)
-    case echo, buildInfo, ready, metrics, status, page, icon
-    case metricsQuery
+    case echo, buildInfo, ready, ownMetrics, status, page, icon
+    case metrics(isInstant: Bool)
   }
 
   /// Appends the answer's body to `out`, where it can be written at once.
@@ -76,6 +76,7 @@ struct QueryRoutes {
       return TagNames(
         try tagRequest(parameters), version == 1 ? .flat : .byScope, scope: parameters.text("scope"))
     case .tagValues(let version, let name): return try tagValues(name, version, parameters())
+    case .metrics(let isInstant): return try metricsQuery(parameters(), isInstant: isInstant)
     default: return nil
     }
   }
@@ -85,7 +86,7 @@ struct QueryRoutes {
   ) throws(BadRequest) -> TextAnswer {
     switch route {
     case .trace(let version, let id): return try trace(id, version, head, into: &out)
-    case .search, .tagNames, .tagValues: return .text(404)
+    case .search, .tagNames, .tagValues, .metrics: return .text(404)
     case .echo:
       out.append("echo" as StaticString)
       return .text(200)
@@ -94,7 +95,7 @@ struct QueryRoutes {
       return .text(200)
     case .buildInfo: buildInfo(into: &out)
     case .status: status(into: &out)
-    case .metrics:
+    case .ownMetrics:
       let format = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
       metrics(format, &out)
       return TextAnswer(contentType: format.contentType)
@@ -104,9 +105,6 @@ struct QueryRoutes {
     case .icon:
       out.append(Page.icon)
       return TextAnswer(contentType: "image/svg+xml", fields: "cache-control: max-age=86400\r\n")
-    case .metricsQuery:
-      out.append("TraceQL metrics are not computed by this trace store\n" as StaticString)
-      return .text(404)
     }
     return TextAnswer()
   }
@@ -117,7 +115,7 @@ struct QueryRoutes {
     if path.equals("/") { return .page }
     if let rest = path.dropping("/api/") { return apiRoute(rest) }
     if path.equals("/ready") { return .ready }
-    if path.equals("/metrics") { return .metrics }
+    if path.equals("/metrics") { return .ownMetrics }
     if path.equals("/status") { return .status }
     if path.equals("/favicon.svg") || path.equals("/favicon.ico") { return .icon }
     // Permalinks: the page reads the rest of its address itself.
@@ -131,7 +129,8 @@ struct QueryRoutes {
     if path.equals("search") { return .search }
     if path.equals("search/tags") { return .tagNames(version: 1) }
     if path.equals("v2/search/tags") { return .tagNames(version: 2) }
-    if path.equals("metrics/query_range") || path.equals("metrics/query") { return .metricsQuery }
+    if path.equals("metrics/query_range") { return .metrics(isInstant: false) }
+    if path.equals("metrics/query") { return .metrics(isInstant: true) }
     if let id = path.dropping("traces/") { return .trace(version: 1, id: id) }
     if let id = path.dropping("v2/traces/") { return .trace(version: 2, id: id) }
     if let name = path.dropping("search/tag/")?.droppingEnd("/values") {
@@ -183,6 +182,9 @@ struct QueryRoutes {
   private func searchRequest(_ parameters: QueryParameters) throws(BadRequest) -> SearchRequest {
     var request: SearchRequest
     if let query = try parameters.query("q") {
+      guard query.metrics == nil else {
+        throw BadRequest(message: "metrics queries are answered at /api/metrics/query_range")
+      }
       request = SearchRequest(.query(query))
     } else if parameters.bytes("tags") != nil || parameters.bytes("minDuration") != nil
       || parameters.bytes("maxDuration") != nil
@@ -209,6 +211,29 @@ struct QueryRoutes {
     request.room = room
     request.range = try parameters.range()
     return request
+  }
+
+  private func metricsQuery(
+    _ parameters: QueryParameters, isInstant: Bool
+  ) throws(BadRequest) -> MetricsQuery {
+    guard let query = try parameters.query(parameters.bytes("q") == nil ? "query" : "q") else {
+      throw BadRequest(message: "q is missing: a query looks like { status = error } | rate()")
+    }
+    guard let start = try parameters.time("start"), let end = try parameters.time("end"), start < end else {
+      throw BadRequest(message: "please provide start and end, with start before end")
+    }
+    var intervals: MetricsIntervals? = MetricsIntervals(from: start, to: end)
+    if !isInstant {
+      let step = try parameters.step() ?? MetricsIntervals.defaultStep(from: start, to: end)
+      intervals = MetricsIntervals(from: start, to: end, step: step)
+    }
+    guard let intervals else {
+      throw BadRequest(
+        message: "more than \(MetricsIntervals.countMax) points for each series: use a larger step")
+    }
+    let metrics = MetricsQuery(query, intervals, isInstant: isInstant, budget: budget())
+    guard let metrics else { throw BadRequest(message: "not a metrics query, as { } | rate()") }
+    return metrics
   }
 
   private func budget() -> SearchBudget { SearchBudget(Self.searchTimeMax, clock: clock) }

@@ -119,7 +119,7 @@ private struct OTLPJSONReader: ~Copyable {
   }
 
   private mutating func message(_ kind: JSONMessage, into out: inout ByteBuffer) throws(JSONError) {
-    // Each level is copied into the one around it, so their number is bounded before that of the check.
+    // Each level may be moved for its length, so their number is bounded before that of the check.
     guard depth <= OTLPCheck.depthMax * 2 + 10 else { throw JSONError(.tooDeep, at: scanner.offset) }
     messages += 1
     guard messages <= messagesMax else { throw fault }
@@ -170,9 +170,9 @@ private struct OTLPJSONReader: ~Copyable {
   private mutating func nested(
     _ kind: JSONMessage, _ number: Int, into out: inout ByteBuffer
   ) throws(JSONError) {
-    var content = ByteBuffer()
-    try message(kind, into: &content)
-    out.append(field: number, bytes: content.readable)
+    let mark = out.beginCompactMessage(field: number)
+    try message(kind, into: &out)
+    out.endCompactMessage(mark)
   }
 
   // MARK: Values
