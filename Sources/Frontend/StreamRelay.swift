@@ -24,6 +24,8 @@ struct StreamRelay: ~Copyable {
   /// Puts the events into the form of another API, of which the caller gets these alone.
   private var translation: MessagesStream?
   private var translated = ByteBuffer()
+  /// Keeps what another worker would need to go on; nil for almost every stream.
+  var migration: Migration?
   /// A translation cannot go on, and the caller was not told yet.
   private(set) var hasGivenUp = false
   /// Token-bearing chunks so far.
@@ -79,6 +81,8 @@ struct StreamRelay: ~Copyable {
     var position = 0
     if isBlind {
       if !isTranslated { exchange.send(bytes) }
+    } else if let migration, migration.isContinuing {
+      relayContinued(bytes, migration, exchange)
     } else if tail.isEmpty {
       scan(bytes, &position, exchange)
       if position < bytes.count { tail.append(bytes.slice(position..<bytes.count)) }
@@ -111,6 +115,7 @@ struct StreamRelay: ~Copyable {
     while position < bytes.count, let event = scanner.next(bytes, from: &position) {
       guard let data = event.data else { continue }
       translation?.receive(data, into: &translated)
+      migration?.observe(data)
       switch inspector.inspect(data) {
       case .token:
         tokenCount += 1
@@ -131,6 +136,49 @@ struct StreamRelay: ~Copyable {
     }
     if isTranslated { return sendTranslated(to: exchange) }
     if unsent < position { exchange.send(bytes.slice(unsent..<position)) }
+  }
+
+  // MARK: Another worker's stream
+
+  /// What follows is another worker's stream, which goes on where this one broke off. An event that never became whole was
+  /// not passed on, and is no part of it.
+  mutating func restart() {
+    scanner = SSEScanner()
+    tail.release()
+  }
+
+  /// As ``relay(_:to:)``, with each event made one of the first worker's.
+  private mutating func relayContinued(
+    _ bytes: UnsafeRawBufferPointer, _ migration: Migration, _ exchange: any ServerExchange
+  ) {
+    tail.append(bytes)
+    let input = tail.take()
+    var position = 0
+    while position < input.count, let event = scanner.next(input.readable, from: &position) {
+      guard let data = event.data else {
+        translated.append(input.readable.slice(event.whole))
+        continue
+      }
+      let start = translated.count
+      translated.append("data: " as StaticString)
+      let payload = translated.count
+      guard migration.rewrite(data, into: &translated) else {
+        translated.truncate(to: start)
+        continue
+      }
+      switch inspector.inspect(translated.readable.slice(payload..<translated.count)) {
+      case .token: tokenCount += 1
+      case .done:
+        sawDone = true
+        if holdsDone { translated.truncate(to: start) }
+      case .error: sawError = true
+      case .usageOnly where withholdsUsage: translated.truncate(to: start)
+      case .usageOnly, .other: break
+      }
+      if translated.count > start { translated.append("\n\n" as StaticString) }
+    }
+    tail.append(input.readable.slice(position..<input.count))
+    sendTranslated(to: exchange)
   }
 
   private var isTranslated: Bool { translation != nil }
