@@ -63,7 +63,11 @@ struct ModelCatalog {
       let old = lines[index].served
       let present = serving.removeValue(forKey: old.name) ?? []
       if !present.isEmpty || !old.workers.isEmpty { lines[index].lastServed = now }
-      guard !present.hasSameFacts(as: old.workers.map(\.facts)) else { continue }
+      // In a panic the facts stay as they are, and that there is one does not.
+      guard
+        !present.hasSameFacts(as: old.workers.map(\.facts))
+          || panicking.contains(old.name) != old.isPanicking
+      else { continue }
       var routing = old.routing
       // Engines that came back with other blocks: what is known of the old ones cannot be compared.
       if old.workers.isEmpty, let size = present.first?.blockSize, size != routing.options.blockSize {
