@@ -43,7 +43,9 @@ extension InferenceRequest {
   }
 
   private static func isPlainFormat(_ value: UnsafeRawBufferPointer) -> Bool {
-    do throws(JSONError) { return try JSONValue.parse(value)["type"]?.string == "text" } catch { return false }
+    do throws(JSONError) { return try JSONValue.parse(value)["type"]?.string == "text" } catch {
+      return false
+    }
   }
 
   /// Appends the body by which another worker goes on behind `text`, of `tokens` tokens: the text as the begun answer, and

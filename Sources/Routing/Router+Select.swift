@@ -138,7 +138,8 @@ extension Router {
   private static func letsOthersGoFirst(
     _ worker: UnsafeMutablePointer<WorkerState>, _ now: Nanoseconds
   ) -> Bool {
-    let length = worker.pointee.recoveringUntil - min(worker.pointee.recoveringSince, worker.pointee.recoveringUntil)
+    let length =
+      worker.pointee.recoveringUntil - min(worker.pointee.recoveringSince, worker.pointee.recoveringUntil)
     let passed = now - min(worker.pointee.recoveringSince, now)
     let share = length == 0 ? 1 : max(recoveryShareMin, Double(passed) / Double(length))
     worker.pointee.recoveryTurn += share

@@ -79,7 +79,8 @@ struct MigrationTests {
     #expect(asked.contains("\"include_usage\":true"))
     end(
       rig,
-      with: "data: {\"id\":\"b\",\"choices\":[],\"usage\":{\"prompt_tokens\":32,\"completion_tokens\":1}}\n\n")
+      with: "data: {\"id\":\"b\",\"choices\":[],\"usage\":{\"prompt_tokens\":32,\"completion_tokens\":1}}\n\n"
+    )
     let output = rig.output(caller)
     #expect(
       events(output)
@@ -179,7 +180,9 @@ struct MigrationTests {
     #expect(isFree(rig))
   }
 
-  @Test(arguments: ["HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\n{}", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"])
+  @Test(arguments: [
+    "HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\n{}", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+  ])
   func aWorkerThatWillNotGoOnIsNotPassedOn(_ answer: String) throws {
     let rig = try rig()
     let (caller, worker) = begin(rig)

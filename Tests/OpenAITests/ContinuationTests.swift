@@ -56,7 +56,8 @@ struct ContinuationTests {
 
   @Test func aChatGoesOnBehindItsAnswer() throws {
     #expect(
-      try continued(chat(",\"max_tokens\":10,\"max_completion_tokens\":9,\"min_tokens\":5"), "b\"\n", tokens: 3)
+      try continued(
+        chat(",\"max_tokens\":10,\"max_completion_tokens\":9,\"min_tokens\":5"), "b\"\n", tokens: 3)
         == "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
         + "{\"role\":\"assistant\",\"content\":\"b\\\"\\n\"}],\"stream\":true,\"max_tokens\":7,"
         + "\"max_completion_tokens\":6,\"min_tokens\":2,\"continue_final_message\":true,"
