@@ -28,6 +28,12 @@ final class Attempt: ClientExchangeHandler {
   var claim: UInt64 = 0
   /// Status of the worker's final head; 0 before it came.
   var status = 0
+  /// The worker broke off, instead of answering or of letting us end it.
+  var broke = false
+  /// It is one of the repeated requests that are bounded.
+  var isBudgeted = false
+  /// What it took over, where it goes on with a stream.
+  var migration: MigrationNote?
   var connection: UpstreamExchange?
   /// Bytes of a non-2xx answer while it is still undecided what becomes of it.
   var heldBody = ByteBuffer()
@@ -77,7 +83,20 @@ final class Attempt: ClientExchangeHandler {
       $0.field(LogKey.workerID, id: worker.id)
     }
     connection = nil
+    countOutcome()
+    if isBudgeted { exchange.service.shared.endRetry() }
     exchange.release(self)
+  }
+
+  /// Tells the worker's tally how it went, by what is the worker's doing alone: neither callers' errors (4xx) and leavings nor
+  /// overload (529) say anything of its health, nor a route or feature that it lacks (501).
+  private func countOutcome() {
+    let tally = worker.facts.tally
+    if broke || (status >= 500 && status != 501 && status != 529) {
+      if tally.failed() { exchange.service.reports.requestsFailed(worker.id) }
+    } else if case .success = outcome {
+      tally.succeeded()
+    }
   }
 
   /// Gives the attempt up: the worker sees its connection close, and stops generating.

@@ -10,28 +10,15 @@ internal import Transport
 internal import Workers
 
 extension InferenceExchange {
-  /// Workers that are asked at most before the caller hears of it.
-  static let workersTriedMax = 2
-
   /// Sends the request to `worker`, where it is booked; on a new connection when `fresh`.
   func dispatch(to worker: ReadyWorker, booking: Booking, fresh: Bool) {
-    phase = .dispatched
-    // What an earlier attempt's head said is not this one's.
-    status = 0
-    isEventStream = false
-    lengthOfAnswer = nil
-    responseFields.removeAll()
-    relay = StreamRelay()
-    if extendsAnswer || !answer.isEmpty {
-      extendsAnswer = false
-      answer.removeAll()
-      times.firstToken = 0
-    }
+    if migration == nil { beginAnswer() }
     let span = trace.map { $0.request.child(using: &service.loop.random) }
     if let attempt { earlierAttempts.append(attempt) }
     let attempt = Attempt(
       number: earlierAttempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
     self.attempt = attempt
+    attempt.migration = migration?.note
     if attempt.number > 1 { service.shared.metrics.retries.add() }
     tell("request sent to worker") {
       $0.field(LogKey.attempts, attempt.number)
@@ -45,7 +32,25 @@ extension InferenceExchange {
     if isStreaming, let delay = service.configuration.commentAfter { expectSilence(until: loop.now + delay) }
   }
 
+  /// Nothing of an answer is there yet: what an earlier attempt's head said is not this one's.
+  private func beginAnswer() {
+    phase = .dispatched
+    status = 0
+    isEventStream = false
+    lengthOfAnswer = nil
+    responseFields.removeAll()
+    relay = StreamRelay()
+    if extendsAnswer || !answer.isEmpty {
+      extendsAnswer = false
+      answer.removeAll()
+      times.firstToken = 0
+    }
+  }
+
   private func compose(_ attempt: Attempt, into output: inout ByteBuffer) {
+    // A stream that goes on asks for its rest.
+    migration?.swapBody(&body, &request)
+    defer { migration?.swapBody(&body, &request) }
     let upstream = attempt.worker.upstream
     output.append("POST " as StaticString)
     upstream.pathPrefix.withUnsafeBytes { output.append($0) }
@@ -109,18 +114,15 @@ extension InferenceExchange {
   /// The worker failed. Before the response began another one may be asked; afterwards the caller must be told.
   func workerFailed(_ attempt: Attempt, _ failure: UpstreamFailure) {
     let verdict = FailureVerdict(failure)
-    if case .stale = failure, case .dispatched = phase {
+    if case .stale = failure, attempt.status == 0, !isAnswered {
       // The worker closed a kept connection as we used it: that says nothing about the worker.
       let booking = attempt.takeBooking()
       attempt.end(verdict.outcome, verdict.errorType)
       dispatch(to: attempt.worker, booking: booking, fresh: true)
       return
     }
+    attempt.broke = failure.isWorkersFault
     attempt.end(verdict.outcome, verdict.errorType)
-    guard case .dispatched = phase else {
-      breakResponse(error: verdict.error, outcome: verdict.outcome)
-      return
-    }
     switch failure {
     case .connect(let cause):
       // Without descriptors or ports of our own no worker can be reached.
@@ -128,7 +130,12 @@ extension InferenceExchange {
     case .connectTimeout: service.reports.connectTimedOut(attempt.worker.id)
     case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
     }
-    if verdict.mayRetry, retryElsewhere() { return }
+    guard case .dispatched = phase else {
+      if migrate(from: attempt, because: verdict.errorType) { return }
+      breakResponse(error: verdict.error, outcome: verdict.outcome)
+      return
+    }
+    if verdict.mayRetry, retryElsewhere(repeats: failure.reachedWorker) { return }
     if case .busy = failure {
       refuse(.overloaded(status: service.configuration.overloadStatus))
     } else {
@@ -144,18 +151,51 @@ extension InferenceExchange {
     service.reports.connectFailed(worker.id)
   }
 
-  /// Asks a worker that was not asked yet; false when there is none that may be chosen or enough were asked.
-  func retryElsewhere() -> Bool {
+  /// Asks a worker that was not asked yet; false when there is none that may be chosen, or enough were asked, or too many
+  /// requests of all are `repeats`: those that a worker may have worked on already.
+  func retryElsewhere(repeats: Bool) -> Bool {
     let tried = allAttempts.map(\.worker.id)
     // A hard session has one worker.
     if let session = hints?.session, session.isHard { return false }
-    guard Set(tried).count < Self.workersTriedMax, let model,
+    let rules = service.configuration.retries
+    guard Set(tried).count <= rules.workersMax, let model,
       latest(model).workers.contains(where: { !tried.contains($0.id) })
     else { return false }
-    guard selectWorker(excluding: tried, orRefuse: false) else { return false }
-    metrics.moved()
+    guard !repeats || service.shared.beginRetry(rules) else { return false }
+    guard selectWorker(excluding: tried, orRefuse: false) else {
+      if repeats { service.shared.endRetry() }
+      return false
+    }
+    if repeats { keepInBudget() }
+    metrics.moved(.new)
     if movedAt == 0 { movedAt = loop.now }
     return true
+  }
+}
+
+extension UpstreamFailure {
+  /// False where no worker can have begun with the request: to send it elsewhere repeats no work.
+  var reachedWorker: Bool {
+    switch self {
+    case .connect, .connectTimeout, .busy: false
+    case .stale, .broken, .malformed, .protocolError, .silent: true
+    }
+  }
+
+  /// False where the worker is only full, or what failed is on this side.
+  var isWorkersFault: Bool {
+    switch self {
+    case .busy: false
+    case .connect(let cause): !cause.isOurs
+    case .stale, .connectTimeout, .broken, .malformed, .protocolError, .silent: true
+    }
+  }
+}
+
+extension InferenceExchange {
+  /// The attempt that just began gives its place in the retry budget back at its end.
+  func keepInBudget() {
+    if let attempt, attempt.isCurrent { attempt.isBudgeted = true } else { service.shared.endRetry() }
   }
 }
 

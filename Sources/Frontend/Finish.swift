@@ -132,6 +132,8 @@ extension InferenceExchange {
     // Attempts point back at the request: the circle ends here.
     attempt = nil
     earlierAttempts = []
+    migration = nil
+    relay.migration = nil
   }
 
   /// What a stream told of itself: usage and why it ended.
@@ -192,7 +194,10 @@ extension InferenceExchange {
     metrics.staged(times, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
     if movedAt > 0 {
       let end = times.firstToken > 0 ? times.firstToken : loop.now
-      metrics.migrated(in: end - min(movedAt, end), outcome: outcome ?? .error)
+      metrics.migrated(in: end - min(movedAt, end), .new, outcome: outcome ?? .error)
+    }
+    if let migration, migration.isContinuing, let broken = migration.resume() {
+      metrics.migrated(in: times.ended - min(broken, times.ended), .ongoing, outcome: outcome ?? .error)
     }
     if model != nil { metrics.left() }
   }

@@ -52,6 +52,9 @@ extension FrontendConfiguration {
     tracing.trust = CallerTrust(settings, faults: &faults)
     tracing.mergesRoot = settings.string("DYN_TRACE_SHAPE") == "dynamo"
     tracing.tracesSystemRoutes = settings.bool("DYN_TRACE_SYSTEM_ROUTES")
+    retries = RetryRules(settings)
+    migration.limit = settings.int("migration-limit")
+    migration.sequenceMax = settings.optionalInt("migration-max-seq-len")
     readServerLimits(settings)
     readClientLimits(settings)
   }

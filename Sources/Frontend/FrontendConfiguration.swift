@@ -60,6 +60,10 @@ package struct FrontendConfiguration: Sendable {
   package var sessions = SessionMode.soft
   /// How long a request may wait for a worker with room; nil for as long as its caller does.
   package var queueWait: Nanoseconds? = 60 * second
+  /// How far failed requests are repeated.
+  package var retries = RetryRules()
+  /// How far running streams move to other workers.
+  package var migration = MigrationRules()
   /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
   package var hidesRouter = false
   /// Whether Anthropic's API is served.

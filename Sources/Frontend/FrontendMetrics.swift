@@ -10,6 +10,7 @@ package final class FrontendMetrics: Sendable {
   let requestIDsReplaced: Counter
   let baggageMembersDropped: Counter
   let retries: Counter
+  let retriesRefused: Counter
   let disconnected: Gauge
   let exclusions: Counter
   let bodyMemoryWaits: Counter
@@ -20,6 +21,7 @@ package final class FrontendMetrics: Sendable {
     requestIDsReplaced = registry.counter(.requestIDsReplaced)
     baggageMembersDropped = registry.counter(.baggageMembersDropped)
     retries = registry.counter(.requestRetries)
+    retriesRefused = registry.counter(.retriesRefused)
     disconnected = registry.gauge(.disconnectedClients)
     exclusions = registry.counter(.workerExclusions)
     bodyMemoryWaits = registry.counter(.bodyMemoryWaits)
@@ -257,15 +259,24 @@ final class ModelMetrics {
       .observe(Double(length) / 1e9)
   }
 
-  /// A request went to another worker before its answer began; the only kind of migration here.
-  func moved() {
+  /// What moves to another worker: a request before its answer begins, or a running stream.
+  enum Migrating: String {
+    case new = "new_request"
+    case ongoing = "ongoing_request"
+  }
+
+  /// A request goes to another worker.
+  func moved(_ kind: Migrating) {
     registry.counter(
-      .modelMigrations, labels: [("model", model), ("migration_type", "new_request")]
+      .modelMigrations, labels: [("model", model), ("migration_type", kind.rawValue)]
     ).add()
   }
 
-  /// A request that went to another worker had its first token, or ended, that long after.
-  func migrated(in length: Nanoseconds, outcome: RequestOutcome) {
+  /// A stream would have moved, and was too long to.
+  func sequenceTooLong() { registry.counter(.modelMigrationTooLong, labels: [("model", model)]).add() }
+
+  /// A request that went to another worker had its next token, or ended, that long after.
+  func migrated(in length: Nanoseconds, _ kind: Migrating, outcome: RequestOutcome) {
     let ending =
       switch outcome {
       case .success: "success"
@@ -274,7 +285,7 @@ final class ModelMetrics {
       }
     registry.histogram(
       .modelMigrationDuration, buckets: migrationBuckets,
-      labels: [("model", model), ("migration_type", "new_request"), ("outcome", ending)]
+      labels: [("model", model), ("migration_type", kind.rawValue), ("outcome", ending)]
     ).observe(Double(length) / 1e9)
   }
 

@@ -17,6 +17,8 @@ package protocol WorkerReports: AnyObject, Sendable {
   func connectFailed(_ worker: UInt64)
   /// A connect to this worker was not made in time, which may be the fault of anybody between.
   func connectTimedOut(_ worker: UInt64)
+  /// Requests of this worker failed one after the other.
+  func requestsFailed(_ worker: UInt64)
 }
 
 /// State that is shared by the loops of one frontend.
@@ -37,6 +39,7 @@ package final class FrontendShared: Sendable {
   private let certificateEndSeconds = Atomic<Int>(0)
   /// The text of `/openapi.json`, and what it was made for.
   private let openAPI = Mutex<(features: OpenAPIDocument.Features, text: [UInt8])?>(nil)
+  private let openRetries = Atomic<Int>(0)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
 
@@ -89,6 +92,27 @@ package final class FrontendShared: Sendable {
     }
     body.append(text)
   }
+
+  /// Books one repeated request while that stays within the budget; false when it does not.
+  func beginRetry(_ rules: RetryRules) -> Bool {
+    // Compared, not added and taken back, for the reason of body memory below.
+    let openRequests = loads.openRequests
+    var retries = openRetries.load(ordering: .relaxed)
+    while rules.allows(retries: retries, openRequests: openRequests) {
+      let (isBooked, present) = openRetries.compareExchange(
+        expected: retries, desired: retries + 1, ordering: .relaxed)
+      if isBooked { return true }
+      retries = present
+    }
+    metrics.retriesRefused.add()
+    return false
+  }
+
+  /// A repeated request is over.
+  func endRetry() { openRetries.subtract(1, ordering: .relaxed) }
+
+  /// Repeated requests in progress.
+  var retriesInProgress: Int { openRetries.load(ordering: .relaxed) }
 
   /// Takes `count` bytes of what request bodies may hold together; false when there is not so much left.
   ///

@@ -110,6 +110,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// When it first went to another worker; 0 for almost every request.
   var movedAt: Nanoseconds = 0
   var relay = StreamRelay()
+  /// There where this stream may move to another worker.
+  var migration: Migration?
   /// The response's end-to-end fields until the head is sent.
   var responseFields = ByteBuffer()
   var isEventStream = false

@@ -24,9 +24,10 @@ extension InferenceExchange {
       $0.field(LogKey.workerID, id: attempt.worker.id)
     }
     if case .relaying = phase {
-      // The response began with a comment while this worker was silent: a refusal can only be told in-band.
-      guard !(200..<300).contains(head.status) else { return }
+      // The caller has a head: a refusal can only be told in-band.
+      guard !continues(head) else { return }
       attempt.cancel(.error, "backend_error")
+      if migrate(from: attempt, because: "backend_error") { return }
       breakResponse(error: .badGateway("it answered with status \(head.status)"), outcome: .error)
       return
     }
@@ -93,7 +94,7 @@ extension InferenceExchange {
     return name.count > prefix && name.slice(0..<prefix).equalsIgnoringCase("x-ratelimit-")
   }
 
-  private static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {
+  static func isEventStreamType(_ value: UnsafeRawBufferPointer) -> Bool {
     value.mediaType.equalsIgnoringCase("text/event-stream")
   }
 
@@ -113,8 +114,9 @@ extension InferenceExchange {
     }
     responseFields.release()
     if let hints { sendAnnotations(hints) }
+    if service.configuration.migration.limit > 0 { prepareMigration() }
     // No retry from here on.
-    releaseBody()
+    if migration == nil { releaseBody() }
   }
 
   // MARK: Body
@@ -240,7 +242,7 @@ extension InferenceExchange {
     switch phase {
     case .dispatched where attempt.status == 503 || attempt.status == 529:
       attempt.end(.unavailable, "worker_unavailable")
-      if retryElsewhere() { return }
+      if retryElsewhere(repeats: true) { return }
       outcome = .unavailable
       errorCode = "worker_unavailable"
       if attempt.isTranslated {
@@ -268,14 +270,18 @@ extension InferenceExchange {
       commit()
     case .relaying:
       if isEventStream {
-        relay.flush(to: exchange)
+        // An event that never became whole is passed on where it is the last, not where another worker goes on.
+        if migration == nil { relay.flush(to: exchange) }
         takeStreamSummary()
         guard relay.isBlind || relay.sawDone || relay.sawError || relay.hasFinished else {
+          attempt.broke = true
           attempt.end(.workerDisconnected, "stream_incomplete")
+          if migrate(from: attempt, because: "stream_incomplete") { return }
           let verdict = FailureVerdict(.broken)
           breakResponse(error: verdict.error, outcome: verdict.outcome)
           return
         }
+        if migration != nil { relay.flush(to: exchange) }
         relay.end(to: exchange)
         rememberResponse(relay.responseID)
       } else if !answer.isEmpty {
@@ -340,6 +346,7 @@ extension InferenceExchange {
       if count > 1 { metrics.tokens(after: 0, count: count - 1) }
     }
     times.lastToken = now
+    if let migration, migration.isContinuing { noteResumption(migration) }
     routeOutput(count)
   }
 

@@ -171,6 +171,12 @@ extension InferenceExchange {
       spans.attribute(AttributeName.isRetry, true)
       if let earlier = earlierAttempts[attempt.number - 2].span { spans.link(to: earlier) }
     }
+    if let migration = attempt.migration {
+      spans.attribute(AttributeName.migrationIsRetry, true)
+      spans.attribute(AttributeName.migrationReason, migration.reason)
+      spans.attribute(AttributeName.migrationFromWorkerID, id: migration.fromWorker)
+      spans.attribute(AttributeName.migrationTokensCompleted, migration.tokens)
+    }
     let outcome = attempt.outcome ?? .error
     spans.attribute(AttributeName.requestOutcome, outcome.text)
     if case .cancelled = outcome { spans.attribute(AttributeName.cancellationSignal, "stream_drop") }

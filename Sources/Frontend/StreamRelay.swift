@@ -39,6 +39,8 @@ struct StreamRelay: ~Copyable {
   private var translation: Translation?
   /// Why a translation cannot go on, which the caller was not told yet.
   private(set) var obstacle: TranslationObstacle?
+  /// Keeps what another worker would need to go on; nil for almost every stream.
+  var migration: Migration?
   /// Token-bearing chunks so far.
   private(set) var tokenCount = 0
   private(set) var sawDone = false
@@ -86,6 +88,8 @@ struct StreamRelay: ~Copyable {
     var position = 0
     if isBlind {
       if !isTranslated { exchange.send(bytes) }
+    } else if let migration, migration.isContinuing {
+      relayContinued(bytes, migration, exchange)
     } else if tail.isEmpty {
       scan(bytes, &position, exchange)
       if position < bytes.count { tail.append(bytes.slice(position..<bytes.count)) }
@@ -116,7 +120,7 @@ struct StreamRelay: ~Copyable {
   ) {
     var unsent = position
     while true {
-      while !isTranslated, scanner.isBetweenEvents, let end = inspector.tokenEventEnd(bytes, from: position) {
+      while passesUnread, scanner.isBetweenEvents, let end = inspector.tokenEventEnd(bytes, from: position) {
         tokenCount += 1
         position = end
       }
@@ -126,6 +130,7 @@ struct StreamRelay: ~Copyable {
         translation.receive(data)
         if translation.hasTooManyCalls { giveUp(.tooManyCalls) }
       }
+      migration?.observe(data)
       switch inspector.inspect(data) {
       case .token:
         tokenCount += 1
@@ -148,7 +153,54 @@ struct StreamRelay: ~Copyable {
     if unsent < position { exchange.send(bytes.slice(unsent..<position)) }
   }
 
+  // MARK: Another worker's stream
+
+  /// What follows is another worker's stream, which goes on where this one broke off. An event that never became whole was
+  /// not passed on, and is no part of it.
+  mutating func restart() {
+    scanner = SSEScanner()
+    tail.release()
+  }
+
+  /// As ``relay(_:to:)``, with each event made one of the first worker's.
+  private mutating func relayContinued(
+    _ bytes: UnsafeRawBufferPointer, _ migration: Migration, _ exchange: any ServerExchange
+  ) {
+    tail.append(bytes)
+    var output = ByteBuffer(capacity: bytes.count)
+    let input = tail.take()
+    var position = 0
+    while position < input.count, let event = scanner.next(input.readable, from: &position) {
+      guard let data = event.data else {
+        output.append(input.readable.slice(event.whole))
+        continue
+      }
+      let start = output.count
+      output.append("data: " as StaticString)
+      let payload = output.count
+      guard migration.rewrite(data, into: &output) else {
+        output.truncate(to: start)
+        continue
+      }
+      switch inspector.inspect(output.readable.slice(payload..<output.count)) {
+      case .token: tokenCount += 1
+      case .done:
+        sawDone = true
+        if holdsDone { output.truncate(to: start) }
+      case .error: sawError = true
+      case .usageOnly where withholdsUsage: output.truncate(to: start)
+      case .usageOnly, .other: break
+      }
+      if output.count > start { output.append("\n\n" as StaticString) }
+    }
+    tail.append(input.readable.slice(position..<input.count))
+    if !output.isEmpty { exchange.send(output.readable) }
+  }
+
   private var isTranslated: Bool { translation != nil }
+
+  /// Nothing of a token but that it is one is of interest.
+  private var passesUnread: Bool { translation == nil && migration == nil }
 
   /// What cannot be read, or told, cannot be translated.
   private mutating func giveUp(_ obstacle: TranslationObstacle) {

@@ -179,12 +179,10 @@ final class SystemExchange: ServerExchangeHandler {
     body.append("},\"source\":" as StaticString)
     body.append(jsonString: worker.source.label)
     body.append(",\"state\":" as StaticString)
-    switch worker.state {
-    case .ready where worker.isDraining: body.append("\"draining\"" as StaticString)
-    case .ready: body.append("\"ready\"" as StaticString)
-    case .unprobed: body.append("\"unprobed\"" as StaticString)
-    case .unreachable(let reason):
-      body.append("\"unreachable\",\"reason\":" as StaticString)
+    let (state, reason) = worker.stateInWords
+    body.append(jsonString: state)
+    if let reason {
+      body.append(",\"reason\":" as StaticString)
       body.append(jsonString: reason)
     }
     body.append(",\"cache_source\":" as StaticString)

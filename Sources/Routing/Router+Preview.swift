@@ -140,7 +140,7 @@ extension Router {
     let request = adopted(request)
     guard index.workers.used > 0 else { return (0, 0) }
     _ = look(request, now: now)
-    let (eligible, refused, _) = sort(request, now: now)
+    let (eligible, refused, _) = sort(request, now: now, takesTurns: false)
     if eligible > 0 { price(request, eligible) }
     return (eligible, refused)
   }

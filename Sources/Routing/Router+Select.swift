@@ -87,15 +87,23 @@ extension Router {
 
   // MARK: Who may
 
-  /// Parts the live workers into those that may be chosen and those that may not.
+  /// Parts the live workers into those that may be chosen and those that may not. `takesTurns` is false where nothing is
+  /// decided.
   mutating func sort(
-    _ request: RoutingRequest, now: Nanoseconds
+    _ request: RoutingRequest, now: Nanoseconds, takesTurns: Bool = true
   ) -> (eligible: Int, refused: Int, busy: Int) {
     var (eligible, refused, busy) = (0, 0, 0)
+    var recovering = 0
     for slot in 0..<index.workers.used {
       let worker = index.workers.base + slot
       guard worker.pointee.isLive else { continue }
-      let reason = refusal(worker, request, now)
+      var reason = refusal(worker, request, now)
+      if worker.pointee.recoveringUntil > now, case .none = reason, takesTurns,
+        Self.letsOthersGoFirst(worker, now)
+      {
+        reason = .recovering
+        recovering &+= 1
+      }
       scratch.reason[slot] = reason
       switch reason {
       case .none:
@@ -108,8 +116,40 @@ extension Router {
       scratch.refused[refused] = Int32(truncatingIfNeeded: slot)
       refused &+= 1
     }
+    guard eligible == 0, recovering > 0 else { return (eligible, refused, busy) }
+    // Nobody else would do: those that are still recovering may.
+    let refusedBefore = refused
+    refused = 0
+    for place in 0..<refusedBefore {
+      let slot = scratch.refused[place]
+      if case .recovering = scratch.reason[Int(slot)] {
+        scratch.reason[Int(slot)] = .none
+        scratch.eligible[eligible] = slot
+        eligible &+= 1
+      } else {
+        scratch.refused[refused] = slot
+        refused &+= 1
+      }
+    }
     return (eligible, refused, busy)
   }
+
+  /// Whether a recovering worker leaves this decision to the others: its share of the decisions grows with the time.
+  private static func letsOthersGoFirst(
+    _ worker: UnsafeMutablePointer<WorkerState>, _ now: Nanoseconds
+  ) -> Bool {
+    let length =
+      worker.pointee.recoveringUntil - min(worker.pointee.recoveringSince, worker.pointee.recoveringUntil)
+    let passed = now - min(worker.pointee.recoveringSince, now)
+    let share = length == 0 ? 1 : max(recoveryShareMin, Double(passed) / Double(length))
+    worker.pointee.recoveryTurn += share
+    guard worker.pointee.recoveryTurn >= 1 else { return true }
+    worker.pointee.recoveryTurn -= 1
+    return false
+  }
+
+  /// The share that a recovering worker begins with.
+  private static let recoveryShareMin = 0.1
 
   mutating func refusal(
     _ worker: UnsafeMutablePointer<WorkerState>, _ request: RoutingRequest, _ now: Nanoseconds

@@ -84,6 +84,8 @@ package struct RouterWorkerState: Sendable, Equatable {
   package let refusal: RefusalReason
   /// When the refusal ends by itself; nil without one, and when it is lifted by hand.
   package let refusedUntil: Nanoseconds?
+  /// Until when it takes but a growing share of the decisions; nil when it takes all that fall to it.
+  package let recoveringUntil: Nanoseconds?
   package let truth: CacheTruth
   /// False for a worker that left and still has requests.
   package let isLive: Bool
@@ -96,6 +98,7 @@ extension Router {
       let worker = index.workers.base[slot]
       guard worker.isLive || worker.activeRequests > 0 else { return nil }
       let isRefused = worker.refusal != .none && worker.refusedUntil > now
+      let isRecovering = !isRefused && worker.recoveringUntil > now
       return RouterWorkerState(
         load: load(worker), blockSize: worker.blockSize, predictedBlocks: worker.cachedBlocks,
         events: eventState(worker), blocksMax: worker.blocksMax < Int.max ? worker.blocksMax : nil,
@@ -106,6 +109,7 @@ extension Router {
             index.workers.base + slot, blocksShare: options.busyBlocksShare,
             prefillTokens: options.busyPrefillTokens),
         refusedUntil: isRefused && worker.refusedUntil < .max ? worker.refusedUntil : nil,
+        recoveringUntil: isRecovering ? worker.recoveringUntil : nil,
         truth: worker.truth,
         isLive: worker.isLive)
     }

@@ -101,6 +101,13 @@ package struct Router: ~Copyable {
     index.workers.base[slot].refusal = .none
   }
 
+  /// Has a worker take a share of the decisions that grows from a tenth to all of them by `end`. `end` in the past ends it.
+  package mutating func recover(worker id: UInt64, since: Nanoseconds, until end: Nanoseconds) {
+    guard let slot = slot(of: id) else { return }
+    index.workers.base[slot].recoveringSince = since
+    index.workers.base[slot].recoveringUntil = end
+  }
+
   /// Voids all predictions for a worker in one step, as after a refused connect: its cache may be gone.
   package mutating func forgetPredictions(worker id: UInt64, now: Nanoseconds) {
     guard let slot = slot(of: id) else { return }

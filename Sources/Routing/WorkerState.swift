@@ -12,6 +12,11 @@ struct WorkerState: BitwiseCopyable {
   var refusal = RefusalReason.none
   /// The refusal holds until this time; `UInt64.max` until it is lifted.
   var refusedUntil: Nanoseconds = 0
+  /// It came back from an ejection: until the latter time it takes a growing share of the decisions.
+  var recoveringSince: Nanoseconds = 0
+  var recoveringUntil: Nanoseconds = 0
+  /// What has come together of its next turn; at 1 it may be chosen.
+  var recoveryTurn = 0.0
 
   /// Tokens in a block of this worker; all its blocks are counted in these.
   var blockSize: Int
@@ -86,8 +91,10 @@ package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
   case none
   /// The request has tried it already.
   case tried
-  /// It refused connections lately.
+  /// It refused connections or failed requests lately.
   case ejected
+  /// It came back from an ejection a short time ago, and it is not its turn yet.
+  case recovering
   case draining
   case unhealthy
   /// It does not serve this model or this phase.
@@ -107,6 +114,7 @@ package enum RefusalReason: UInt8, Sendable, BitwiseCopyable {
     case .none: ""
     case .tried: "tried"
     case .ejected: "ejected"
+    case .recovering: "recovering"
     case .draining: "draining"
     case .unhealthy: "unhealthy"
     case .unsuitable: "unsuitable"

@@ -20,8 +20,6 @@ extension SettingsTable {
       ForeignFlag("busy-threshold"),
       ForeignFlag("enforce-disagg", "DYN_ENFORCE_DISAGG", takesValue: false),
       ForeignFlag("admission-control"),
-      ForeignFlag("migration-limit", "DYN_MIGRATION_LIMIT"),
-      ForeignFlag("migration-max-seq-len", "DYN_MIGRATION_MAX_SEQ_LEN"),
       ForeignFlag("kserve-grpc-server", "DYN_KSERVE_GRPC_SERVER", takesValue: false),
       ForeignFlag("grpc-metrics-port", "DYN_GRPC_METRICS_PORT"),
       ForeignFlag("dump-config-to", "DYN_DUMP_CONFIG_TO"),

@@ -19,6 +19,7 @@ extension SettingsTable {
       + frontendQueue
       + frontendLimits
       + frontendDeadlines
+      + frontendHealth
       + frontendMetrics + embeddedTraceStore + tracing + signals + requestTrace + logging,
     foreign: frontendForeign, reloads: true)
 

@@ -67,6 +67,10 @@ package enum AttributeName {
   @inlinable package static var overlapBlocks: StaticString { "overlap_blocks" }
   @inlinable package static var phase: StaticString { "phase" }
   @inlinable package static var isRetry: StaticString { "request.is_retry" }
+  @inlinable package static var migrationIsRetry: StaticString { "migration.is_retry" }
+  @inlinable package static var migrationReason: StaticString { "migration.reason" }
+  @inlinable package static var migrationFromWorkerID: StaticString { "migration.from_worker_id" }
+  @inlinable package static var migrationTokensCompleted: StaticString { "migration.tokens_completed" }
   @inlinable package static var routerMode: StaticString { "router.mode" }
   @inlinable package static var islTokens: StaticString { "isl_tokens" }
   @inlinable package static var blockSize: StaticString { "block_size" }

@@ -60,7 +60,11 @@ extension MetricDescription {
   /// model, migration_type
   package static let modelMigrations = MetricDescription(
     "dynamo_frontend_model_migration_total",
-    "Requests that moved to another worker before their answer began.")
+    "Requests that moved to another worker, before their answer began or as a running stream.")
+  /// model
+  package static let modelMigrationTooLong = MetricDescription(
+    "dynamo_frontend_model_migration_max_seq_len_exceeded_total",
+    "Streams that did not move to another worker because they were too long for it.")
   /// model, worker_type, policy_class; present where requests may queue
   package static let routerQueueRequests = MetricDescription(
     "dynamo_frontend_router_queue_pending_requests", "Requests that wait until a worker has room.")
@@ -161,11 +165,25 @@ extension MetricDescription {
   package static let requestRetries = MetricDescription(
     "dynamo_frontend_request_retries_total", "Attempts after the first one.")
   /// no labels
+  package static let retriesRefused = MetricDescription(
+    "dynamo_frontend_retries_refused_total",
+    "Failed requests that were not repeated because too many already were: the retry budget.")
+  /// no labels
   package static let workerExclusions = MetricDescription(
     "dynamo_frontend_worker_exclusions_total", "Times that a worker was set aside.")
   /// worker_id
   package static let workerUp = MetricDescription(
     "dynamo_frontend_worker_up", "1 while a worker can take requests.")
+  /// worker_id, state (ready, recovering, ejected, draining, unreachable, unprobed)
+  package static let workerState = MetricDescription(
+    "dynamo_frontend_worker_state", "1 for the state that a worker is in.")
+  /// reason (consecutive, error_share, canary)
+  package static let workerEjections = MetricDescription(
+    "dynamo_frontend_worker_ejections_total", "Times that a worker was taken out because requests failed.")
+  /// model
+  package static let modelPanic = MetricDescription(
+    "dynamo_frontend_model_panic",
+    "1 while so many of a model's workers would be out of service that nobody is ejected.")
   /// no labels
   package static let routingLockWait = MetricDescription(
     "dynamo_frontend_routing_lock_wait_seconds", "Time that a decision waited for the routing state.")

@@ -40,6 +40,21 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     let body = exchange.body.readable
     if !exchange.endpoint.generates { return try answerAtOnce(exchange, body) }
     if request.previousResponse != nil { throw Self.noPreviousResponse }
+    if case .chatCompletions = exchange.endpoint, let begun = ContinuedChat(body),
+      let said = begun.text.withUnsafeBytes({ SimulatedText.tokens(of: $0) })
+    {
+      // Its prompt is what the answer was begun for: what was said already follows as if it had been said here.
+      let whole = try InferenceRequest.parse(begun.body.readable, endpoint: .chatCompletions)
+      return try generate(for: exchange, whole, begun.body.readable, resuming: said)
+    }
+    return try generate(for: exchange, request, body, resuming: [])
+  }
+
+  /// Generates behind the tokens that were `said` already.
+  private func generate(
+    for exchange: InferenceExchange, _ request: InferenceRequest, _ body: UnsafeRawBufferPointer,
+    resuming said: [UInt32]
+  ) throws(APIError) -> any Generation {
     let wanted = try SimulationRequest.parse(body, endpoint: exchange.endpoint)
     let (sequences, overflow) = wanted.prompts.count.multipliedReportingOverflow(by: wanted.choices)
     guard !overflow, sequences <= Self.sequencesPerRequestMax else {
@@ -51,7 +66,7 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     for (index, prompt) in prompts.enumerated() {
       for choice in 0..<wanted.choices {
         do throws(EngineRefusal) {
-          try submit(prompt, wanted, choice: choice, to: generation.addChoice(prompt: index))
+          try submit(prompt, said, wanted, choice: choice, to: generation.addChoice(prompt: index))
         } catch {
           generation.withdraw()
           throw Self.error(for: error, endpoint: exchange.endpoint)
@@ -93,12 +108,13 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     message: "The simulated engine keeps no responses.")
 
   private func submit(
-    _ prompt: [UInt8], _ wanted: SimulationRequest, choice: Int, to client: SimulatedChoice
+    _ prompt: [UInt8], _ said: [UInt32], _ wanted: SimulationRequest, choice: Int, to client: SimulatedChoice
   ) throws(EngineRefusal) {
     let now = worker.loop.now
     let result = prompt.withUnsafeBytes { bytes -> Result<EngineSequence, EngineRefusal> in
       var request = EngineRequest(prompt: bytes)
-      request.outputTokensMax = wanted.maxTokens
+      request.resumedTokens = said
+      request.outputTokensMax = wanted.maxTokens.map { $0 &+ said.count }
       request.stops = wanted.stop
       request.variation =
         UInt64(choice) &+ UInt64(bitPattern: Int64(wanted.seed ?? 0)) &* 0x9e37_79b9_7f4a_7c15

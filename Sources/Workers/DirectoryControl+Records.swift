@@ -128,7 +128,8 @@ extension DirectoryControl {
       upstream: Upstream(
         id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
         security: security.security(of: url), isMultiplexed: url.isMultiplexed),
-      source: .file, models: [finding.card.displayName], isDynamoWorker: true)
+      source: .file, models: [finding.card.displayName], isDynamoWorker: true,
+      tally: WorkerTally(rowMax: configuration.outliers.rowMax))
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }
     worker.contextLength = finding.card.contextLength

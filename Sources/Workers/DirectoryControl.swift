@@ -14,6 +14,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     static let scan: UInt8 = 0
     static let expiry: UInt8 = 1
     static let upkeep: UInt8 = 2
+    static let outliers: UInt8 = 3
   }
 
   let loop: EventLoop
@@ -27,6 +28,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
   private let upkeepTimer = Timer(tag: Tag.upkeep)
+  private let outlierTimer = Timer(tag: Tag.outliers)
+  private let countEjection: (EjectionCause) -> Void
   /// In order of discovery.
   private var order: [WorkerMember] = []
   private var members: [UInt64: WorkerMember] = [:]
@@ -50,6 +53,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber,
     security: WorkerSecurity, logger: Logger,
     lockWait: Histogram? = nil, feedBoard: CacheFeedBoard = CacheFeedBoard(),
+    countEjection: @escaping (EjectionCause) -> Void = { _ in },
     publish: @escaping (WorkerSet) -> Void
   ) {
     self.loop = loop
@@ -58,10 +62,11 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     self.security = security
     self.logger = logger
     self.publish = publish
+    self.countEjection = countEjection
     resolver = NameResolver(loop: loop, resolve: configuration.resolve)
     catalog = ModelCatalog(
       memory: configuration.modelMemory, modelsMax: configuration.modelsMax, routing: configuration.routing,
-      lockWait: lockWait)
+      lockWait: lockWait, panicShare: configuration.outliers.panicShare)
     scanner = configuration.discoveryFolder.map(DiscoveryScanner.init)
     feeds = CacheFeeds(loop: loop, configuration: configuration, board: feedBoard, logger: logger)
   }
@@ -75,6 +80,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     for url in simulated { addStatic(url, .simulated) }
     if scanner != nil { scan() }
     loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
+    planLook()
     flush()
   }
 
@@ -83,6 +89,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     loop.cancel(scanTimer)
     loop.cancel(expiryTimer)
     loop.cancel(upkeepTimer)
+    loop.cancel(outlierTimer)
     for name in names.values { name.close() }
     for group in groups { group.close() }
     for member in order { member.close() }
@@ -99,6 +106,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     switch timer.tag {
     case Tag.scan: scan()
     case Tag.upkeep: maintainRouting()
+    case Tag.outliers:
+      for member in order { member.lookForFaults() }
+      planLook()
     default: markDirty()
     }
   }
@@ -112,6 +122,13 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     for model in catalog.models where model.routing.maintain(now: loop.now) { shrank = true }
     if shrank { Machine.returnFreeMemory() }
     loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
+  }
+
+  /// A share of failures needs looks at regular times; failures in a row are told by the loops.
+  private func planLook() {
+    guard configuration.outliers.faultShare != nil else { return }
+    let interval = configuration.outliers.window / OutlierWatch.looksPerWindow
+    loop.arm(outlierTimer, at: loop.now + max(interval, 100 * millisecond), self)
   }
 
   private func scan() {
@@ -178,7 +195,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     let upstream = Upstream(
       id: url.id, addresses: addresses, authority: named.authority, pathPrefix: url.pathPrefix,
       security: security.security(of: url, name: named.host), isMultiplexed: url.isMultiplexed)
-    var worker = Worker(id: url.id, url: url.text, upstream: upstream, source: source)
+    var worker = Worker(
+      id: url.id, url: url.text, upstream: upstream, source: source,
+      tally: WorkerTally(rowMax: configuration.outliers.rowMax))
     if let size = configuration.blockSizeOverride { worker.blockSize = size }
     return member(worker, url: url)
   }
@@ -262,6 +281,11 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     members[id]?.connectTimedOut()
   }
 
+  /// Requests of this worker failed one after the other.
+  func requestsFailed(_ id: UInt64) {
+    members[id]?.lookForFaults()
+  }
+
   // MARK: What members tell
 
   func changed(_ member: WorkerMember, from old: Worker) {
@@ -293,6 +317,13 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       logger.info("the engine makes the same tokens as this process", metadata: describe(worker, reason: nil))
     case .unchecked: break
     }
+  }
+
+  func ejected(_ member: WorkerMember, _ cause: EjectionCause) {
+    countEjection(cause)
+    logger.warning(
+      "worker is ejected: requests go to others for a while",
+      metadata: describe(member.worker, reason: member.worker.stateInWords.reason))
   }
 
   func connectFailed(_ member: WorkerMember) { names[member.id]?.refresh() }

@@ -21,8 +21,8 @@ package final class ModelRouting: @unchecked Sendable {
   /// Requests may wait for room; then ``waiters`` has how each of them is told. As many at most as the queue takes.
   package let mayQueue: Bool
   var waiters: [QueueTicket: QueueWaiter] = [:]
-  /// Workers that an operator takes out of service; they stay in the router until their requests are over.
-  private var draining: Set<UInt64> = []
+  /// Workers that are out of service and stay in the router: an operator drains them, or they were ejected.
+  private var held: Set<UInt64> = []
   private let lockWait: Histogram?
   /// Times that the lock was free, not yet in the histogram.
   private var freeLocks = 0
@@ -85,8 +85,8 @@ package final class ModelRouting: @unchecked Sendable {
   package func connectFailed(_ worker: UInt64, now: Nanoseconds, refusedUntil time: Nanoseconds) {
     lockedThenWaking(now: now) {
       router.forgetPredictions(worker: worker, now: now)
-      // That ends by itself; draining does not.
-      if !draining.contains(worker) { router.refuse(worker: worker, .ejected, until: time) }
+      // That ends by itself; what the directory holds does not.
+      if !held.contains(worker) { router.refuse(worker: worker, .ejected, until: time) }
     }
   }
 
@@ -119,11 +119,18 @@ package final class ModelRouting: @unchecked Sendable {
           blockSize: sizes.known(worker.blockSize))
         if worker.isDraining {
           router.refuse(worker: worker.id, .draining)
-        } else if !known.contains(worker.id) || draining.contains(worker.id) {
+        } else if worker.isEjected {
+          router.refuse(worker: worker.id, .ejected)
+        } else if !known.contains(worker.id) || held.contains(worker.id) {
           router.allow(worker: worker.id)
         }
+        if case .recovering(let since, let until) = worker.standing {
+          router.recover(worker: worker.id, since: since, until: until)
+        } else {
+          router.recover(worker: worker.id, since: 0, until: 0)
+        }
       }
-      draining = Set(workers.filter(\.isDraining).map(\.id))
+      held = Set(workers.filter { $0.isDraining || $0.isEjected }.map(\.id))
     }
   }
 

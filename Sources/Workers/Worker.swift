@@ -60,6 +60,9 @@ package struct Worker: Sendable {
   package var eventSources: [CacheEventSource] = []
   /// An operator takes it out of service: requests that it has go on, new ones go elsewhere.
   package var isDraining = false
+  /// How its requests went lately, and what of them it is given because of that.
+  package let tally: WorkerTally
+  package var standing = WorkerStanding.full
   /// The routes that it serves; what it does not tell is tried, but for Anthropic's, which can be translated.
   package var endpoints = Worker.assumedEndpoints
   /// Whether its engine makes the tokens that are counted on here.
@@ -67,8 +70,10 @@ package struct Worker: Sendable {
 
   package init(
     id: UInt64, url: String, upstream: Upstream, source: WorkerSource, state: WorkerState = .unprobed,
-    models: [String] = [], blockSize: Int = 16, totalBlocks: Int = 16_384, isDynamoWorker: Bool = false
+    models: [String] = [], blockSize: Int = 16, totalBlocks: Int = 16_384, isDynamoWorker: Bool = false,
+    tally: WorkerTally = WorkerTally()
   ) {
+    self.tally = tally
     self.id = id
     self.url = url
     self.upstream = upstream
@@ -89,8 +94,28 @@ package struct Worker: Sendable {
     return false
   }
 
+  package var isEjected: Bool {
+    if case .ejected = standing { return true }
+    return false
+  }
+
   /// True when requests may be sent there.
-  package var takesRequests: Bool { isReady && !isDraining }
+  package var takesRequests: Bool { isReady && !isDraining && !isEjected }
+
+  /// Its state as one word, with what there is to say about it.
+  package var stateInWords: (state: String, reason: String?) {
+    switch state {
+    case .unprobed: return ("unprobed", nil)
+    case .unreachable(let reason): return ("unreachable", reason)
+    case .ready: break
+    }
+    if isDraining { return ("draining", nil) }
+    switch standing {
+    case .full: return ("ready", nil)
+    case .ejected(let reason): return ("ejected", reason)
+    case .recovering: return ("recovering", "its share of requests grows")
+    }
+  }
 }
 
 /// A worker that takes requests, with what the spans of every request sent there say of it. One object a snapshot, so

@@ -22,6 +22,7 @@ package final class WorkerDirectory: Sendable {
   private let simulated: [WorkerURL]
   private let logger: Logger
   private let lockWait: Histogram
+  private let ejections: [EjectionCause: Counter]
   private let security: WorkerSecurity
   private let board = SnapshotBoard()
   private let feedBoard = CacheFeedBoard()
@@ -37,6 +38,10 @@ package final class WorkerDirectory: Sendable {
     self.configuration = configuration
     self.logger = logger
     lockWait = registry.histogram(.routingLockWait, buckets: .lockSeconds)
+    ejections = Dictionary(
+      uniqueKeysWithValues: EjectionCause.allCases.map {
+        ($0, registry.counter(.workerEjections, labels: [("reason", $0.rawValue)]))
+      })
     let security: WorkerSecurity
     do throws(TLSError) { security = try WorkerSecurity(configuration.security) } catch { throw .tls(error) }
     self.security = security
@@ -84,7 +89,8 @@ package final class WorkerDirectory: Sendable {
         loop: loop, configuration: configuration,
         prober: HTTPWorkerProber(
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
-        security: security, logger: logger, lockWait: lockWait, feedBoard: feedBoard, publish: board.publish)
+        security: security, logger: logger, lockWait: lockWait, feedBoard: feedBoard,
+        countEjection: { [ejections] in ejections[$0]?.add() }, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
       let handed = HandedLoop(loop: loop)
@@ -158,6 +164,11 @@ package final class WorkerDirectory: Sendable {
     onControl { $0.requestFailed(worker) }
   }
 
+  /// As many requests of this worker failed in a row as its ``WorkerTally`` was to tell of. May be called from any thread.
+  package func requestsFailed(_ worker: UInt64) {
+    onControl { $0.requestsFailed(worker) }
+  }
+
   func onControl(_ work: @escaping @Sendable (DirectoryControl) -> Void) {
     running.withLock { running in
       guard let running else { return }
@@ -176,6 +187,11 @@ package final class WorkerDirectory: Sendable {
         samples.add(worker.isReady ? 1 : 0, labels: [("worker_id", "\(worker.id)")])
       }
     }
+    registry.collect(.workerState, .gauge) { samples in
+      for worker in board.current.workers {
+        samples.add(1, labels: [("worker_id", "\(worker.id)"), ("state", worker.stateInWords.state)])
+      }
+    }
     func perModel(_ metric: MetricDescription, _ value: @escaping @Sendable (ServedModel) -> Int?) {
       registry.collect(metric, .gauge) { samples in
         for model in board.current.models {
@@ -191,6 +207,7 @@ package final class WorkerDirectory: Sendable {
     feedBoard.register(on: registry)
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
+    perModel(.modelPanic) { $0.isPanicking ? 1 : 0 }
     perModel(.modelReady) { $0.workers.isEmpty ? 0 : 1 }
     perModel(.modelContextLength) { $0.workers.compactMap(\.facts.contextLength).min() }
     perModel(.modelSequencesMax) { $0.workers.compactMap(\.facts.sequencesMax).min() }

@@ -46,6 +46,10 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var probeTimeout: Nanoseconds = 5 * second
   /// Between two looks into the discovery folder.
   package var scanInterval: Nanoseconds = second
+  /// When failing requests take a worker out of service.
+  package var outliers = OutlierRules()
+  /// How idle workers are asked to generate; nil for not at all.
+  package var canary: CanaryConfiguration?
   /// Between two clearings of what has expired in the routing states.
   package var upkeepInterval: Nanoseconds = 5 * second
   /// Between two resolutions of a name.

@@ -14,6 +14,8 @@ protocol WorkerMemberOwner: AnyObject {
   func checked(_ member: WorkerMember)
   /// A connect failed, in a probe or for a request.
   func connectFailed(_ member: WorkerMember)
+  /// Its requests or a canary failed.
+  func ejected(_ member: WorkerMember, _ cause: EjectionCause)
 }
 
 /// Loop-confined.
@@ -59,6 +61,7 @@ final class WorkerMember: TimerHandler {
   private var eventsAreKnown = false
   private var routesAreKnown = false
   private var silences = 0
+  private let breaker: WorkerBreaker
   /// When a connect for a request was first not made in time, and the worker has not answered since.
   private var doubtedSince: Nanoseconds?
   private var isClosed = false
@@ -68,6 +71,8 @@ final class WorkerMember: TimerHandler {
     prober: any WorkerProber, configuration: WorkerDirectoryConfiguration, owner: any WorkerMemberOwner
   ) {
     self.worker = worker
+    breaker = WorkerBreaker(
+      worker.tally, configuration.outliers, canaryWait: configuration.canary?.wait, loop: loop)
     self.url = url
     self.finding = finding
     self.loop = loop
@@ -80,6 +85,9 @@ final class WorkerMember: TimerHandler {
     }
     routesAreKnown = finding != nil
     if let card = finding?.card { cacheIsKnown = card.blockSize != nil && card.totalBlocks != nil }
+    breaker.changed = { [weak self] in self?.standingChanged($0) }
+    breaker.startCanary = { [weak self] in self?.canary($0) }
+    breaker.start()
   }
 
   var id: UInt64 { worker.id }
@@ -160,6 +168,7 @@ final class WorkerMember: TimerHandler {
     }
     hasBeenReady = true
     let wasReady = worker.isReady
+    if case .unreachable = health { breaker.reached() }
     health = .ready
     if !wasReady || next.engine != worker.engine || next.models != worker.models {
       next.prompts = .unchecked
@@ -239,6 +248,27 @@ final class WorkerMember: TimerHandler {
     if timer.tag == 1 { show(worker) } else { probeNow() }
   }
 
+  // MARK: Standing
+
+  /// Looks at how its requests went.
+  func lookForFaults() {
+    if case .ready = health { breaker.look() }
+  }
+
+  private func standingChanged(_ cause: EjectionCause?) {
+    guard !isClosed else { return }
+    show(worker)
+    if let cause { owner.ejected(self, cause) }
+  }
+
+  private func canary(_ report: @escaping (CanaryOutcome) -> Void) -> (any ProbeInFlight)? {
+    guard let canary = configuration.canary, worker.isReady, !worker.isDraining,
+      let model = worker.models.first,
+      let question = CanaryQuestion(payload: canary.payload, model: model, endpoints: worker.endpoints)
+    else { return nil }
+    return prober.canary(worker.upstream, question, timeout: canary.timeout, report)
+  }
+
   // MARK: Facts
 
   /// The name has other addresses, or none: then `reason` says why.
@@ -283,6 +313,7 @@ final class WorkerMember: TimerHandler {
   private func show(_ facts: Worker) {
     let old = worker
     worker = facts
+    worker.standing = breaker.standing
     switch health {
     case .unprobed: worker.state = .unprobed
     case .ready where exclusion.isActive(at: loop.now): worker.state = .unreachable(Self.excludedReason)
@@ -295,6 +326,7 @@ final class WorkerMember: TimerHandler {
   /// The worker left.
   func close() {
     isClosed = true
+    breaker.close()
     probe?.cancel()
     probe = nil
     check?.cancel()
@@ -311,7 +343,8 @@ extension Worker {
     var worker = Worker(
       id: id, url: url, upstream: upstream, source: source, state: state, models: models,
       blockSize: blockSize,
-      totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker)
+      totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker, tally: tally)
+    worker.standing = standing
     worker.engine = engine
     worker.adapters = adapters
     worker.contextLength = contextLength

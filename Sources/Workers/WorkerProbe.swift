@@ -30,6 +30,11 @@ protocol WorkerProber: AnyObject {
     _ upstream: Upstream, engine: EngineKind, model: String, _ samples: [PromptSample],
     _ report: @escaping (PromptAgreement) -> Void
   ) -> any ProbeInFlight
+  /// Has `upstream` generate a little, within `timeout`. `report` as above.
+  func canary(
+    _ upstream: Upstream, _ question: CanaryQuestion, timeout: Nanoseconds,
+    _ report: @escaping (CanaryOutcome) -> Void
+  ) -> any ProbeInFlight
   /// The worker left: nothing of it is kept.
   func forget(_ worker: UInt64)
   /// Closes everything.
@@ -74,6 +79,15 @@ final class HTTPWorkerProber: WorkerProber {
       report: report)
     check.start(timeout: 4 * timeout)
     return check
+  }
+
+  func canary(
+    _ upstream: Upstream, _ question: CanaryQuestion, timeout: Nanoseconds,
+    _ report: @escaping (CanaryOutcome) -> Void
+  ) -> any ProbeInFlight {
+    let canary = WorkerCanary(pool: pool, report: report)
+    canary.start(upstream, question, authorization: authorization, timeout: timeout)
+    return canary
   }
 
   func forget(_ worker: UInt64) { pool.forget(worker) }

@@ -17,12 +17,18 @@ package final class ServedModel: Sendable {
   package let blockSizes: BlockSizes
   /// The engine of its workers: of those that say what they are, the first.
   package let engine: EngineKind
+  /// So many of its workers would be out of service that those who were ejected take requests again.
+  package let isPanicking: Bool
   /// It is a LoRA adapter, so that its prompts share no blocks with the base model's.
   package let isAdapter: Bool
   /// For each endpoint the workers that serve it, nil for all; by raw value.
   private let serving: [[UInt64]?]
 
-  package init(name: String, workers: [Worker], created: Int, routing: ModelRouting) {
+  package init(
+    name: String, workers: [Worker], created: Int, routing: ModelRouting,
+    isPanicking: Bool = false
+  ) {
+    self.isPanicking = isPanicking
     self.name = name
     nameBytes = Array(name.utf8)
     self.workers = workers.map { ReadyWorker($0) }
@@ -83,5 +89,5 @@ package final class WorkerSet: Sendable {
   }
 
   /// True when at least one worker can serve.
-  package var hasReadyWorker: Bool { models.contains { $0.workers.contains { !$0.facts.isDraining } } }
+  package var hasReadyWorker: Bool { models.contains { $0.workers.contains { $0.facts.takesRequests } } }
 }

@@ -230,6 +230,8 @@ enum FrontendProcess {
     if let path = settings.optionalString("worker-api-key-file") { configuration.apiKey = try readKey(path) }
     configuration.routing = RoutingOptions(settings, blockSize: 16)
     configuration.security = try workerSecurity(settings)
+    configuration.outliers = OutlierRules(settings)
+    configuration.canary = CanaryConfiguration(settings)
     return try WorkerDirectory(
       configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
   }

@@ -59,6 +59,9 @@ final class QuietReports: WorkerReports {
   var timedOut: [UInt64] { heard.withLock { $0.timedOut } }
 
   func connectFailed(_ worker: UInt64) { heard.withLock { $0.failed.append(worker) } }
+  private let suspected = Mutex<[UInt64]>([])
+  var suspects: [UInt64] { suspected.withLock { $0 } }
+  func requestsFailed(_ worker: UInt64) { suspected.withLock { $0.append(worker) } }
   func connectTimedOut(_ worker: UInt64) { heard.withLock { $0.timedOut.append(worker) } }
 }
 

@@ -87,6 +87,37 @@ final class ScriptedProber: WorkerProber {
     return pending
   }
 
+  final class PendingCanary: ProbeInFlight {
+    let worker: UInt64
+    let question: CanaryQuestion
+    private(set) var report: ((CanaryOutcome) -> Void)?
+
+    init(_ worker: UInt64, _ question: CanaryQuestion, _ report: @escaping (CanaryOutcome) -> Void) {
+      self.worker = worker
+      self.question = question
+      self.report = report
+    }
+
+    func cancel() { report = nil }
+
+    func end(_ outcome: CanaryOutcome) {
+      let report = report
+      self.report = nil
+      report?(outcome)
+    }
+  }
+
+  private(set) var canaries: [PendingCanary] = []
+
+  func canary(
+    _ upstream: Upstream, _ question: CanaryQuestion, timeout: Nanoseconds,
+    _ report: @escaping (CanaryOutcome) -> Void
+  ) -> any ProbeInFlight {
+    let pending = PendingCanary(upstream.id, question, report)
+    canaries.append(pending)
+    return pending
+  }
+
   func forget(_ worker: UInt64) { forgotten.append(worker) }
 
   func close() { isClosed = true }
