@@ -39,12 +39,7 @@ enum Doctor {
       }
     }
     for url in settings.list("worker") { check("worker \(url)", workerProblem(url)) }
-    if settings.string("discovery-backend") == "file" {
-      let folder = DiscoveryFolder.resolve(environment: environment)
-      check("discovery folder \(folder.path)", folderProblem(folder))
-    } else if settings.string("discovery-backend") != "mem" {
-      check("discovery", "\(settings.string("discovery-backend")) is not built in yet")
-    }
+    discovery(settings, environment, check)
     let telemetry = TelemetryCheck.lines(
       environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
       recordsRequests: true, now: Machine.wallNanoseconds)
@@ -61,6 +56,25 @@ enum Doctor {
       }
     }
     return isWell ? 0 : 1
+  }
+
+  private static func discovery(
+    _ settings: SettingsValues, _ environment: [String: String], _ check: (String, String?) -> Void
+  ) {
+    switch settings.string("discovery-backend") {
+    case "file":
+      let folder = DiscoveryFolder.resolve(environment: environment)
+      check("discovery folder \(folder.path)", folderProblem(folder))
+    case "etcd":
+      let etcd = EtcdSettings(environment: environment)
+      for fault in etcd.faults() { check("etcd", fault) }
+      for endpoint in etcd.endpoints { check("etcd \(endpoint)", workerProblem(endpoint)) }
+    case "kubernetes":
+      let kubernetes = KubernetesSettings(environment: environment)
+      for fault in kubernetes.faults() { check("kubernetes", fault) }
+      if let server = kubernetes.server { check("kubernetes \(server)", workerProblem(server)) }
+    default: break
+    }
   }
 
   private static func tls(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
