@@ -1,5 +1,6 @@
 // Base64 as RFC 4648 section 4 has it: the standard alphabet, padded.
 
+/// Encodes and decodes whole texts: for keys and values of services, not for streams.
 package enum Base64 {
   /// The text of `bytes`.
   package static func encode(_ bytes: some Collection<UInt8>) -> String {
