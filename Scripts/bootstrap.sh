@@ -15,7 +15,7 @@ build_packages=(libnghttp2-dev libssl-dev zlib1g-dev pkg-config)
 run_packages=(curl ca-certificates)
 test_packages=(python3-venv openssl systemd docker-compose dpkg-dev)
 # Loaded at run time where they are there; the tests that need them are skipped where they are not.
-optional_packages=(libzmq5)
+optional_packages=(libzmq5 etcd-server)
 
 missing_packages() {
   local package

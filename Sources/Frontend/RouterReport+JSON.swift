@@ -36,8 +36,14 @@ extension WorkerSet {
       ("generation", .integer(generation)),
       ("models", .array(shown.map { $0.routerState(now: now, &room) })),
       ("omitted", .integer(models.count - shown.count)),
+      ("unused_records", .array(unused.shown.map(\.json))),
+      ("unused_records_omitted", .integer(unused.count - unused.shown.count)),
     ])
   }
+}
+
+extension UnusedRecord {
+  fileprivate var json: JSONValue { .members([("key", .string(key)), ("reason", .string(reason))]) }
 }
 
 extension ServedModel {

@@ -23,6 +23,9 @@ package struct ListedModel: Sendable, Equatable {
   /// The routes that serve it; nil when that is not told.
   package var endpoints: EndpointSet?
 
+  /// The base model, where this is a LoRA adapter of one.
+  package var parent: String?
+
   package init(id: String, created: Int, contextTokens: Int? = nil, engine: String? = nil) {
     self.engine = engine
     self.id = id
@@ -39,6 +42,7 @@ package struct ListedModel: Sendable, Equatable {
       var model = ListedModel(
         id: id, created: entry["created"]?.integer ?? 0, contextTokens: entry["max_model_len"]?.integer,
         engine: entry["engine"]?.string ?? (owner == Self.owner ? nil : owner))
+      model.parent = entry["parent"]?.string
       if let labels = entry["endpoints"]?.array {
         model.endpoints = EndpointSet(labels: labels.compactMap(\.string))
       }
@@ -59,6 +63,10 @@ extension ByteBuffer {
     if let tokens = model.contextTokens {
       append(",\"max_model_len\":" as StaticString)
       append(decimal: tokens)
+    }
+    if let parent = model.parent {
+      append(",\"parent\":" as StaticString)
+      append(jsonString: parent)
     }
     if let engine = model.engine {
       append(",\"engine\":" as StaticString)

@@ -17,6 +17,7 @@ extension SettingsTable {
     definitions: frontendServer + frontendListeners + frontendTLS + frontendTenants + frontendWorkers
       + frontendRouter
       + frontendQueue
+      + etcdDiscovery + kubernetesDiscovery
       + frontendLimits
       + frontendDeadlines
       + frontendHealth
@@ -123,7 +124,7 @@ extension SettingsTable {
     SettingDefinition(
       "discovery-backend", "DYN_DISCOVERY_BACKEND", .choice(["file", "etcd", "kubernetes", "mem"]),
       fallback: "file", group: "Workers", olderFlags: ["store-kv"], olderEnvironment: ["DYN_STORE_KV"],
-      "Where workers that register themselves are found; etcd and kubernetes are refused in this version."),
+      "Where workers that register themselves are found; kubernetes takes the endpoints of services."),
     SettingDefinition(
       nil, "DYN_FILE_KV", .string,
       unset:

@@ -13,7 +13,8 @@ extension SettingsTable {
       Subcommand("version", "Print the version."),
       Subcommand("help", "Print this text."),
     ],
-    definitions: workerServer + workerSimulation + workerDeadlines + tracing + signals + logging,
+    definitions: workerServer + etcdDiscovery + etcdLease + workerSimulation + workerDeadlines + tracing
+      + signals + logging,
     foreign: workerForeign,
     passThroughHelp: "Arguments for the engine's command.")
 
@@ -90,7 +91,8 @@ extension SettingsTable {
     SettingDefinition(
       "discovery-backend", "DYN_DISCOVERY_BACKEND", .choice(["file", "etcd", "kubernetes", "mem"]),
       fallback: "file", group: "Worker", olderFlags: ["store-kv"], olderEnvironment: ["DYN_STORE_KV"],
-      "Where the worker registers itself; mem registers nowhere."),
+      "Where the worker registers itself; mem registers nowhere, and for kubernetes the pod's readiness does it."
+    ),
     SettingDefinition(
       nil, "DYN_FILE_KV", .string,
       unset:

@@ -184,6 +184,15 @@ extension MetricDescription {
   package static let modelPanic = MetricDescription(
     "dynamo_frontend_model_panic",
     "1 while so many of a model's workers would be out of service that nobody is ejected.")
+  /// source
+  package static let discoveryUp = MetricDescription(
+    "dynamo_frontend_discovery_up", "1 while the discovery's store can be read.")
+  /// source
+  package static let discoveryFailures = MetricDescription(
+    "dynamo_frontend_discovery_failures_total", "Times that the discovery's store was lost.")
+  /// source
+  package static let discoveryUnusedRecords = MetricDescription(
+    "dynamo_frontend_discovery_unused_records", "Registered workers that are not used.")
   /// no labels
   package static let routingLockWait = MetricDescription(
     "dynamo_frontend_routing_lock_wait_seconds", "Time that a decision waited for the routing state.")

@@ -6,7 +6,7 @@ internal import EventLoop
 internal import Logging
 internal import Synchronization
 
-/// Supervises one command. Its output goes where the worker's standard error goes.
+/// Supervises one command. Its output becomes lines of the worker's log, at the level that they name.
 ///
 /// A worker that is killed outright leaves its engine behind, as any parent does.
 final class EngineProcess: Sendable {
@@ -24,6 +24,7 @@ final class EngineProcess: Sendable {
     var pid: pid_t = 0
     var isStopping = false
     var thread: Thread?
+    var reader: Thread?
   }
 
   private let command: String
@@ -35,6 +36,8 @@ final class EngineProcess: Sendable {
   private let wake: (read: Int32, write: Int32)
   /// Hangs up when the supervisor has ended.
   private let done: (read: Int32, write: Int32)
+  /// What the command and its children write on both of their outputs.
+  private let output: (read: Int32, write: Int32)
 
   /// `command` is read by the shell; `arguments` are appended as they are.
   init(
@@ -46,6 +49,8 @@ final class EngineProcess: Sendable {
     self.limits = limits
     wake = try Self.pipe()
     done = try Self.pipe()
+    output = try Self.pipe()
+    _ = fcntl(output.read, F_SETFL, O_NONBLOCK)
   }
 
   private static func pipe() throws(SystemError) -> (read: Int32, write: Int32) {
@@ -57,21 +62,28 @@ final class EngineProcess: Sendable {
   }
 
   deinit {
-    for end in [wake.read, wake.write, done.read] { _ = close(end) }
+    for end in [wake.read, wake.write, done.read, output.read, output.write] { _ = close(end) }
   }
 
   /// Starts the command and the thread that watches it.
   func start() throws(SystemError) {
+    let reader = try Thread(name: "engine-log") { self.fold() }
     let thread = try Thread(name: "engine-watch") { self.supervise() }
-    state.withLock { $0.thread = thread }
+    state.withLock {
+      $0.thread = thread
+      $0.reader = reader
+    }
   }
 
   /// Ends the engine, SIGTERM first and SIGKILL when it takes too long. Blocks the calling thread.
   func stop() {
-    let (pid, thread) = state.withLock { state in
+    let (pid, thread, reader) = state.withLock { state in
       state.isStopping = true
-      defer { state.thread = nil }
-      return (state.pid, state.thread)
+      defer {
+        state.thread = nil
+        state.reader = nil
+      }
+      return (state.pid, state.thread, state.reader)
     }
     guard let thread else { return }
     var byte: UInt8 = 1
@@ -85,6 +97,35 @@ final class EngineProcess: Sendable {
       if pid > 0 { kill(-pid, SIGKILL) }
     }
     thread.join()
+    reader?.join()
+  }
+
+  // MARK: The output's thread
+
+  /// Reads what the engine writes until the supervisor has ended. An engine never waits for its log: what the worker's
+  /// own log has no room for is dropped there, and counted.
+  private func fold() {
+    var lines = EngineLines()
+    var isEnding = false
+    let log: (String) -> Void = { self.logger.log(level: EngineLines.level(of: $0), "\($0)") }
+    withUnsafeTemporaryAllocation(byteCount: 16 * 1024, alignment: 1) { room in
+      while true {
+        let count = read(output.read, room.baseAddress, room.count)
+        if count > 0 {
+          lines.receive(UnsafeRawBufferPointer(room).slice(0..<count), log)
+          continue
+        }
+        // A child that left the group may hold the pipe open for ever, so its end is not waited for.
+        if isEnding || count == 0 || (errno != EAGAIN && errno != EINTR) { break }
+        var entries = [
+          pollfd(fd: output.read, events: Int16(POLLIN), revents: 0),
+          pollfd(fd: done.read, events: Int16(POLLIN), revents: 0),
+        ]
+        _ = poll(&entries, 2, -1)
+        isEnding = entries[1].revents != 0
+      }
+    }
+    lines.end(log)
   }
 
   // MARK: The supervisor's thread
@@ -112,6 +153,8 @@ final class EngineProcess: Sendable {
   private func waitForEnd(of pid: pid_t) -> String {
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+    // What it started and left behind would hold its port and its memory.
+    kill(-pid, SIGKILL)
     state.withLock { $0.pid = 0 }
     let signal = status & 0x7f
     return signal == 0 ? "exit \(status >> 8 & 0xff)" : "signal \(signal)"
@@ -134,7 +177,8 @@ final class EngineProcess: Sendable {
     var files = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&files)
     defer { posix_spawn_file_actions_destroy(&files) }
-    posix_spawn_file_actions_adddup2(&files, 2, 1)
+    posix_spawn_file_actions_adddup2(&files, output.write, 1)
+    posix_spawn_file_actions_adddup2(&files, output.write, 2)
     // The arguments reach the command as "$@": the shell reads the command, and nothing of them.
     var words = ["sh", "-c", "exec \(command) \"$@\"", "sh"] + arguments
     var list: [UnsafeMutablePointer<CChar>?] = words.indices.map { strdup(words[$0]) } + [nil]

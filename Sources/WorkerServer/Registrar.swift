@@ -5,8 +5,21 @@ internal import EventLoop
 internal import Logging
 internal import Workers
 
+/// Makes a worker known while it can serve. Loop-confined.
+protocol Registrar: AnyObject {
+  /// Registers, or replaces the card of what is registered; tries again until it is done.
+  func register(_ card: ModelCard)
+  func withdraw()
+  /// Nothing of this worker is there any more, or nothing more can be done about it.
+  var isWithdrawn: Bool { get }
+  /// The worker ends.
+  func close()
+}
+
+extension EtcdRegistration: Registrar {}
+
 /// Loop-confined owner of a registration. The files are tiny and local; touching them takes microseconds.
-final class Registrar: TimerHandler {
+final class FolderRegistrar: Registrar, TimerHandler {
   private let loop: EventLoop
   private let folder: DiscoveryFolder
   private let record: DiscoveryRecord
@@ -39,6 +52,10 @@ final class Registrar: TimerHandler {
     registration = nil
     logger.info("withdrawn from discovery", metadata: ["key": "\(record.identity.instanceKey)"])
   }
+
+  var isWithdrawn: Bool { registration?.isRegistered != true }
+
+  func close() { loop.cancel(timer) }
 
   func timerFired(_ timer: Timer) {
     attempt { registration in

@@ -37,8 +37,12 @@ extension WorkerConfiguration {
       } else {
         discoveryFolder = DiscoveryFolder.resolve(environment: environment)
       }
-    case "mem": discoveryFolder = nil
-    case let other: faults.append("--discovery-backend \(other) is not supported yet: use file or mem")
+    case "etcd":
+      let etcd = EtcdSettings(environment: settings.effectiveEnvironment(environment))
+      faults += etcd.faults()
+      self.etcd = etcd
+    // In Kubernetes the service of this pod does it, once the pod is ready.
+    default: break
     }
     systemHost = settings.string("DYN_SYSTEM_HOST")
     let systemPort = settings.int("DYN_SYSTEM_PORT")

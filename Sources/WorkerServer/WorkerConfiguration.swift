@@ -44,8 +44,10 @@ package struct WorkerConfiguration: Sendable {
   package var role = WorkerRole.aggregated
   /// At most 2^53; nil draws one where the worker registers, and has it follow from the URL where it does not.
   package var instanceID: UInt64?
-  /// Where to register; nil registers nowhere.
+  /// Where to register; nil for not in a folder.
   package var discoveryFolder: DiscoveryFolder?
+  /// The etcd cluster to register in; nil for none.
+  package var etcd: EtcdSettings?
   /// The system server's address; a nil port means no system server, 0 picks one.
   package var systemHost = "0.0.0.0"
   package var systemPort: UInt16?
@@ -86,6 +88,14 @@ package struct WorkerConfiguration: Sendable {
 
   /// The path of ``discoveryFolder``.
   package var discoveryPath: String? { discoveryFolder?.path }
+
+  /// The members of ``etcd`` with host and port; nil when the worker does not register there.
+  package var etcdEndpoints: [(url: String, host: String, port: UInt16)]? {
+    etcd?.endpoints.compactMap { text in
+      guard case .success(let url) = WorkerURL.parse(text) else { return nil }
+      return (text, url.host, url.port)
+    }
+  }
 
   /// Why cache events can be neither published nor relayed on this machine; nil when they can.
   package static var cacheEventsProblem: String? { ZeroMQContext.unavailableReason }

@@ -25,11 +25,14 @@ final class WorkerControl: TimerHandler {
   private let handles: [WorkerLoopHandle]
   private let loads: LoopLoads
   private let listener: Int32
-  private let registrar: Registrar?
+  private let registrar: (any Registrar)?
   private let logger: Logger
   private let timer = Timer()
   private var phase = Phase.starting
   private var drainDeadline: Nanoseconds = 0
+  /// Until then the end waits for the worker's withdrawal.
+  private var withdrawalDeadline: Nanoseconds = 0
+  private static let withdrawalTimeout = 3 * second
   private var loopsToLeave = 0
   private var loopsToEnd = 0
   private var whenEnded: (@Sendable () -> Void)?
@@ -43,7 +46,7 @@ final class WorkerControl: TimerHandler {
 
   init(
     _ worker: WorkerLoop, handles: [WorkerLoopHandle], loads: LoopLoads, listener: Int32,
-    registrar: Registrar?,
+    registrar: (any Registrar)?,
     logger: Logger
   ) {
     self.worker = worker
@@ -183,6 +186,7 @@ final class WorkerControl: TimerHandler {
       state.reason = "draining"
       worker.shared.models.value = state
       registrar?.withdraw()
+      withdrawalDeadline = worker.loop.now + Self.withdrawalTimeout
       watcher?.close()
       if configuration.drainGrace > 0 {
         worker.loop.arm(timer, at: worker.loop.now + configuration.drainGrace, self)
@@ -227,7 +231,8 @@ final class WorkerControl: TimerHandler {
   }
 
   private func endWhenIdle() {
-    if loads.openRequests == 0 || worker.loop.now >= drainDeadline {
+    let isWithdrawn = registrar?.isWithdrawn ?? true || worker.loop.now >= withdrawalDeadline
+    if (loads.openRequests == 0 && isWithdrawn) || worker.loop.now >= drainDeadline {
       end()
     } else {
       worker.loop.arm(timer, at: worker.loop.now + 10 * millisecond, self)
@@ -265,6 +270,7 @@ final class WorkerControl: TimerHandler {
     systemServer?.drain()
     systemServer?.cutAll()
     cacheEvents?.close()
+    registrar?.close()
     worker.finish()
     logger.info("stopped")
     whenEnded?()

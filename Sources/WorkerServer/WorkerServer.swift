@@ -108,6 +108,7 @@ package final class WorkerServer: Sendable {
       do throws(WorkerStartError) { _ = try EngineURL(url) } catch { faults.append(error.description) }
     }
     faults += configuration.cacheEvents.faults()
+    if let etcd = configuration.etcd { faults += etcd.faults() }
     return faults
   }
 
@@ -167,11 +168,12 @@ package final class WorkerServer: Sendable {
       try worker.server?.listen(on: listener)
     }
     let first = workers[0]
-    let registrar = configuration.discoveryFolder.map {
-      Registrar(
-        $0, record: DiscoveryRecord(identity, transport: .http(advertisedURL(port: address.port))),
-        on: first.loop,
-        logger: logger)
+    let record = DiscoveryRecord(identity, transport: .http(advertisedURL(port: address.port)))
+    var registrar: (any Registrar)?
+    if let folder = configuration.discoveryFolder {
+      registrar = FolderRegistrar(folder, record: record, on: first.loop, logger: logger)
+    } else if let etcd = configuration.etcd {
+      registrar = EtcdRegistration(etcd, record: record, on: first.loop, logger: logger)
     }
     let control = WorkerControl(
       first,

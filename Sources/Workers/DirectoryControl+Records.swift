@@ -1,4 +1,4 @@
-// Discovery by files: from what a scan found to members.
+// Discovery: from the records that a source found to members.
 
 internal import Base
 internal import EventLoop
@@ -9,36 +9,52 @@ internal import Transport
 
 /// What the directory remembers of records beside its members.
 struct DirectoryRecords {
-  /// Keys of records that were said to be of no use, with the reason; said once while they stay.
+  /// Keys of records that are of no use, with the reason; said once while they stay.
   fileprivate var notes: [String: String] = [:]
-  /// Dead records that still lie in the folder, with the time of their last touch.
+  /// Dead records that still lie in the store, with the time of their last touch.
   fileprivate var dead: [String: UInt64] = [:]
-  /// Why the last scan failed.
+  /// Why the source could not be read last.
   fileprivate var failure: String?
+
 }
 
-extension DirectoryControl {
-  /// Looks into the folder and takes over what changed.
-  func scanRecords() {
-    guard let scanner else { return }
-    let scan: DiscoveryScan
-    do throws(DiscoveryFolderError) {
-      scan = try scanner.scan()
-      records.failure = nil
-    } catch {
-      // Workers that are known stay: they go when they stop answering.
-      if records.failure != error.reason {
-        logger.warning("cannot read the discovery folder", metadata: ["error": "\(error)"])
-      }
-      records.failure = error.reason
-      return
+extension DirectoryControl: DiscoverySink {
+  /// Workers that are known stay: they go when they stop answering.
+  func sourceFailed(_ reason: String) {
+    let metadata: Logger.Metadata = ["source": "\(recordSource.label)", "error": "\(reason)"]
+    if records.failure != reason { logger.warning("discovery cannot be read", metadata: metadata) }
+    let isFirst = records.failure == nil
+    if isFirst { discoveryBoard.failed() }
+    records.failure = reason
+    for member in registered {
+      guard let before = member.finding else { continue }
+      // Nobody can tell any more whether their owners live: from here on they are judged by their ports.
+      if isFirst { member.finding?.touched = min(before.touched, loop.system.wallNanoseconds()) }
+      doubt(member, before: before)
     }
+  }
+
+  private func sourceAnswered() {
+    guard records.failure != nil else { return }
+    records.failure = nil
+    discoveryBoard.recovered()
+    logger.info("discovery can be read again", metadata: ["source": "\(recordSource.label)"])
+  }
+
+  /// Takes over what changed.
+  func found(_ scan: DiscoveryScan) {
+    sourceAnswered()
     var notes = scan.unusable
     var present: Set<String> = []
     for finding in scan.findings {
       let key = finding.record.identity.instanceKey
       present.insert(key)
       if let note = take(finding, key: key) { notes[key] = note }
+    }
+    for record in scan.foreign where !isStale(record) {
+      notes[record.key] =
+        record.transport.map { "its transport '\($0)' is not spoken here" }
+        ?? "it was registered by another program"
     }
     for member in registered {
       guard let key = member.finding?.record.identity.instanceKey, !present.contains(key) else { continue }
@@ -48,7 +64,34 @@ extension DirectoryControl {
     for (key, note) in notes.sorted(by: { $0.key < $1.key }) where records.notes[key] != note {
       logger.info("a registered worker is not used", metadata: ["key": "\(key)", "reason": "\(note)"])
     }
+    guard records.notes != notes else { return }
     records.notes = notes
+    markDirty()
+  }
+
+  /// Takes over servers that have no records; they are asked what they are.
+  func found(servers: [WorkerURL]) {
+    sourceAnswered()
+    for member in served where !servers.contains(member.url) {
+      remove(member, reason: "its endpoint is gone")
+    }
+    // A server that was configured as well has a worker already.
+    for url in servers where member(url.id) == nil {
+      do throws(TLSError) { if url.isSecure { try security.prepare() } } catch { continue }
+      let member = member(url, of: url, addresses: [], recordSource)
+      if add(member) { resolve(member) }
+    }
+  }
+
+  /// What is registered and not used.
+  var unusedRecords: UnusedRecords { UnusedRecords(records.notes) }
+
+  /// Dynamo takes a file that was not touched for as long for dead, and deletes it.
+  private func isStale(_ record: ForeignRecord) -> Bool {
+    if case .fresh = RecordAge(touched: record.touched, now: loop.system.wallNanoseconds(), refused: false) {
+      return false
+    }
+    return true
   }
 
   /// Adds or renews the worker of a record. Returns why it is of no use, if it is not.
@@ -128,7 +171,7 @@ extension DirectoryControl {
       upstream: Upstream(
         id: id, addresses: addresses, authority: url.authority, pathPrefix: url.pathPrefix,
         security: security.security(of: url), isMultiplexed: url.isMultiplexed),
-      source: .file, models: [finding.card.displayName], isDynamoWorker: true,
+      source: recordSource, models: [finding.card.displayName], isDynamoWorker: true,
       tally: WorkerTally(rowMax: configuration.outliers.rowMax))
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }

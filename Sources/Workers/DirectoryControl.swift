@@ -7,11 +7,10 @@ internal import Routing
 internal import Telemetry
 internal import Transport
 
-/// Loop-confined. Members come from the configured URLs and from the discovery folder; each change of one makes a
+/// Loop-confined. Members come from the configured URLs and from a discovery source; each change of one makes a
 /// snapshot at the end of the wake-up.
 final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private enum Tag {
-    static let scan: UInt8 = 0
     static let expiry: UInt8 = 1
     static let upkeep: UInt8 = 2
     static let outliers: UInt8 = 3
@@ -25,7 +24,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let resolver: NameResolver
   private let publish: (WorkerSet) -> Void
   private let feeds: CacheFeeds
-  private let scanTimer = Timer(tag: Tag.scan)
   private let expiryTimer = Timer(tag: Tag.expiry)
   private let upkeepTimer = Timer(tag: Tag.upkeep)
   private let outlierTimer = Timer(tag: Tag.outliers)
@@ -45,14 +43,16 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private var saidFull = false
   private var saidModelsFull = false
   private var saidBlockSizes = false
-  let scanner: DiscoveryScanner?
+  let source: (any DiscoverySource)?
+  let discoveryBoard: DiscoveryBoard
   var records = DirectoryRecords()
 
   /// - Parameter publish: called with each snapshot, on the loop.
   init(
     loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber,
-    security: WorkerSecurity, logger: Logger,
+    security: WorkerSecurity, logger: Logger, source: (any DiscoverySource)? = nil,
     lockWait: Histogram? = nil, feedBoard: CacheFeedBoard = CacheFeedBoard(),
+    discoveryBoard: DiscoveryBoard = DiscoveryBoard(),
     countEjection: @escaping (EjectionCause) -> Void = { _ in },
     publish: @escaping (WorkerSet) -> Void
   ) {
@@ -67,7 +67,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     catalog = ModelCatalog(
       memory: configuration.modelMemory, modelsMax: configuration.modelsMax, routing: configuration.routing,
       lockWait: lockWait, panicShare: configuration.outliers.panicShare)
-    scanner = configuration.discoveryFolder.map(DiscoveryScanner.init)
+    self.discoveryBoard = discoveryBoard
+    self.source = source
     feeds = CacheFeeds(loop: loop, configuration: configuration, board: feedBoard, logger: logger)
   }
 
@@ -78,7 +79,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     self.fixed = fixed
     for url in fixed { addStatic(url, .fixed) }
     for url in simulated { addStatic(url, .simulated) }
-    if scanner != nil { scan() }
+    source?.start(self)
     loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
     planLook()
     flush()
@@ -86,7 +87,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   func close() {
     isClosed = true
-    loop.cancel(scanTimer)
+    source?.close()
     loop.cancel(expiryTimer)
     loop.cancel(upkeepTimer)
     loop.cancel(outlierTimer)
@@ -104,7 +105,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   func timerFired(_ timer: Timer) {
     switch timer.tag {
-    case Tag.scan: scan()
     case Tag.upkeep: maintainRouting()
     case Tag.outliers:
       for member in order { member.lookForFaults() }
@@ -129,11 +129,6 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     guard configuration.outliers.faultShare != nil else { return }
     let interval = configuration.outliers.window / OutlierWatch.looksPerWindow
     loop.arm(outlierTimer, at: loop.now + max(interval, 100 * millisecond), self)
-  }
-
-  private func scan() {
-    scanRecords()
-    loop.arm(scanTimer, at: loop.now + configuration.scanInterval, self)
   }
 
   // MARK: Static workers
@@ -189,7 +184,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   /// `named` is the URL as configured, whose host stands in the Host field and in the worker's certificate.
-  private func member(
+  func member(
     _ url: WorkerURL, of named: WorkerURL, addresses: [SocketAddress], _ source: WorkerSource
   ) -> WorkerMember {
     let upstream = Upstream(
@@ -261,6 +256,16 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   }
 
   func member(_ id: UInt64) -> WorkerMember? { members[id] }
+
+  /// What registered workers' ``Worker/source`` says.
+  var recordSource: WorkerSource { source?.kind ?? .file }
+
+  /// The members that a source named without a record.
+  var served: [WorkerMember] {
+    order.filter {
+      if case .kubernetes = $0.worker.source { $0.finding == nil } else { false }
+    }
+  }
 
   /// The members that registered themselves.
   var registered: [WorkerMember] { order.filter { $0.finding != nil } }
@@ -347,7 +352,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   // MARK: Snapshots
 
-  private func markDirty() {
+  func markDirty() {
     guard !isDirty, !isClosed else { return }
     isDirty = true
     loop.atEndOfTick(self)
@@ -380,11 +385,12 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
         metadata: ["model": "\(model.name)", "limit": "\(BlockSizes.countMax)"])
     }
     feeds.follow(workers, models)
+    let unused = unusedRecords
     let isSame =
       current.workers.hasSameFacts(as: workers) && current.models.count == models.count
-      && zip(current.models, models).allSatisfy { $0 === $1 }
+      && zip(current.models, models).allSatisfy { $0 === $1 } && current.unused == unused
     guard !isSame else { return }
-    current = WorkerSet(generation: current.generation + 1, workers: workers, models: models)
+    current = WorkerSet(generation: current.generation + 1, workers: workers, models: models, unused: unused)
     publish(current)
   }
 }

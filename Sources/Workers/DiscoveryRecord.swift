@@ -116,6 +116,13 @@ package struct DiscoveryRecord: Sendable, Equatable {
     }
     return DiscoveryRecord(identity, transport: .foreign(first.key))
   }
+
+  /// Dynamo's word for the transport of a record that may be of another making; nil when it does not say. Its ids have
+  /// more digits than ``parse(_:)`` takes.
+  static func transportName(_ bytes: UnsafeRawBufferPointer) -> String? {
+    guard let json = try? DiscoveryJSON.object(bytes) else { return nil }
+    return json["transport"]?.members?.first?.key ?? json["transport"]?.string
+  }
 }
 
 /// Which part of a request a worker does.

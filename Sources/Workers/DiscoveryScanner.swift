@@ -3,22 +3,9 @@
 internal import Base
 internal import Glibc
 
-/// A registered instance as found in the folder.
-struct DiscoveryFinding: Sendable, Equatable {
-  let record: DiscoveryRecord
-  let card: ModelCard
-  /// When the owner touched it last, in nanoseconds since the Unix epoch.
-  var touched: UInt64
-}
-
-/// What a look into the folder found.
-struct DiscoveryScan: Sendable, Equatable {
-  var findings: [DiscoveryFinding] = []
-  /// Records that cannot be used, by key, with the reason; the same at each scan while they stay.
-  var unusable: [String: String] = [:]
-}
-
-/// Scans the tree `v1/instances/{namespace}/{component}/{endpoint}/{id}`; a file is read again when it changed.
+/// Scans the tree `v1/instances/{namespace}/{component}/{endpoint}/{id}`; a file is read again when it changed. Dynamo itself
+/// keeps one file an instance in `v1/instances`, whose name is the rest of the key with each slash as `%2F`; those are told
+/// of as foreign.
 final class DiscoveryScanner {
   /// Records looked at in one scan; more are left out.
   private static let recordsMax = 4_096
@@ -38,6 +25,9 @@ final class DiscoveryScanner {
 
   private let folder: DiscoveryFolder
   private var known: [String: Known] = [:]
+  private var knownForeign: [String: (stamp: Stamp, transport: String?)] = [:]
+  /// The folders that the last scan looked into.
+  private(set) var folders: [String] = []
 
   init(_ folder: DiscoveryFolder) { self.folder = folder }
 
@@ -47,6 +37,8 @@ final class DiscoveryScanner {
     var result = DiscoveryScan()
     var seen: [String: Known] = [:]
     let root = "v1/instances"
+    result.foreign = foreign(try names(in: root, accept: Self.isForeignName), in: root)
+    folders = [folder.path, "\(folder.path)/v1"]
     for namespace in try names(in: root) {
       for component in try names(in: "\(root)/\(namespace)") {
         for endpoint in try names(in: "\(root)/\(namespace)/\(component)") {
@@ -69,7 +61,9 @@ final class DiscoveryScanner {
   }
 
   /// The entries of a folder that may be parts of a key, sorted. A missing folder is an empty one.
-  private func names(in path: String) throws(DiscoveryFolderError) -> [String] {
+  private func names(
+    in path: String, accept: (String) -> Bool = DiscoveryIdentity.isName
+  ) throws(DiscoveryFolderError) -> [String] {
     guard let directory = opendir("\(folder.path)/\(path)") else {
       switch errno {
       case ENOENT, ENOTDIR, EACCES: return []
@@ -77,12 +71,13 @@ final class DiscoveryScanner {
       }
     }
     defer { closedir(directory) }
+    folders.append("\(folder.path)/\(path)")
     var result: [String] = []
     while let entry = readdir(directory), result.count < Self.recordsMax {
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
       }
-      if DiscoveryIdentity.isName(name) { result.append(name) }
+      if accept(name) { result.append(name) }
     }
     return result.sorted()
   }
@@ -100,6 +95,51 @@ final class DiscoveryScanner {
     } catch {
       return (Known(record: record, card: card, content: .failure(error)), record.changed)
     }
+  }
+
+  /// The records that Dynamo itself wrote.
+  private func foreign(_ names: [String], in root: String) -> [ForeignRecord] {
+    var seen: [String: (stamp: Stamp, transport: String?)] = [:]
+    var records: [ForeignRecord] = []
+    for name in names {
+      let path = "\(folder.path)/\(root)/\(name)"
+      guard let key = Self.decoded(name), let stamp = stamp(path) else { continue }
+      var entry = (stamp: stamp, transport: knownForeign[name]?.transport)
+      if knownForeign[name]?.stamp != stamp { entry.transport = transport(path) }
+      seen[name] = entry
+      records.append(
+        ForeignRecord(key: "\(root)/\(key)", transport: entry.transport, touched: stamp.changed))
+    }
+    knownForeign = seen
+    return records
+  }
+
+  private func transport(_ path: String) -> String? {
+    guard let bytes = try? contents(path) else { return nil }
+    return bytes.withUnsafeBytes { DiscoveryRecord.transportName($0) }
+  }
+
+  /// A file name with at least one escaped byte.
+  private static func isForeignName(_ name: String) -> Bool { name.contains("%") && !name.hasPrefix(".") }
+
+  /// The name without its escapes, when it is `namespace/component/endpoint/id` then.
+  private static func decoded(_ name: String) -> String? {
+    var bytes: [UInt8] = []
+    var rest = Array(name.utf8)[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      guard rest.count >= 2,
+        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+      else { return nil }
+      bytes.append(value)
+      rest = rest.dropFirst(2)
+    }
+    let key = String(decoding: bytes, as: UTF8.self)
+    let parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    return parts.count == 4 && parts.allSatisfy(DiscoveryIdentity.isName) ? key : nil
   }
 
   private func stamp(_ path: String) -> Stamp? {

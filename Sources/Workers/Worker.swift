@@ -10,6 +10,10 @@ package enum WorkerSource: Sendable {
   case fixed
   /// Registered itself in the discovery folder.
   case file
+  /// Registered itself in etcd.
+  case etcd
+  /// An endpoint of a Kubernetes service.
+  case kubernetes
   /// Runs inside this process (`--simulate`).
   case simulated
 
@@ -18,6 +22,8 @@ package enum WorkerSource: Sendable {
     switch self {
     case .fixed: "static"
     case .file: "file"
+    case .etcd: "etcd"
+    case .kubernetes: "kubernetes"
     case .simulated: "simulated"
     }
   }

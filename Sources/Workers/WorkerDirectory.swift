@@ -26,6 +26,7 @@ package final class WorkerDirectory: Sendable {
   private let security: WorkerSecurity
   private let board = SnapshotBoard()
   private let feedBoard = CacheFeedBoard()
+  private let discoveryBoard = DiscoveryBoard()
   private let running = Mutex<Running?>(nil)
   /// The static workers that the settings named last. Those in force may be others: operators change them.
   private let named: Mutex<[WorkerURL]>
@@ -82,14 +83,15 @@ package final class WorkerDirectory: Sendable {
     if let folder = configuration.discoveryFolder, folder.isExplicit {
       do throws(DiscoveryFolderError) { try folder.prepare() } catch { throw .folder(error) }
     }
-    do throws(SystemError) {
+    do {
       let loop = try EventLoop(index: 0, seed: Machine.randomSeed())
       let board = board
       let control = DirectoryControl(
         loop: loop, configuration: configuration,
         prober: HTTPWorkerProber(
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
-        security: security, logger: logger, lockWait: lockWait, feedBoard: feedBoard,
+        security: security, logger: logger, source: try configuration.makeSource(on: loop),
+        lockWait: lockWait, feedBoard: feedBoard, discoveryBoard: discoveryBoard,
         countEjection: { [ejections] in ejections[$0]?.add() }, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
@@ -99,8 +101,12 @@ package final class WorkerDirectory: Sendable {
       mailbox.submit { bound.open(on: $0).start(fixed: fixed, simulated: simulated) }
       let thread = try Thread(name: "workers") { handed.loop.run() }
       running.withLock { $0 = Running(mailbox: mailbox, control: bound, thread: thread) }
-    } catch {
+    } catch let error as SystemError {
       throw .system(error)
+    } catch let error as TLSError {
+      throw .tls(error)
+    } catch {
+      preconditionFailure("the loop and the source throw nothing else")
     }
   }
 
@@ -205,6 +211,9 @@ package final class WorkerDirectory: Sendable {
       if security.isInUse { security.counters.add(to: &samples, peer: "worker") }
     }
     feedBoard.register(on: registry)
+    if let source = configuration.discoverySource {
+      discoveryBoard.register(on: registry, source: source, board)
+    }
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelPanic) { $0.isPanicking ? 1 : 0 }

@@ -13,6 +13,10 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var simulatedURLs: [String] = []
   /// Where workers register themselves; nil for none.
   package var discoveryFolder: DiscoveryFolder?
+  /// The etcd cluster in which they do; nil for none.
+  package var etcd: EtcdSettings?
+  /// The Kubernetes endpoints that are workers; nil for none. Of the three one at most is used, the first that is there.
+  package var kubernetes: KubernetesSettings?
   /// Only workers registered in this namespace; nil for all.
   package var namespace: String?
   /// Only workers whose namespace begins with this; nil for all.
@@ -44,7 +48,7 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var retryProbeInterval: Nanoseconds = 2 * second
   /// From a probe's connect to the end of its answer.
   package var probeTimeout: Nanoseconds = 5 * second
-  /// Between two looks into the discovery folder.
+  /// Between two looks into the discovery folder where the kernel told of no change.
   package var scanInterval: Nanoseconds = second
   /// When failing requests take a worker out of service.
   package var outliers = OutlierRules()
@@ -66,6 +70,27 @@ package struct WorkerDirectoryConfiguration: Sendable {
   }
 
   package init() {}
+
+  /// Where workers that register themselves are found; nil for nowhere.
+  var discoverySource: WorkerSource? {
+    if discoveryFolder != nil { return .file }
+    if etcd != nil { return .etcd }
+    return kubernetes != nil ? .kubernetes : nil
+  }
+
+  /// Makes the source that ``discoverySource`` names. Throws which file for TLS cannot be used.
+  func makeSource(on loop: EventLoop) throws(TLSError) -> (any DiscoverySource)? {
+    if let discoveryFolder { return FolderSource(discoveryFolder, interval: scanInterval, on: loop) }
+    if let etcd {
+      let connector = try etcd.connector(on: loop, resolve: resolve)
+      return EtcdSource(EtcdClient(etcd, connector: connector, first: loop.random.next()), on: loop)
+    }
+    if let kubernetes {
+      let connector = try kubernetes.connector(on: loop, resolve: resolve)
+      return EndpointSliceSource(kubernetes, connector: connector, on: loop)
+    }
+    return nil
+  }
 }
 
 /// Why a worker directory cannot start.

@@ -145,6 +145,9 @@ final class WorkerMember: TimerHandler {
         next.models = [name]
       }
       if answer.isDynamoWorker { next.isDynamoWorker = true }
+    } else if configuration.modelName == nil, let card = finding?.card {
+      // A record names one model; the adapters that its engine has loaded are told by the worker itself.
+      next.models = [card.displayName] + answer.adapters.filter { $0 != card.displayName }
     }
     next.engine = answer.engine
     next.adapters = answer.adapters
@@ -293,7 +296,8 @@ final class WorkerMember: TimerHandler {
   func renewed(_ finding: DiscoveryFinding, facts: Worker) {
     self.finding = finding
     var next = worker
-    next.models = facts.models
+    next.models =
+      facts.models + worker.adapters.filter { worker.models.contains($0) && !facts.models.contains($0) }
     next.blockSize = facts.blockSize
     next.totalBlocks = facts.totalBlocks
     next.contextLength = facts.contextLength

@@ -71,8 +71,13 @@ package final class WorkerSet: Sendable {
   /// All workers, ready or not, in order of discovery.
   package let workers: [Worker]
   package let models: [ServedModel]
+  /// Registered workers that are not among ``workers``.
+  package let unused: UnusedRecords
 
-  package init(generation: Int, workers: [Worker], models: [ServedModel]) {
+  package init(
+    generation: Int, workers: [Worker], models: [ServedModel], unused: UnusedRecords = UnusedRecords()
+  ) {
+    self.unused = unused
     self.generation = generation
     self.workers = workers
     self.models = models

@@ -40,12 +40,7 @@ enum Doctor {
       }
     }
     WorkerCheck.run(settings, check)
-    if settings.string("discovery-backend") == "file" {
-      let folder = DiscoveryFolder.resolve(environment: environment)
-      check("discovery folder \(folder.path)", folderProblem(folder))
-    } else if settings.string("discovery-backend") != "mem" {
-      check("discovery", "\(settings.string("discovery-backend")) is not built in yet")
-    }
+    discovery(settings, environment, check)
     let telemetry = TelemetryCheck.lines(
       environment: environment, defaultName: "dynamo-frontend", version: frontendVersion,
       recordsRequests: true, now: Machine.wallNanoseconds)
@@ -71,6 +66,25 @@ enum Doctor {
     check(
       "\(limit) open files allowed",
       limit >= wanted ? nil : "\(wanted) connections need more: LimitNOFILE of the unit, or ulimit -Hn")
+  }
+
+  private static func discovery(
+    _ settings: SettingsValues, _ environment: [String: String], _ check: (String, String?) -> Void
+  ) {
+    switch settings.string("discovery-backend") {
+    case "file":
+      let folder = DiscoveryFolder.resolve(environment: environment)
+      check("discovery folder \(folder.path)", folderProblem(folder))
+    case "etcd":
+      let etcd = EtcdSettings(environment: environment)
+      for fault in etcd.faults() { check("etcd", fault) }
+      for endpoint in etcd.endpoints { check("etcd \(endpoint)", connectProblem(endpoint)) }
+    case "kubernetes":
+      let kubernetes = KubernetesSettings(environment: environment)
+      for fault in kubernetes.faults() { check("kubernetes", fault) }
+      if let server = kubernetes.server { check("kubernetes \(server)", connectProblem(server)) }
+    default: break
+    }
   }
 
   private static func tls(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
@@ -99,6 +113,18 @@ enum Doctor {
       case .refused(let reason): check("tokenizer \(folder)", "\(reason); prompts are routed by their bytes")
       }
     }
+  }
+
+  /// Why nothing can be connected to at `url`; nil when something can.
+  private static func connectProblem(_ url: String) -> String? {
+    guard let scheme = ["http://", "https://"].first(where: { url.hasPrefix($0) }) else {
+      return "only http:// and https:// are spoken"
+    }
+    let authority = url.dropFirst(scheme.count).prefix { $0 != "/" }
+    guard let colon = authority.lastIndex(of: ":"),
+      let port = UInt16(authority[authority.index(after: colon)...])
+    else { return Sockets.whyUnreachable(String(authority), scheme == "https://" ? 443 : 80) }
+    return Sockets.whyUnreachable(String(authority[..<colon]), port)
   }
 
   private static func folderProblem(_ folder: DiscoveryFolder) -> String? {

@@ -213,16 +213,7 @@ enum FrontendProcess {
     }
     configuration.urls = settings.list("worker")
     configuration.simulatedURLs = simulated
-    switch settings.string("discovery-backend") {
-    case "file":
-      var variables = environment
-      if let folder = settings.optionalString("DYN_FILE_KV") { variables["DYN_FILE_KV"] = folder }
-      configuration.discoveryFolder = DiscoveryFolder.resolve(environment: variables)
-    case "mem": break
-    case let backend:
-      throw StartError(
-        "discovery backend \(backend) is not built in yet; use file or mem, or name workers by --worker")
-    }
+    try chooseDiscovery(settings, environment, &configuration)
     configuration.namespace = settings.optionalString("namespace")
     configuration.namespacePrefix = settings.optionalString("namespace-prefix")
     configuration.modelName = settings.optionalString("model-name")
@@ -234,6 +225,27 @@ enum FrontendProcess {
     configuration.canary = CanaryConfiguration(settings)
     return try WorkerDirectory(
       configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
+  }
+
+  private static func chooseDiscovery(
+    _ settings: SettingsValues, _ environment: [String: String],
+    _ configuration: inout WorkerDirectoryConfiguration
+  ) throws {
+    let environment = settings.effectiveEnvironment(environment)
+    var faults: [String] = []
+    switch settings.string("discovery-backend") {
+    case "file": configuration.discoveryFolder = DiscoveryFolder.resolve(environment: environment)
+    case "etcd":
+      let etcd = EtcdSettings(environment: environment)
+      faults = etcd.faults()
+      configuration.etcd = etcd
+    case "kubernetes":
+      let kubernetes = KubernetesSettings(environment: environment)
+      faults = kubernetes.faults()
+      configuration.kubernetes = kubernetes
+    default: break
+    }
+    guard faults.isEmpty else { throw StartError(faults.joined(separator: "\n")) }
   }
 
   private static func instanceID() -> String {

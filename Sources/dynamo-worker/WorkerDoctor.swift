@@ -21,6 +21,10 @@ enum WorkerDoctor {
     cacheEvents(configuration)
     if let path = configuration.discoveryPath {
       isWell = tell("discovery folder \(path)", configuration.discoveryProblem) && isWell
+    } else if let endpoints = configuration.etcdEndpoints {
+      for (url, host, port) in endpoints {
+        isWell = tell("etcd \(url)", Sockets.whyUnreachable(host, port)) && isWell
+      }
     } else {
       print("note     the worker registers nowhere")
     }

@@ -383,10 +383,11 @@ private struct Bench {
     #expect(bench.take() == ["forget restarted", "apply 1000"])
   }
 
-  @Test(arguments: [
-    (["BlockRemoved", 7], true), (["BlockRemoved"], true), (.map([("block_hashes", [7])]), true),
-    (["BlockStored", [7], nil, [1, 2], 0, nil], false), (["BlockMigrated", 7], false),
-  ] as [(Value, Bool)])
+  @Test(
+    arguments: [
+      (["BlockRemoved", 7], true), (["BlockRemoved"], true), (.map([("block_hashes", [7])]), true),
+      (["BlockStored", [7], nil, [1, 2], 0, nil], false), (["BlockMigrated", 7], false),
+    ] as [(Value, Bool)])
   func aRemovalThatCannotBeReadMakesTheMirrorUnknown(_ event: Value, _ hides: Bool) {
     var bench = Bench()
     bench.live(0)

@@ -89,4 +89,61 @@ import Testing
     engine.stop()
     #expect(lines.lines.contains { $0.contains("killed") })
   }
+
+  @Test func whatTheEngineWritesBecomesLinesOfTheLog() throws {
+    let pipe = Pipe()
+    let engine = try engine(
+      "sh -c 'echo INFO 11-22 up; echo \"WARNING: slow\" >&2; printf \"no end\"; echo x > \(pipe.path); exec sleep 1000'"
+    )
+    try engine.start()
+    _ = pipe.read()
+    engine.stop()
+    let written = lines.lines
+    #expect(written.contains { $0.contains("INFO 11-22 up") && $0.contains("\"level\":\"INFO\"") })
+    #expect(written.contains { $0.contains("WARNING: slow") && $0.contains("\"level\":\"WARN") })
+    #expect(written.contains { $0.contains("no end") })
+  }
+
+  @Test func whatADeadEngineLeftBehindIsEndedBeforeTheNextStart() throws {
+    let pipe = Pipe()
+    // Only the end of the child that it left closes the pipe.
+    let engine = try engine("sh -c 'sleep 1000 > \(pipe.path) & exit 3'") { $0.backoffFirst = 1_000 * second }
+    try engine.start()
+    #expect(pipe.read() == "")
+    engine.stop()
+  }
+}
+
+@Suite struct EngineLinesTests {
+  private func lines(_ pieces: [String]) -> [String] {
+    var lines = EngineLines()
+    var told: [String] = []
+    for piece in pieces { Array(piece.utf8).withUnsafeBytes { lines.receive($0) { told.append($0) } } }
+    lines.end { told.append($0) }
+    return told
+  }
+
+  @Test func linesAreTheSameHoweverTheyCome() {
+    let text = "one\r\n\ntwo 25%\rtwo 50%\nlast"
+    for split in 0...text.count {
+      #expect(
+        lines([String(text.prefix(split)), String(text.dropFirst(split))])
+          == ["one", "two 25%", "two 50%", "last"])
+    }
+  }
+
+  @Test func aLongLineIsCut() {
+    let told = lines([String(repeating: "x", count: EngineLines.lineBytesMax + 9) + "\nnext\n"])
+    #expect(told == [String(repeating: "x", count: EngineLines.lineBytesMax) + "…", "next"])
+  }
+
+  @Test(arguments: [
+    ("INFO 11-22 10:00:00 [api_server.py:1] up", "info"),
+    ("(EngineCore_0 pid=1) ERROR 11-22 [core.py] no", "error"),
+    ("[2026-11-22 10:00:00] WARNING server", "warning"), ("DEBUG: x", "debug"), ("an ERRORLESS line", "info"),
+    ("plain", "info"), ("", "info"),
+  ])
+  func theLevelIsTheOneThatTheLineNames(line: String, level: String) {
+    #expect("\(EngineLines.level(of: line))" == level)
+  }
 }

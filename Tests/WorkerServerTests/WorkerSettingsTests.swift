@@ -76,7 +76,10 @@ import Workers
     let named = try read(["--endpoint", "dyn://a.b.c"])
     #expect(named.endpointURL == "dyn://a.b.c")
     #expect(throws: WorkerSettingsError.self) { try read(["--endpoint", "a.b.c"]) }
-    #expect(throws: WorkerSettingsError.self) { try read(["--discovery-backend", "etcd"]) }
+    let etcd = try read(["--discovery-backend", "etcd"])
+    #expect(etcd.discoveryFolder == nil)
+    #expect(etcd.etcd?.endpoints == ["http://localhost:2379"])
+    #expect(etcd.etcd?.leaseSeconds == 10)
     #expect(try read(["--discovery-backend", "mem"]).discoveryFolder == nil)
   }
 

@@ -138,7 +138,10 @@ final class ControlRig {
     var sets: [WorkerSet] = []
   }
 
-  init(edit: (inout WorkerDirectoryConfiguration) -> Void = { _ in }) throws {
+  init(
+    edit: (inout WorkerDirectoryConfiguration) -> Void = { _ in },
+    source: ((EventLoop) -> any DiscoverySource)? = nil
+  ) throws {
     var configuration = WorkerDirectoryConfiguration()
     edit(&configuration)
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
@@ -148,7 +151,8 @@ final class ControlRig {
     self.published = published
     control = DirectoryControl(
       loop: loop, configuration: configuration, prober: prober,
-      security: try WorkerSecurity(configuration.security), logger: logs.logger("test")
+      security: try WorkerSecurity(configuration.security), logger: logs.logger("test"),
+      source: try source?(loop) ?? configuration.makeSource(on: loop)
     ) { published.sets.append($0) }
     control.start(
       fixed: try configuration.urls.map { try WorkerURL.parse($0).get() },
@@ -163,6 +167,8 @@ final class ControlRig {
 
   var sets: [WorkerSet] { published.sets }
   var latest: WorkerSet { published.sets.last ?? .empty }
+
+  var folderWatch: FolderWatch? { (control.source as? FolderSource)?.watch }
 
   /// A wake-up with whatever mail there is.
   func turn() {

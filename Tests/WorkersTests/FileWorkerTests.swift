@@ -1,6 +1,7 @@
 // Workers that register themselves in a folder: who is taken, who is not, and when they go.
 
 import Base
+import EventLoop
 import Foundation
 import TestSupport
 import OpenAI
@@ -218,6 +219,122 @@ struct FileWorkerTests {
     let rig = try rig(store)
     rig.advance(1_010 * millisecond)
     #expect(rig.latest.workers.isEmpty)
-    #expect(rig.lines.lines.filter { $0.contains("cannot read the discovery folder") }.count == 1)
+    #expect(rig.lines.lines.filter { $0.contains("discovery cannot be read") }.count == 1)
+  }
+
+  /// What the kernel would tell by now.
+  private func tell(_ rig: ControlRig) throws {
+    let watch = try #require(rig.folderWatch)
+    rig.kernel.queue([(watch.descriptor, .readable)])
+    rig.turn()
+  }
+
+  @Test func aChangeThatTheKernelTellsOfIsSeenWithinMilliseconds() throws {
+    let store = Store()
+    let first = try store.register(1)
+    let rig = try rig(store)
+    rig.advance(30 * millisecond)
+    _ = try store.register(2, .http("http://127.0.0.1:9002"))
+    first.withdraw()
+    try tell(rig)
+    #expect(rig.latest.workers.map(\.id) == [1])
+    rig.advance(30 * millisecond)
+    #expect(rig.latest.workers.map(\.id) == [2])
+  }
+
+  @Test func aStormOfChangesIsOneScan() throws {
+    let store = Store()
+    let rig = try rig(store)
+    rig.advance(30 * millisecond)
+    _ = try store.register(1)
+    try tell(rig)
+    rig.advance(15 * millisecond)
+    try tell(rig)
+    #expect(rig.latest.workers.isEmpty)
+    rig.advance(10 * millisecond)
+    #expect(rig.latest.workers.map(\.id) == [1])
+  }
+
+  @Test func whatLiesInANewFolderIsSeenThoughNobodyToldOfIt() throws {
+    let store = Store()
+    let rig = try rig(store)
+    rig.advance(30 * millisecond)
+    try FileManager.default.createDirectory(atPath: store.path + "/v1", withIntermediateDirectories: true)
+    try tell(rig)
+    rig.advance(30 * millisecond)
+    // The folders below came before anybody watched them; the scan that finds them is followed by another.
+    _ = try store.register(1)
+    rig.advance(30 * millisecond)
+    #expect(rig.latest.workers.map(\.id) == [1])
+  }
+
+  /// A record as Dynamo writes it: one file in `v1/instances`, slashes escaped, an id of 64 bits.
+  private func writeForeign(_ store: Store, _ name: String, _ content: String) throws {
+    let folder = store.path + "/v1/instances"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    try Data(content.utf8).write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+  }
+
+  @Test func recordsOfDynamoItselfAreListedAndNeverChosen() throws {
+    let store = Store()
+    _ = try store.register(1)
+    try writeForeign(
+      store, "dynamo%2Fbackend%2Fgenerate%2Fd94d98147d54be25",
+      """
+      {"type":"Endpoint","component":"backend","endpoint":"generate","namespace":"dynamo",
+      "instance_id":15658734567890123301,"transport":{"tcp":"10.0.0.7:41001/d94d98147d54be25/generate"}}
+      """)
+    try writeForeign(store, "dynamo%2Fprefill%2Fgenerate%2F1a", "no JSON")
+    try writeForeign(store, ".tmp_00%2F", "a draft")
+    try writeForeign(store, "only%2Ftwo", "{}")
+    try writeForeign(store, "a%2Fb%2Fc%2", "{}")
+    try writeForeign(store, "a%2Fb%2F..%2Fd", "{}")
+    let rig = try rig(store)
+    #expect(rig.latest.workers.map(\.id) == [1])
+    #expect(
+      rig.latest.unused.shown == [
+        UnusedRecord(
+          key: "v1/instances/dynamo/backend/generate/d94d98147d54be25",
+          reason: "its transport 'tcp' is not spoken here"),
+        UnusedRecord(
+          key: "v1/instances/dynamo/prefill/generate/1a", reason: "it was registered by another program"),
+      ])
+    #expect(rig.latest.models.flatMap { $0.workers.map(\.facts.id) } == [1])
+    // Nobody touches them any more.
+    let count = rig.sets.count
+    rig.kernel.wall += 11 * second
+    rig.advance(1_010 * millisecond)
+    #expect(rig.latest.unused.count == 0)
+    #expect(rig.sets.count == count + 1)
+  }
+
+  @Test func unusedRecordsAreShownUpToABound() {
+    var reasons: [String: String] = [:]
+    for index in 0..<300 { reasons["v1/instances/n/c/e/\(1_000 + index)"] = "why" }
+    let records = UnusedRecords(reasons)
+    #expect(records.count == 300)
+    #expect(records.shown.count == UnusedRecords.shownMax)
+    #expect(records.shown.first?.key == "v1/instances/n/c/e/1000")
+  }
+
+  @Test func adaptersOfARegisteredWorkerAreModelsOfTheirOwn() throws {
+    let store = Store()
+    let registration = try store.register()
+    let rig = try rig(store)
+    var answer = ProbeAnswer(models: ["m", "other", "m-lora"])
+    answer.adapters = ["m-lora"]
+    rig.end(.success(answer))
+    #expect(rig.latest.models.map(\.name) == ["m", "m-lora"])
+    #expect(rig.latest.models.map(\.isAdapter) == [false, true])
+    // A new card says nothing of them, and takes none away.
+    registration.withdraw()
+    _ = try store.register { $0.totalBlocks = 600 }
+    rig.advance(1_010 * millisecond)
+    #expect(rig.latest.workers.map(\.models) == [["m", "m-lora"]])
+    // Unloaded.
+    rig.advance(40 * second)
+    rig.prober.open.last?.end(.success(ProbeAnswer(models: ["m"])))
+    rig.turn()
+    #expect(rig.latest.workers.map(\.models) == [["m"]])
   }
 }
