@@ -137,7 +137,8 @@ if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
 fi
 if [ "$1" = purge ]; then
   # Spans that were never delivered. The user stays, as Debian has it.
-  rm -rf "$DPKG_ROOT/var/lib/dynamo"
+  # With DynamicUser= the folders are links into private ones.
+  rm -rf "$DPKG_ROOT"/var/lib/dynamo "$DPKG_ROOT"/var/lib/private/dynamo
 fi
 TEXT
 chmod 755 "$tree"/DEBIAN/{postinst,prerm,postrm}

@@ -41,6 +41,16 @@ package struct EngineConfiguration: Sendable {
   /// Fixes the text: engines with the same seed answer the same prompt alike.
   package var seed: UInt64 = 42
 
+  /// Length of a model of which nothing is said.
+  package static let usualModelTokens = 131_072
+
+  /// The mocker's defaults and a model's length, which bounds what one request may ask for.
+  package static var usual: EngineConfiguration {
+    var usual = EngineConfiguration()
+    usual.modelTokensMax = usualModelTokens
+    return usual
+  }
+
   /// Creates the mocker's defaults.
   package init() {}
 

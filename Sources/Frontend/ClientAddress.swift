@@ -28,7 +28,7 @@ package struct TrustedProxies: Sendable {
   func isStrange(_ known: KnownHeader) -> Bool {
     switch known {
     case .forwarded: header != .forwarded
-    case .xForwardedFor: header != .xForwardedFor
+    case .xForwardedFor, .xForwardedProto, .xForwardedHost: header != .xForwardedFor
     default: false
     }
   }

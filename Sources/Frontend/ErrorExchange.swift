@@ -37,8 +37,6 @@ final class ErrorExchange: ServerExchangeHandler {
     var fields = ByteBuffer(capacity: 256)
     error.appendFields(to: &fields)
     trace.appendFields(to: &fields)
-    // The message repeats the path: no browser may take it for a page.
-    fields.append("x-content-type-options: nosniff\r\n" as StaticString)
     var body = ByteBuffer(capacity: 256)
     error.write(into: &body, format: format)
     exchange.respond(status: error.status, fields: fields.readable, body: .length(body.count))

@@ -127,8 +127,12 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
 
   /// Whether requests can be answered: enough workers are there, and the server is not stopping.
   var isReady: Bool {
-    !shared.isDraining && workers.hasReadyWorker
-      && workers.workers.count { $0.takesRequests } >= configuration.initialWorkers
+    !shared.isDraining && workers.hasReadyWorker && hasInitialWorkers
+  }
+
+  /// Whether as many workers have come as are waited for. One that is ejected for its faults has come.
+  var hasInitialWorkers: Bool {
+    workers.workers.count { $0.isReady && !$0.isDraining } >= configuration.initialWorkers
   }
 
   /// What this process has, for one that is to take its place, or takes another's.
@@ -286,7 +290,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     } catch {
       return ErrorExchange(service: self, exchange: exchange, head: head, began: began, error)
     }
-    let trace = PlainTrace(head, from: exchange, began: began, on: self)
+    var trace = PlainTrace(head, from: exchange, began: began, on: self)
+    trace.tenant = tenancy?.name ?? []
     let pooled = PooledExchange(
       service: self, exchange: exchange, tenancy: tenancy, errorFormat: .anthropic,
       trace: (trace, .countTokens))

@@ -21,6 +21,8 @@ struct PlainTrace {
   private let methodText: [UInt8]
   private let protocolVersion: ProtocolVersion
   private let path: [UInt8]
+  /// Whose request it is; empty where there are no tenants.
+  var tenant: [UInt8] = []
 
   init(_ head: RequestHead, from exchange: any ServerExchange, began: Nanoseconds, on service: FrontendLoop) {
     self.began = began
@@ -135,6 +137,7 @@ struct PlainTrace {
   private func writeIdentity(_ spans: inout SpanWriter, _ status: Int, _ service: FrontendLoop) {
     identity.xRequestID.withUnsafeBytes { spans.attribute(AttributeName.xRequestID, $0) }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
+    if !tenant.isEmpty { tenant.withUnsafeBytes { spans.attribute(AttributeName.tenant, $0) } }
     if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
   }
 
@@ -154,7 +157,10 @@ struct PlainTrace {
         record.outcome = Self.outcome(status)
         record.attempts = 0
         record.elapsed = now - began
-        service.log(record, model: "", at: wall &+ now &- parsed)
+        tenant.withUnsafeBytes { tenant in
+          record.tenant = tenant
+          service.log(record, model: "", at: wall &+ now &- parsed)
+        }
       }
     }
   }

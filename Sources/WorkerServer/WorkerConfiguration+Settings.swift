@@ -96,7 +96,7 @@ extension WorkerConfiguration {
     var simulated = EngineConfiguration()
     simulated.blockCount = settings.int("num-gpu-blocks-override")
     simulated.blockSize = settings.int("block-size")
-    simulated.modelTokensMax = settings.optionalInt("max-model-len") ?? 131_072
+    simulated.modelTokensMax = settings.optionalInt("max-model-len") ?? EngineConfiguration.usualModelTokens
     simulated.sequencesMax = settings.int("max-num-seqs")
     simulated.batchedTokensMax = settings.int("max-num-batched-tokens")
     simulated.prefixCaching = settings.bool("enable-prefix-caching")

@@ -24,7 +24,7 @@ package struct WorkerConfiguration: Sendable {
   package var modelIsGiven = false
   /// Makes the simulated engine's tokens of prompts, as the model's engine would; nil counts their bytes.
   package var tokenizer: ModelTokenizer?
-  package var engine = EngineKind.simulated(EngineConfiguration())
+  package var engine = EngineKind.simulated(.usual)
   /// A command, read by the shell, that starts the attached engine; nil when somebody else does.
   package var engineCommand: String?
   /// Appended to ``engineCommand`` as they are.
