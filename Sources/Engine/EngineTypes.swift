@@ -16,6 +16,8 @@ package enum EngineRefusal: Error, Sendable, Equatable {
   case queueFull
   /// Prompt and at least one output token do not fit in `limit` tokens.
   case promptTooLong(tokens: Int, limit: Int)
+  /// More output is asked for than prompt and output together may have.
+  case outputTooLong(tokens: Int, limit: Int)
 }
 
 /// One sequence to generate.

@@ -60,6 +60,10 @@ package final class SimulatedEngine {
     var limit = configuration.contextTokens
     if !configuration.chunkedPrefill { limit = min(limit, configuration.batchedTokensMax + 1) }
     guard tokens < limit else { throw .promptTooLong(tokens: tokens, limit: limit) }
+    let wanted = request.outputTokensMax ?? 0
+    guard wanted <= configuration.contextTokens else {
+      throw .outputTooLong(tokens: wanted, limit: configuration.contextTokens)
+    }
     guard waiting.count < configuration.waitingMax,
       waiting.isEmpty || waitingTokens + tokens <= configuration.waitingTokensMax
     else {

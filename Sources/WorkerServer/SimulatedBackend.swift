@@ -172,6 +172,9 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
         status: 400, code: "context_length_exceeded", param: param,
         message: "The prompt has \(tokens) tokens; with at least one token of output it must fit in \(limit)."
       )
+    case .outputTooLong(let tokens, let limit):
+      return .invalidValue(
+        "max_tokens", reason: "\(tokens) is more than the model's length of \(limit) tokens")
     }
   }
 

@@ -158,8 +158,11 @@ import Testing
     #expect(throws: EngineRefusal.promptTooLong(tokens: 20, limit: 20)) {
       try engine.submit(SimulatedEngine.prompt(20), to: Recorder())
     }
+    #expect(throws: EngineRefusal.outputTooLong(tokens: 21, limit: 20)) {
+      try engine.submit(SimulatedEngine.prompt(2), to: Recorder()) { $0.outputTokensMax = 21 }
+    }
     let client = Recorder()
-    try engine.submit(SimulatedEngine.prompt(15), to: client) { $0.outputTokensMax = 100 }
+    try engine.submit(SimulatedEngine.prompt(15), to: client) { $0.outputTokensMax = 20 }
     engine.drain()
     #expect(client.pieces.count == 5)
     #expect(client.summary?.reason == .length)
