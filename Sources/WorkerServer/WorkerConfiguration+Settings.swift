@@ -54,8 +54,12 @@ extension WorkerConfiguration {
     guard faults.isEmpty else { throw WorkerSettingsError(faults: faults) }
   }
 
-  /// Engine flags that go nowhere, as sentences for the log.
+  /// Engine flags that go nowhere, and a registration that nobody elsewhere can use, as sentences for the log.
   package func warnings(passThrough: [String]) -> [String] {
+    (loopbackWarning.map { [$0] } ?? []) + flagWarnings(passThrough)
+  }
+
+  private func flagWarnings(_ passThrough: [String]) -> [String] {
     if engineCommand != nil { return [] }
     let reason: String
     switch engine {

@@ -86,6 +86,27 @@ package struct WorkerConfiguration: Sendable {
   /// Dynamo's name of the endpoint.
   package var endpointURL: String { "dyn://\(namespace).\(component).\(endpoint)" }
 
+  /// True for a worker that writes records of its own: started anew at the same URL, it is another one.
+  var registers: Bool { discoveryFolder != nil || etcd != nil }
+
+  /// Where this worker is reached unless ``advertiseURL`` says otherwise. Who listens on all addresses is reached, on
+  /// this machine, by the loopback one.
+  var reachedHost: String { ["0.0.0.0", "::", ""].contains(host) ? "127.0.0.1" : host }
+
+  /// What is wrong with registering under an address that means another machine to each who reads it; nil where
+  /// nothing is.
+  var loopbackWarning: String? {
+    guard etcd != nil else { return nil }
+    var host = reachedHost
+    if let advertiseURL {
+      guard case .success(let url) = WorkerURL.parse(advertiseURL) else { return nil }
+      host = url.host
+    }
+    guard host == "localhost" || host == "::1" || host == "[::1]" || host.hasPrefix("127.") else { return nil }
+    return
+      "the URL that goes to etcd is on \(host), where only this machine's frontends find the worker: name another by --advertise-url, or --host"
+  }
+
   /// The path of ``discoveryFolder``.
   package var discoveryPath: String? { discoveryFolder?.path }
 

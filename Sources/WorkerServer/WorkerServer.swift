@@ -46,7 +46,7 @@ package final class WorkerServer: Sendable {
     DiscoveryIdentity(
       namespace: configuration.namespace, component: configuration.component,
       endpoint: configuration.endpoint,
-      instanceID: configuration.instanceID ?? (configuration.discoveryFolder == nil ? urlID(port) : drawnID))
+      instanceID: configuration.instanceID ?? (configuration.registers ? drawnID : urlID(port)))
   }
 
   /// Who does not register is found by its URL, so its id is the one that a frontend makes of that.
@@ -65,9 +65,7 @@ package final class WorkerServer: Sendable {
 
   private func advertisedURL(port: UInt16) -> String {
     if let url = configuration.advertiseURL { return url }
-    // Who listens on all addresses is reached, on this machine, by the loopback one.
-    let any = ["0.0.0.0", "::", ""].contains(configuration.host)
-    let host = any ? "127.0.0.1" : configuration.host
+    let host = configuration.reachedHost
     let scheme = configuration.advertisesHTTP2 ? "h2c" : "http"
     return host.contains(":") ? "\(scheme)://[\(host)]:\(port)" : "\(scheme)://\(host):\(port)"
   }

@@ -61,6 +61,11 @@ extension DirectoryControl: DiscoverySink {
       remove(member, reason: "it withdrew its record")
     }
     records.dead = records.dead.filter { present.contains($0.key) }
+    note(notes)
+  }
+
+  /// Says once why registered workers are not used.
+  private func note(_ notes: [String: String]) {
     for (key, note) in notes.sorted(by: { $0.key < $1.key }) where records.notes[key] != note {
       logger.info("a registered worker is not used", metadata: ["key": "\(key)", "reason": "\(note)"])
     }
@@ -72,15 +77,25 @@ extension DirectoryControl: DiscoverySink {
   /// Takes over servers that have no records; they are asked what they are.
   func found(servers: [WorkerURL]) {
     sourceAnswered()
-    for member in served where !servers.contains(member.url) {
+    var notes: [String: String] = [:]
+    let present = Set(servers)
+    for member in served where !present.contains(member.url) {
       remove(member, reason: "its endpoint is gone")
     }
     // A server that was configured as well has a worker already.
     for url in servers where member(url.id) == nil {
-      do throws(TLSError) { if url.isSecure { try security.prepare() } } catch { continue }
+      do throws(TLSError) { if url.isSecure { try security.prepare() } } catch {
+        notes[url.text] = "TLS to workers: \(error.reason)"
+        continue
+      }
       let member = member(url, of: url, addresses: [], recordSource)
-      if add(member) { resolve(member) }
+      if add(member) {
+        resolve(member)
+      } else {
+        notes[url.text] = "there are too many workers"
+      }
     }
+    note(notes)
   }
 
   /// What is registered and not used.

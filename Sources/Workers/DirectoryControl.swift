@@ -43,6 +43,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private var saidFull = false
   private var saidModelsFull = false
   private var saidBlockSizes = false
+  /// Workers with open requests, as the routers told last; asked for again after ``busyUntil``.
+  private var busy: Set<UInt64> = []
+  private var busyUntil: Nanoseconds = 0
   let source: (any DiscoverySource)?
   let discoveryBoard: DiscoveryBoard
   var records = DirectoryRecords()
@@ -329,6 +332,18 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     logger.warning(
       "worker is ejected: requests go to others for a while",
       metadata: describe(member.worker, reason: member.worker.stateInWords.reason))
+  }
+
+  /// Asked by each idle worker's canary: the routers, which are locked for it, tell of all workers together, once a second.
+  func hasOpenRequests(_ member: WorkerMember) -> Bool {
+    if loop.now >= busyUntil {
+      busyUntil = loop.now + second
+      busy = []
+      for model in catalog.models {
+        for load in model.routing.loads where load.activeRequests > 0 { busy.insert(load.worker) }
+      }
+    }
+    return busy.contains(member.id)
   }
 
   func connectFailed(_ member: WorkerMember) { names[member.id]?.refresh() }

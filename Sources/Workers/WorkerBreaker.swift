@@ -18,6 +18,26 @@ enum CanaryOutcome: Sendable, Equatable {
   /// It answered, and it is not to be said whether it would serve: it is full, or refuses what was asked.
   case undecided(status: Int)
   case failed(String)
+  /// It did not answer in time.
+  case timedOut
+
+  /// Why a worker is ejected for it; nil where it is not.
+  var fault: String? {
+    switch self {
+    case .served, .undecided: nil
+    case .failed(let reason): reason
+    case .timedOut: "no answer in time"
+    }
+  }
+}
+
+/// Whether a canary request could be sent.
+enum CanaryStart {
+  case sent(any ProbeInFlight)
+  /// The worker cannot be asked now.
+  case later
+  /// It generates nothing that could be asked for.
+  case never
 }
 
 /// Loop-confined.
@@ -30,6 +50,9 @@ final class WorkerBreaker: TimerHandler {
     static let standing: UInt8 = 0
     static let canary: UInt8 = 1
   }
+
+  /// Between two attempts to ask an ejected worker that cannot be asked.
+  private static let retryInterval = 2 * second
 
   private let loop: EventLoop
   private let rules: OutlierRules
@@ -44,8 +67,10 @@ final class WorkerBreaker: TimerHandler {
   private var countsAtLastCanary = OutlierCounts()
   private var isClosed = false
 
-  /// Starts a canary request; nil when the worker cannot be asked now.
-  var startCanary: ((_ report: @escaping (CanaryOutcome) -> Void) -> (any ProbeInFlight)?)?
+  /// Starts a canary request.
+  var startCanary: ((_ report: @escaping (CanaryOutcome) -> Void) -> CanaryStart)?
+  /// Whether requests are open at the worker: these are counted at their ends alone.
+  var isBusy: (() -> Bool)?
   /// The standing is another; with the cause when it is an ejection.
   var changed: ((EjectionCause?) -> Void)?
 
@@ -101,8 +126,16 @@ final class WorkerBreaker: TimerHandler {
     if timer.tag == Tag.canary { return canaryIsDue() }
     switch standing {
     case .ejected:
+      guard canaryWait != nil, canary == nil else {
+        if canaryWait == nil { back() }
+        return
+      }
       // Where canaries are sent one must be served first.
-      if canaryWait == nil || !sendCanary() { back() }
+      switch sendCanary() {
+      case .sent: break
+      case .later: loop.arm(standingTimer, at: loop.now + Self.retryInterval, self)
+      case .never: back()
+      }
     case .recovering:
       standing = .full
       changed?(nil)
@@ -117,31 +150,39 @@ final class WorkerBreaker: TimerHandler {
     loop.arm(canaryTimer, at: loop.now + canaryWait - loop.random.next() % (canaryWait / 10 + 1), self)
   }
 
-  /// A worker that served something since the last time need not show that it can.
+  /// A worker that served something since the last time need not show that it can. One with requests open is not idle:
+  /// behind a full batch a canary waits as long as any request.
   private func canaryIsDue() {
     planCanary()
     let counts = tally.counts
     defer { countsAtLastCanary = counts }
     guard counts == countsAtLastCanary else { return }
     if case .ejected = standing { return }
+    guard canary == nil, isBusy?() != true else { return }
     _ = sendCanary()
   }
 
-  /// False when none can be sent.
-  private func sendCanary() -> Bool {
-    guard canary == nil else { return true }
-    canary = startCanary?({ [weak self] in self?.canaryEnded($0) })
-    return canary != nil
+  /// To be called when none is under way.
+  private func sendCanary() -> CanaryStart {
+    let good = tally.counts.good
+    let start = startCanary?({ [weak self] in self?.canaryEnded($0, good: good) }) ?? .never
+    if case .sent(let sent) = start { canary = sent }
+    return start
   }
 
-  private func canaryEnded(_ outcome: CanaryOutcome) {
+  /// `good` is the tally when the canary was sent.
+  private func canaryEnded(_ outcome: CanaryOutcome, good: Int) {
     canary = nil
     guard !isClosed else { return }
-    switch outcome {
-    case .failed(let reason): eject(.canary, "a canary request failed: \(reason)")
-    case .served, .undecided:
-      if case .ejected = standing { back() }
+    var isEjected = false
+    if case .ejected = standing { isEjected = true }
+    guard let reason = outcome.fault else {
+      if isEjected { back() }
+      return
     }
+    // It got work meanwhile, and the canary may have waited behind that.
+    if case .timedOut = outcome, !isEjected, tally.counts.good > good || isBusy?() == true { return }
+    eject(.canary, "a canary request failed: \(reason)")
   }
 
   func close() {
@@ -151,6 +192,7 @@ final class WorkerBreaker: TimerHandler {
     loop.cancel(standingTimer)
     loop.cancel(canaryTimer)
     startCanary = nil
+    isBusy = nil
     changed = nil
   }
 }

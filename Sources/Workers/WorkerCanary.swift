@@ -17,6 +17,14 @@ package struct CanaryConfiguration: Sendable, Equatable {
   package var payload: [UInt8] = []
 
   package init() {}
+
+  /// Why ``payload`` cannot be sent; nil when it can.
+  var fault: String? {
+    guard !payload.isEmpty else { return nil }
+    let json = payload.withUnsafeBytes { bytes in try? JSONValue.parse(bytes) }
+    guard case .object = json else { return "DYN_HEALTH_CHECK_PAYLOAD is no JSON object" }
+    return nil
+  }
 }
 
 /// What is asked, and where.
@@ -106,8 +114,8 @@ final class WorkerCanary: ProbeInFlight, ClientExchangeHandler, TimerHandler {
     connection = nil
     switch status {
     case 200..<300: finish(.served)
-    // Overload is no illness.
-    case 500..<529, 530...: finish(.failed("status \(status)"))
+    // Neither overload (529) is an illness nor a route that it lacks (501).
+    case 500, 502..<529, 530...: finish(.failed("status \(status)"))
     default: finish(.undecided(status: status))
     }
   }
@@ -118,11 +126,11 @@ final class WorkerCanary: ProbeInFlight, ClientExchangeHandler, TimerHandler {
     case .busy: finish(.undecided(status: 0))
     case .connect(let error): finish(.failed("\(error)"))
     case .connectTimeout: finish(.failed("the connection was not made in time"))
-    case .silent: finish(.failed("no answer in time"))
+    case .silent: finish(.timedOut)
     case .stale, .broken: finish(.failed("it closed the connection"))
     case .malformed, .protocolError: finish(.failed("its answer cannot be read"))
     }
   }
 
-  func timerFired(_ timer: Timer) { finish(.failed("no answer in time")) }
+  func timerFired(_ timer: Timer) { finish(.timedOut) }
 }

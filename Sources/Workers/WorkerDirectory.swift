@@ -51,6 +51,7 @@ package final class WorkerDirectory: Sendable {
     simulated = Self.parse(configuration.simulatedURLs, security, &faults)
     named = Mutex(fixed)
     guard faults.isEmpty else { throw .urls(faults) }
+    if let fault = configuration.canary?.fault { throw .canary(fault) }
     register(on: registry)
   }
 

@@ -101,6 +101,8 @@ package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
   case folder(DiscoveryFolderError)
   /// A certificate or key for TLS to workers.
   case tls(TLSError)
+  /// What cannot be asked of workers.
+  case canary(String)
   case system(SystemError)
 
   package var description: String {
@@ -108,6 +110,7 @@ package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
     case .urls(let faults): "unusable worker URL " + faults.map(\.description).joined(separator: "; ")
     case .folder(let error): "discovery folder \(error)"
     case .tls(let error): "TLS to workers: \(error.reason)"
+    case .canary(let fault): fault
     case .system(let error): "\(error)"
     }
   }

@@ -14,6 +14,8 @@ protocol WorkerMemberOwner: AnyObject {
   func checked(_ member: WorkerMember)
   /// A connect failed, in a probe or for a request.
   func connectFailed(_ member: WorkerMember)
+  /// Whether requests are open at it now.
+  func hasOpenRequests(_ member: WorkerMember) -> Bool
   /// Its requests or a canary failed.
   func ejected(_ member: WorkerMember, _ cause: EjectionCause)
 }
@@ -86,7 +88,8 @@ final class WorkerMember: TimerHandler {
     routesAreKnown = finding != nil
     if let card = finding?.card { cacheIsKnown = card.blockSize != nil && card.totalBlocks != nil }
     breaker.changed = { [weak self] in self?.standingChanged($0) }
-    breaker.startCanary = { [weak self] in self?.canary($0) }
+    breaker.startCanary = { [weak self] in self?.canary($0) ?? .never }
+    breaker.isBusy = { [weak self] in self.map { $0.owner.hasOpenRequests($0) } ?? false }
     breaker.start()
   }
 
@@ -264,12 +267,12 @@ final class WorkerMember: TimerHandler {
     if let cause { owner.ejected(self, cause) }
   }
 
-  private func canary(_ report: @escaping (CanaryOutcome) -> Void) -> (any ProbeInFlight)? {
-    guard let canary = configuration.canary, worker.isReady, !worker.isDraining,
-      let model = worker.models.first,
+  private func canary(_ report: @escaping (CanaryOutcome) -> Void) -> CanaryStart {
+    guard worker.isReady, !worker.isDraining else { return .later }
+    guard let canary = configuration.canary, let model = worker.models.first,
       let question = CanaryQuestion(payload: canary.payload, model: model, endpoints: worker.endpoints)
-    else { return nil }
-    return prober.canary(worker.upstream, question, timeout: canary.timeout, report)
+    else { return .never }
+    return .sent(prober.canary(worker.upstream, question, timeout: canary.timeout, report))
   }
 
   // MARK: Facts

@@ -52,6 +52,35 @@ import Workers
     given.stop()
   }
 
+  @Test func aWorkerThatRegistersInEtcdIsAnotherOneAfterEachStart() throws {
+    func id() throws -> UInt64 {
+      let worker = try LiveWorker {
+        $0.discoveryFolder = nil
+        var etcd = EtcdSettings()
+        etcd.endpoints = ["http://127.0.0.1:1"]
+        $0.etcd = etcd
+        $0.advertiseURL = "http://10.0.0.7:8100"
+      }
+      defer { worker.stop() }
+      return worker.server.identity.instanceID
+    }
+    #expect(try id() != id())
+  }
+
+  @Test func aLoopbackURLInEtcdEarnsAWarning() {
+    func warnings(_ host: String, _ url: String? = nil, etcd: Bool = true) -> Int {
+      var configuration = WorkerConfiguration()
+      configuration.host = host
+      configuration.advertiseURL = url
+      configuration.etcd = etcd ? EtcdSettings() : nil
+      return configuration.warnings(passThrough: []).count
+    }
+    #expect(warnings("127.0.0.1") == 1 && warnings("0.0.0.0") == 1 && warnings("::1") == 1)
+    #expect(warnings("0.0.0.0", "http://localhost:1") == 1 && warnings("0.0.0.0", "http://[::1]:1") == 1)
+    #expect(warnings("10.0.0.7") == 0 && warnings("0.0.0.0", "http://10.0.0.7:1") == 0)
+    #expect(warnings("127.0.0.1", etcd: false) == 0)
+  }
+
   @Test func severalWorkersLiveInOneProcess() throws {
     let first = try LiveWorker()
     let second = try LiveWorker { $0.model = "other/model" }

@@ -130,6 +130,15 @@ struct EndpointSliceTests {
     #expect(rig.control.state() == "ready")
   }
 
+  @Test func aPodWithAddressesOfBothFamiliesIsOneWorker() throws {
+    let rig = try Rig()
+    func slice(_ name: String, _ family: String, _ address: String) -> String {
+      "{\"metadata\":{\"name\":\"\(name)\"},\"addressType\":\"\(family)\",\"ports\":[{\"port\":8000}],\"endpoints\":[{\"addresses\":[\"\(address)\"],\"targetRef\":{\"uid\":\"u1\"}}]}"
+    }
+    try rig.list(slice("a", "IPv6", "fd00::1"), slice("b", "IPv4", "10.0.0.1"))
+    #expect(rig.urls == ["http://10.0.0.1:8000"])
+  }
+
   @Test func aLongListComesInPages() throws {
     let rig = try Rig()
     try rig.server.current().answer(

@@ -123,6 +123,29 @@ struct EtcdRegistrationTests {
     #expect(rig.etcd.keys.isEmpty && rig.etcd.leases.isEmpty)
   }
 
+  @Test func recordsThatSomebodyRemovedAreWrittenAgain() throws {
+    let rig = try Rig()
+    rig.register()
+    rig.etcd.delete([rig.instance, rig.card])
+    for _ in 0..<6 { rig.advance(3_010 * millisecond) }
+    #expect(Set(rig.etcd.keys.keys) == [rig.instance, rig.card])
+    #expect(rig.etcd.keys[rig.instance]?.lease == "7001")
+    // One that another holds meanwhile is left to it.
+    rig.etcd.put(rig.instance, "other")
+    for _ in 0..<6 { rig.advance(3_010 * millisecond) }
+    #expect(rig.etcd.keys[rig.instance]?.value == "other")
+  }
+
+  @Test func aSilentMemberIsGivenUpWhileTheLeaseLasts() {
+    var settings = EtcdSettings()
+    for seconds in [2, 10, 60] {
+      settings.leaseSeconds = seconds
+      // A third until it is kept alive, then two members that are silent.
+      #expect(UInt64(seconds) * second / 3 + 2 * settings.silence < UInt64(seconds) * second)
+    }
+    #expect(settings.silence == 8 * second)
+  }
+
   @Test func aMemberThatFailsIsLeftForTheNext() throws {
     let rig = try Rig(servers: 2)
     rig.register()

@@ -145,6 +145,28 @@ struct EtcdSourceTests {
     #expect(etcd.watchCount == 1)
   }
 
+  @Test func aWatchIsBegunAnewEachMinuteFromItsLastChange() throws {
+    let etcd = ScriptedEtcd()
+    let rig = try rig(etcd)
+    etcd.register(1, port: 9_001)
+    rig.turn()
+    for _ in 0..<11 {
+      rig.advance(6 * second)
+      etcd.settle { rig.turn() }
+    }
+    let watches = etcd.asked.filter { $0.path == "/v3/watch" }
+    #expect(watches.count == 2 && etcd.watchCount == 1)
+    func start(_ index: Int) -> String? {
+      (watches[index].body["create_request"] as? [String: Any])?["start_revision"] as? String
+    }
+    // Two records were written since the first.
+    #expect(start(0) == "2" && start(1) == "4")
+    #expect(ids(rig) == [1] && warnings(rig).isEmpty)
+    etcd.withdraw(1)
+    rig.turn()
+    #expect(ids(rig).isEmpty)
+  }
+
   @Test func aTokenIsFetchedAndRenewedWhenItEnds() throws {
     let etcd = ScriptedEtcd()
     etcd.user = ("frontend", "pass\"word")

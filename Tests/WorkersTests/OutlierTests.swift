@@ -217,6 +217,49 @@ struct OutlierTests {
     #expect(standing(rig)[0] == "recovering")
   }
 
+  @Test func aBusyWorkerIsNotIdle() throws {
+    let rig = try rigWithCanaries()
+    let routing = rig.latest.models[0].routing
+    var random = Xoshiro256(seed: 1)
+    let decision = RoutingDecision()
+    let request = RoutingRequest(chain: UnsafeBufferPointer(start: nil, count: 0), tokens: 10)
+    #expect(
+      routing.select(request, bytes: 40, now: rig.kernel.time, random: &random, into: decision) == .chosen)
+    let busy = decision.worker
+    rig.advance(11 * second)
+    #expect(rig.prober.canaries.count == 2 && !rig.prober.canaries.contains { $0.worker == busy })
+    // Another got work while its canary waited.
+    let other = try #require(rig.prober.canaries.first)
+    rig.latest.workers.first { $0.id == other.worker }?.tally.succeeded()
+    for canary in rig.prober.canaries { canary.end(.timedOut) }
+    rig.turn()
+    #expect(standing(rig).filter { $0 == "ejected" }.count == 1)
+    #expect(rig.latest.workers.first { $0.id == other.worker }?.stateInWords.state == "ready")
+  }
+
+  @Test func anEjectedWorkerThatCannotBeAskedStaysOut() throws {
+    let rig = try rigWithCanaries()
+    let id = rig.latest.workers[0].id
+    fail(rig, 0)
+    rig.control.requestFailed(id)
+    for _ in 0..<4 { rig.advance(4 * second) }
+    #expect(!rig.prober.canaries.contains { $0.worker == id })
+    answer(rig)
+    #expect(standing(rig)[0] == "ejected")
+    rig.advance(4 * second)
+    rig.prober.canaries.last { $0.worker == id }?.end(.served)
+    rig.turn()
+    #expect(standing(rig)[0] == "recovering")
+  }
+
+  @Test func aPayloadThatIsNoObjectIsRefused() {
+    var canary = CanaryConfiguration()
+    for (text, isGood) in [("", true), ("{\"prompt\":\"x\"}", true), ("{", false), ("7", false)] {
+      canary.payload = Array(text.utf8)
+      #expect((canary.fault == nil) == isGood)
+    }
+  }
+
   @Test func whatIsAsked() {
     func text(_ question: CanaryQuestion?) -> String { String(decoding: question?.body ?? [], as: UTF8.self) }
     let chat = CanaryQuestion(payload: [], model: "a\"b", endpoints: EndpointSet(.chatCompletions))

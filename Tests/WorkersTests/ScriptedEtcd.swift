@@ -154,13 +154,16 @@ final class ScriptedEtcd: APIConnector {
       expire(id)
       return ok([:])
     case "/v3/kv/txn":
-      for entry in body["success"] as? [[String: [String: String]]] ?? [] {
+      // What is compared here is whether keys are there.
+      let compares = body["compare"] as? [[String: String]] ?? []
+      let holds = compares.allSatisfy { keys[text($0["key"])] != nil }
+      for entry in body[holds ? "success" : "failure"] as? [[String: [String: String]]] ?? [] {
         guard let put = entry["request_put"], let lease = put["lease"], leases.contains(lease) else {
           return error(404, "etcdserver: requested lease not found")
         }
         self.put(text(put["key"]), text(put["value"]), lease: lease)
       }
-      return ok(["succeeded": true])
+      return ok(["succeeded": holds])
     default: return error(404, "Not Found")
     }
   }

@@ -16,15 +16,20 @@ final class HTTPAPIConnector: APIConnector {
   private var upstreams: [Int: Upstream] = [:]
   private var calls: [ObjectIdentifier: HTTPAPICall] = [:]
 
-  /// `context` is needed where a URL is of `https`. `resolver` is closed with this.
-  init(_ servers: [WorkerURL], context: TLSContext?, loop: EventLoop, resolver: NameResolver) {
+  /// `context` is needed where a URL is of `https`. `resolver` is closed with this. A server that takes longer than
+  /// `silence` to be connected to, or to answer what is not followed by lines, has failed. The default is longer than etcd
+  /// itself waits for its peers, so that its own word on them is heard.
+  init(
+    _ servers: [WorkerURL], context: TLSContext?, loop: EventLoop, resolver: NameResolver,
+    silence: Nanoseconds = 8 * second
+  ) {
     self.servers = servers
     self.context = context
     self.resolver = resolver
     var limits = ClientLimits()
+    limits.connectTimeout = min(limits.connectTimeout, silence)
     streams = UpstreamPool(loop: loop, limits: limits)
-    // Longer than etcd itself waits for its peers, so that its own word on them is heard.
-    limits.silenceTimeout = 8 * second
+    limits.silenceTimeout = silence
     limits.idleTimeout = 30 * second
     asked = UpstreamPool(loop: loop, limits: limits)
   }
@@ -36,12 +41,12 @@ final class HTTPAPIConnector: APIConnector {
     _ done: @escaping (APIOutcome) -> Void
   ) -> any APICall {
     let call = HTTPAPICall(request, lines: lines) { [weak self] call, outcome in
-      self?.calls[ObjectIdentifier(call)] = nil
       // The name may point elsewhere by now.
       if case .failed = outcome { self?.upstreams[server] = nil }
       done(outcome)
     }
     calls[ObjectIdentifier(call)] = call
+    call.ended = { [weak self] in self?.calls[$0] = nil }
     let pool = lines == nil ? asked : streams
     if let upstream = upstreams[server] {
       call.send(to: upstream, pool)
@@ -89,6 +94,8 @@ private final class HTTPAPICall: APICall, ClientExchangeHandler {
   private var status = 0
   private var body = ByteBuffer()
   private var isRepeated = false
+  /// Called once, when it ended in whatever way.
+  var ended: ((ObjectIdentifier) -> Void)?
 
   init(
     _ request: APIRequest, lines: ((UnsafeRawBufferPointer) -> Void)?,
@@ -126,15 +133,26 @@ private final class HTTPAPICall: APICall, ClientExchangeHandler {
   }
 
   func cancel() {
-    done = nil
-    exchange?.cancel()
-    exchange = nil
+    // Who keeps it lets it go, and it may be cancelled by what its own line meant.
+    withExtendedLifetime(self) {
+      done = nil
+      exchange?.cancel()
+      exchange = nil
+      leave()
+    }
+  }
+
+  private func leave() {
+    let ended = ended
+    self.ended = nil
+    ended?(ObjectIdentifier(self))
   }
 
   private func end(_ outcome: APIOutcome) {
     guard let done else { return }
     self.done = nil
     exchange = nil
+    leave()
     done(self, outcome)
   }
 
@@ -142,7 +160,7 @@ private final class HTTPAPICall: APICall, ClientExchangeHandler {
 
   func received(body bytes: UnsafeRawBufferPointer) {
     body.append(bytes)
-    if status == 200, let lines { handOn(lines) }
+    if status == 200, let lines { withExtendedLifetime(self) { handOn(lines) } }
     guard body.count > Self.bodyBytesMax else { return }
     exchange?.cancel()
     end(.failed("its answer is too long"))

@@ -87,6 +87,9 @@ final class EtcdClient {
         guard let self, !isClosed else { return }
         watching = nil
         if Self.isUnauthorized(outcome) { token = nil }
+        if case .answered(200, let rest) = outcome, rest.isEmpty {
+          return done(EtcdFailure(reason: "it ended the watch"))
+        }
         switch Self.result(outcome) {
         case .success: done(EtcdFailure(reason: "it ended the watch"))
         case .failure(let failure): done(failure)

@@ -28,10 +28,21 @@ enum EtcdRequest {
 
   /// Writes all of `pairs` under a lease, in one step.
   static func put(_ pairs: [(key: String, value: String)], lease: String) -> String {
-    let puts = pairs.map {
-      "{\"request_put\":{\"key\":\"\(base64($0.key))\",\"value\":\"\(base64($0.value))\",\"lease\":\"\(lease)\"}}"
+    "{\"success\":[\(puts(pairs, lease))]}"
+  }
+
+  /// Writes all of `pairs` unless all of their keys are there; the answer's `succeeded` tells that they were.
+  static func putUnlessThere(_ pairs: [(key: String, value: String)], lease: String) -> String {
+    let compares = pairs.map {
+      "{\"key\":\"\(base64($0.key))\",\"target\":\"CREATE\",\"result\":\"GREATER\",\"create_revision\":\"0\"}"
     }
-    return "{\"success\":[\(puts.joined(separator: ","))]}"
+    return "{\"compare\":[\(compares.joined(separator: ","))],\"failure\":[\(puts(pairs, lease))]}"
+  }
+
+  private static func puts(_ pairs: [(key: String, value: String)], _ lease: String) -> String {
+    pairs.map {
+      "{\"request_put\":{\"key\":\"\(base64($0.key))\",\"value\":\"\(base64($0.value))\",\"lease\":\"\(lease)\"}}"
+    }.joined(separator: ",")
   }
 
   static func authenticate(_ name: String, _ password: String) -> String {
@@ -63,6 +74,8 @@ enum EtcdAnswer {
   /// One message of a watch.
   struct WatchMessage: Equatable {
     var changes: [Change] = []
+    /// The last revision among ``changes``; 0 without one.
+    var revision = 0
     var isCanceled = false
     /// What it was to begin with is forgotten; all is to be read again.
     var isCompacted = false
@@ -102,6 +115,7 @@ enum EtcdAnswer {
     message.reason = result["cancel_reason"]?.string
     for event in result["events"]?.array ?? [] {
       guard let pair = event["kv"].flatMap(pair) else { continue }
+      message.revision = max(message.revision, number(event["kv"]?["mod_revision"]) ?? 0)
       message.changes.append(event["type"]?.string == "DELETE" ? .deleted(pair.key) : .put(pair))
     }
     return message

@@ -23,6 +23,8 @@ package final class EtcdRegistration: TimerHandler {
   private var written: ModelCard?
   private var isCalling = false
   private var keepAliveAt: Nanoseconds = 0
+  /// Keep-alives since the records were seen in the store.
+  private var keptAlive = 0
   private var isFailing = false
   private var isResting = false
   private var withdrawals = 0
@@ -30,6 +32,8 @@ package final class EtcdRegistration: TimerHandler {
 
   /// Attempts to give a lease up before it is left to run out.
   private static let withdrawalsMax = 3
+  /// Keep-alives, three to a lease's time, after which the records are looked for: somebody may have removed them.
+  private static let keptAliveMax = 6
 
   /// Prepares a registration; nothing is written yet. Nil, with a line in the log, when a file for TLS cannot be used:
   /// ``EtcdSettings/faults()`` tells that beforehand.
@@ -38,7 +42,9 @@ package final class EtcdRegistration: TimerHandler {
   ) {
     let connector: any APIConnector
     do throws(TLSError) {
-      connector = try settings.connector(on: loop) { SocketAddress.resolve(host: $0, port: $1) }
+      connector = try settings.connector(on: loop, silence: settings.silence) {
+        SocketAddress.resolve(host: $0, port: $1)
+      }
     } catch {
       logger.error("cannot register in etcd", metadata: ["error": "\(error.reason)"])
       return nil
@@ -98,6 +104,8 @@ package final class EtcdRegistration: TimerHandler {
     guard let lease else { return grant() }
     if written != card {
       write(card, lease)
+    } else if keptAlive >= Self.keptAliveMax {
+      restore(card, lease)
     } else if loop.now >= keepAliveAt {
       keepAlive(lease)
     } else {
@@ -135,15 +143,27 @@ package final class EtcdRegistration: TimerHandler {
     }
   }
 
-  private func write(_ card: ModelCard, _ lease: String) {
+  private func pairs(_ card: ModelCard) -> [(key: String, value: String)] {
     var instance = ByteBuffer(capacity: 512)
     record.write(to: &instance)
     var model = ByteBuffer(capacity: 512)
     card.write(to: &model)
-    let pairs = [(record.identity.cardKey, model.text), (record.identity.instanceKey, instance.text)]
-    call("/v3/kv/txn", EtcdRequest.put(pairs, lease: lease)) { this, _ in
+    return [(record.identity.cardKey, model.text), (record.identity.instanceKey, instance.text)]
+  }
+
+  /// Writes what is no longer there. Keys that another took are left to it.
+  private func restore(_ card: ModelCard, _ lease: String) {
+    call("/v3/kv/txn", EtcdRequest.putUnlessThere(pairs(card), lease: lease)) { this, answer in
+      this.keptAlive = 0
+      if answer["succeeded"]?.bool != true { this.logger.warning("records were gone from etcd; written again") }
+    }
+  }
+
+  private func write(_ card: ModelCard, _ lease: String) {
+    call("/v3/kv/txn", EtcdRequest.put(pairs(card), lease: lease)) { this, _ in
       let isNew = this.written == nil
       this.written = card
+      this.keptAlive = 0
       this.planKeepAlive()
       guard isNew else { return }
       this.logger.info(
@@ -155,6 +175,7 @@ package final class EtcdRegistration: TimerHandler {
   private func keepAlive(_ lease: String) {
     call("/v3/lease/keepalive", EtcdRequest.lease(lease)) { this, answer in
       let left = EtcdAnswer.number(answer["result"]?["TTL"]) ?? EtcdAnswer.number(answer["TTL"]) ?? 0
+      this.keptAlive += 1
       if left > 0 { this.planKeepAlive() } else { this.leaseIsGone() }
     }
   }

@@ -78,11 +78,16 @@ package struct EtcdSettings: Sendable, Equatable {
       clientTrusting: authorityPath.map { .file($0) } ?? .system, identity: identity, protocols: ["http/1.1"])
   }
 
+  /// How long one member may keep a worker waiting: of the third of a lease after which it is kept alive, two members may
+  /// be silent before a third one saves it.
+  var silence: Nanoseconds { min(8 * second, UInt64(max(leaseSeconds, 1)) * second / 4) }
+
   /// The way to the members. Throws what ``faults()`` would have told of TLS.
-  func connector(on loop: EventLoop, resolve: @escaping NameResolver.Resolve) throws(TLSError)
-    -> any APIConnector
-  {
+  func connector(
+    on loop: EventLoop, silence: Nanoseconds = 8 * second, resolve: @escaping NameResolver.Resolve
+  ) throws(TLSError) -> any APIConnector {
     HTTPAPIConnector(
-      urls, context: try context(), loop: loop, resolver: NameResolver(loop: loop, resolve: resolve))
+      urls, context: try context(), loop: loop, resolver: NameResolver(loop: loop, resolve: resolve),
+      silence: silence)
   }
 }

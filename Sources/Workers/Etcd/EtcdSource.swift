@@ -13,6 +13,11 @@ final class EtcdSource: DiscoverySource, TimerHandler, TickHandler {
   private static let pageSize = 512
   /// Between two questions that show whether the member still answers: a watch alone may be silent for ever.
   private static let heartbeat = 5 * second
+  /// A watch whose connection was dropped on the way is silent as any other: after this long it is begun anew from the last
+  /// change that it told of.
+  private static let watchTime = 60 * second
+  /// Within which a member says that it watches.
+  private static let answerTime = 8 * second
   /// Instances and cards in one range; what else lies between the two is passed over.
   private static let first = RecordTable.instances
   private static let end = "v1/mdc0"
@@ -27,6 +32,11 @@ final class EtcdSource: DiscoverySource, TimerHandler, TickHandler {
   /// Answers to an attempt that was given up are not heard.
   private var attempt = 0
   private var isWatching = false
+  private var watchBegan: Nanoseconds = 0
+  /// The watch has said something.
+  private var isAnswered = false
+  /// Of the last change that is in ``table``.
+  private var revision = 0
   private var isTelling = false
   private var isClosed = false
   private var hasCompacted = false
@@ -49,7 +59,17 @@ final class EtcdSource: DiscoverySource, TimerHandler, TickHandler {
   }
 
   func timerFired(_ timer: Timer) {
-    if isWatching { ask() } else { read() }
+    guard isWatching else { return read() }
+    let age = loop.now - watchBegan
+    if !isAnswered, age >= Self.answerTime {
+      failed(EtcdFailure(reason: "its watch is not answered"))
+    } else if age >= Self.watchTime {
+      attempt += 1
+      client.abandon()
+      watch(after: revision, attempt)
+    } else {
+      ask()
+    }
   }
 
   // MARK: Reading
@@ -90,6 +110,9 @@ final class EtcdSource: DiscoverySource, TimerHandler, TickHandler {
 
   private func watch(after revision: Int, _ attempt: Int) {
     isWatching = true
+    isAnswered = false
+    watchBegan = loop.now
+    self.revision = revision
     tell()
     loop.arm(timer, at: loop.now + Self.heartbeat, self)
     client.watch(
@@ -106,6 +129,8 @@ final class EtcdSource: DiscoverySource, TimerHandler, TickHandler {
     guard let message = EtcdAnswer.watchMessage(line) else {
       return failed(EtcdFailure(reason: "its watch said what cannot be read"))
     }
+    isAnswered = true
+    revision = max(revision, message.revision)
     for change in message.changes {
       switch change {
       case .put(let pair): table.put(pair.key, pair.value)

@@ -157,7 +157,10 @@ final class EndpointSliceSource: DiscoverySource, TimerHandler {
   /// In time, as asked for; a server that ends them at once is not asked again at once.
   private func watchEnded() {
     let isEarly = !hasHeard && loop.now + Self.watchDeadline < timer.deadline + 5 * second
-    if isEarly { failed("it ends its watches at once") } else { watch() }
+    if isEarly { return failed("it ends its watches at once") }
+    // A watch that ran its time worked, though nothing happened in it.
+    gone = 0
+    watch()
   }
 
   private func received(_ line: UnsafeRawBufferPointer) {

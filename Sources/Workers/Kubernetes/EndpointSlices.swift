@@ -10,8 +10,15 @@ struct EndpointSlices {
   static let serversMax = 4_096
   static let slicesMax = 4_096
 
+  private struct Server {
+    let url: WorkerURL
+    /// The pod and its port; nil where the endpoint names no pod.
+    let place: String?
+    let isIPv6: Bool
+  }
+
   private let portName: String
-  private var slices: [String: [WorkerURL]] = [:]
+  private var slices: [String: [Server]] = [:]
 
   init(portName: String) { self.portName = portName }
 
@@ -25,27 +32,34 @@ struct EndpointSlices {
     if let name = slice["metadata"]?["name"]?.string { slices[name] = nil }
   }
 
-  /// Every server once, in a fixed order: while endpoints move from one slice to another they are in both.
+  /// Every server once, in a fixed order: while endpoints move from one slice to another they are in both, and a pod with
+  /// addresses of both families is in slices of both. IPv4 goes first.
   var servers: [WorkerURL] {
     var seen: Set<WorkerURL> = []
+    var places: Set<String> = []
     var result: [WorkerURL] = []
-    for (_, servers) in slices.sorted(by: { $0.key < $1.key }) {
-      for server in servers where result.count < Self.serversMax && seen.insert(server).inserted {
-        result.append(server)
-      }
+    let all = slices.sorted(by: { $0.key < $1.key }).flatMap(\.value)
+    for server in all.filter({ !$0.isIPv6 }) + all.filter(\.isIPv6) where result.count < Self.serversMax {
+      guard seen.insert(server.url).inserted else { continue }
+      if let place = server.place, !places.insert(place).inserted { continue }
+      result.append(server.url)
     }
     return result
   }
 
   /// Endpoints that are ready; one that says nothing of it is (discovery.k8s.io/v1, EndpointConditions).
-  private func servers(of slice: JSONValue) -> [WorkerURL] {
+  private func servers(of slice: JSONValue) -> [Server] {
     guard let (port, scheme) = port(of: slice), slice["addressType"]?.string != "FQDN" else { return [] }
-    var servers: [WorkerURL] = []
+    let isIPv6 = slice["addressType"]?.string == "IPv6"
+    var servers: [Server] = []
     for endpoint in slice["endpoints"]?.array ?? [] where endpoint["conditions"]?["ready"]?.bool != false {
       // All addresses of an endpoint are the same pod.
       guard let address = endpoint["addresses"]?.array?.first?.string else { continue }
       let host = address.contains(":") ? "[\(address)]" : address
-      if case .success(let url) = WorkerURL.parse("\(scheme)://\(host):\(port)") { servers.append(url) }
+      if case .success(let url) = WorkerURL.parse("\(scheme)://\(host):\(port)") {
+        let pod = endpoint["targetRef"]?["uid"]?.string ?? endpoint["targetRef"]?["name"]?.string
+        servers.append(Server(url: url, place: pod.map { "\($0):\(port)" }, isIPv6: isIPv6))
+      }
     }
     return servers
   }
