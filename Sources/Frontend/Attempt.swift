@@ -70,6 +70,12 @@ final class Attempt: ClientExchangeHandler {
     return booking
   }
 
+  /// Hands over its place in the retry budget, or gives it up: true where it had one.
+  func takeBudget() -> Bool {
+    defer { isBudgeted = false }
+    return isBudgeted
+  }
+
   /// Records the one end of this attempt.
   func end(_ outcome: RequestOutcome, _ errorType: StaticString? = nil) {
     guard self.outcome == nil else { return }

@@ -117,8 +117,10 @@ extension InferenceExchange {
     if case .stale = failure, attempt.status == 0, !isAnswered {
       // The worker closed a kept connection as we used it: that says nothing about the worker.
       let booking = attempt.takeBooking()
+      let isBudgeted = attempt.takeBudget()
       attempt.end(verdict.outcome, verdict.errorType)
       dispatch(to: attempt.worker, booking: booking, fresh: true)
+      if isBudgeted { keepInBudget() }
       return
     }
     attempt.broke = failure.isWorkersFault
@@ -131,6 +133,7 @@ extension InferenceExchange {
     case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
     }
     guard case .dispatched = phase else {
+      if attempt.status == 0, !failure.reachedWorker { migration?.forgiveMove() }
       if migrate(from: attempt, because: verdict.errorType) { return }
       breakResponse(error: verdict.error, outcome: verdict.outcome)
       return

@@ -10,9 +10,12 @@ internal import Transport
 internal import Workers
 
 extension InferenceExchange {
-  /// Begins to keep what another worker would need, where this stream may move. The body is then kept too.
+  /// Begins to keep what another worker would need, where this stream may move. The body is then kept too. One so long
+  /// that it was read in the pool does not move: to read it again here, once for each stream of a worker that died,
+  /// would hold the loop's other streams.
   func prepareMigration() {
     guard isEventStream, !passBodyVerbatim, let attempt, !attempt.isTranslated, let request,
+      body.count <= service.configuration.preprocess.inlineBytesMax,
       !(hints?.session?.isHard ?? false), request.fields.mayContinue(body.readable)
     else { return }
     let migration = Migration()
@@ -23,9 +26,12 @@ extension InferenceExchange {
   /// Has another worker go on with a stream that `failed` broke off; false when the caller must be told.
   func migrate(from failed: Attempt, because reason: StaticString) -> Bool {
     guard case .relaying = phase, let migration, let model, let request, !relay.isBlind,
-      !migration.isHindered, migration.moves < service.configuration.migration.limit
+      !migration.isHindered, migration.countedMoves < service.configuration.migration.limit
     else { return false }
     let tokens = relay.usage?.completionTokens ?? relay.tokenCount
+    let unfit = latest(model).workers.filter { !canContinue($0) }.map(\.id)
+    let excluded = allAttempts.map(\.worker.id) + unfit
+    guard latest(model).workers.contains(where: { !excluded.contains($0.id) }) else { return false }
     if let most = service.configuration.migration.sequenceMax {
       let promptTokens = prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes)
       guard promptTokens + tokens <= most else {
@@ -33,21 +39,42 @@ extension InferenceExchange {
         return false
       }
     }
-    let unfit = latest(model).workers.filter { !canContinue($0) }.map(\.id)
-    let excluded = allAttempts.map(\.worker.id) + unfit
-    guard latest(model).workers.contains(where: { !excluded.contains($0.id) }),
-      migration.prepare(request.fields, body.readable, tokens: tokens),
+    guard migration.prepare(request.fields, body.readable, tokens: tokens), countKept(migration),
       service.shared.beginRetry(service.configuration.retries)
     else { return false }
+    // The attempt takes the note along as it begins.
+    let earlier = (migration.note, migration.brokenAt)
     migration.move(
       MigrationNote(reason: reason, fromWorker: failed.worker.id, tokens: tokens), at: loop.now)
     relay.restart()
-    metrics.moved(.ongoing)
     guard selectWorker(excluding: excluded, orRefuse: false) else {
+      migration.undoMove(earlier)
       service.shared.endRetry()
       return false
     }
+    metrics.moved(.ongoing)
     keepInBudget()
+    return true
+  }
+
+  /// Lets go of what a move would need, as soon as the stream can move no more or there is no memory for it.
+  func boundMigration(_ migration: Migration) {
+    if !migration.isHindered, relay.isBlind || !countKept(migration) { migration.hinder() }
+    guard migration.isHindered else { return }
+    if !migration.isContinuing {
+      relay.migration = nil
+      self.migration = nil
+    }
+    if !body.isEmpty { releaseBody() }
+  }
+
+  /// Makes what is kept beside the body count as body memory; false where there is none left, or requests wait for it.
+  private func countKept(_ migration: Migration) -> Bool {
+    let missing = body.count + migration.keptBytes - bodyMemory
+    guard missing > 0 else { return true }
+    let count = max(missing, Migration.memoryStep)
+    guard service.bodyWaiters.isEmpty, service.shared.reserveBodyMemory(count) else { return false }
+    bodyMemory += count
     return true
   }
 
@@ -72,5 +99,8 @@ extension InferenceExchange {
     guard let broken = migration.resume() else { return }
     metrics.migrated(in: loop.now - min(broken, loop.now), .ongoing, outcome: .success)
     routeFirstToken()
+    // What was to be repeated is: the rest is a stream as any other, for minutes perhaps.
+    if attempt?.takeBudget() == true { service.shared.endRetry() }
+    if migration.countedMoves >= service.configuration.migration.limit { migration.hinder() }
   }
 }

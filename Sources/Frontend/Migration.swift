@@ -26,6 +26,8 @@ struct MigrationNote {
 final class Migration {
   /// Bytes of text that are kept at most; a longer answer moves no more.
   static let textBytesMax = 256 * 1024
+  /// Bytes of body memory that are taken at a time for what is kept.
+  static let memoryStep = 4 * 1024
 
   /// The stream can no longer be continued: it is over, or has more to it than text, or is too long to be kept.
   private(set) var isHindered = false
@@ -38,6 +40,10 @@ final class Migration {
 
   /// Times that it moved.
   private(set) var moves = 0
+  /// Of these, moves to workers that were never reached.
+  private var forgiven = 0
+  /// Moves that count against the limit.
+  var countedMoves: Int { moves - forgiven }
   /// The move under way or the last one.
   private(set) var note: MigrationNote?
   /// When it broke off, while no token has come since.
@@ -45,6 +51,9 @@ final class Migration {
   /// The body that the next worker gets, and what was read of it.
   private var body = ByteBuffer()
   private var request: DecodedRequest?
+
+  /// Bytes that it keeps: the text, and the body for the next worker.
+  var keptBytes: Int { text.count + body.count }
 
   /// True from the first move on: events are another worker's, and become the first one's.
   var isContinuing: Bool { moves > 0 }
@@ -71,9 +80,12 @@ final class Migration {
     if chunk.isLast || chunk.hasMoreThanText || chunk.choiceCount > 1 { hinder() }
   }
 
-  private func hinder() {
+  /// It moves no more: what would be needed for that goes. What makes events the first worker's stays.
+  func hinder() {
     isHindered = true
     text.release()
+    body.release()
+    request = nil
   }
 
   /// Appends an event of the worker that goes on, as the first worker would have sent it. False when the caller had it.
@@ -111,6 +123,17 @@ final class Migration {
     moves += 1
     self.note = note
     brokenAt = brokenAt ?? time
+  }
+
+  /// Nobody could be chosen: the move after `earlier`, begun with ``move(_:at:)``, never was.
+  func undoMove(_ earlier: (note: MigrationNote?, brokenAt: Nanoseconds?)) {
+    moves -= 1
+    (note, brokenAt) = earlier
+  }
+
+  /// The worker that was to go on was never reached: that is none of the times that the stream may go on.
+  func forgiveMove() {
+    if forgiven < moves { forgiven += 1 }
   }
 
   /// The first token came since it broke off; gives when that was, once.

@@ -159,6 +159,7 @@ extension InferenceExchange {
     let tokens = relay.relay(bytes, to: exchange)
     lastEvent = loop.now
     if tokens > 0 { noteTokens(tokens) }
+    if let migration { boundMigration(migration) }
     if let obstacle = relay.obstacle {
       takeStreamSummary()
       attempt?.cancel(.error, "invalid_response")

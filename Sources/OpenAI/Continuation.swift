@@ -6,7 +6,8 @@ internal import JSON
 
 extension InferenceRequest {
   /// Whether a stream of this request could go on at another worker, as far as the request says: one choice of plain text,
-  /// of which the engine tells no more than the text, and whose form it does not enforce from the first token on.
+  /// of which the engine tells no more than the text, and whose form it does not enforce from the first token on. A
+  /// completion must say how long it may be: engines give each one that does not a short length of its own.
   package func mayContinue(_ body: UnsafeRawBufferPointer) -> Bool {
     guard stream, choices == 1 else { return false }
     switch endpoint {
@@ -14,15 +15,18 @@ extension InferenceRequest {
     case .completions: guard case .text = promptKind else { return false }
     default: return false
     }
+    var hasLimit = endpoint == .chatCompletions
     var scanner = JSONScanner(body)
     do throws(JSONError) {
       try scanner.openObject()
       while let key = try scanner.nextKey() {
         let name = key.decoded(in: body)
+        let isNumber = try scanner.kind() == .number
         let value = body.slice(try scanner.skipValue())
         if Self.hinders(name, value) { return false }
+        if name == "max_tokens" { hasLimit = hasLimit || isNumber }
       }
-      return true
+      return hasLimit
     } catch {
       return false
     }
@@ -35,10 +39,29 @@ extension InferenceRequest {
     case "tool_choice": return !value.equals("\"auto\"") && !value.equals("\"none\"")
     case "response_format": return !isPlainFormat(value)
     case "logprobs", "top_logprobs", "prompt_logprobs", "echo", "suffix", "use_beam_search", "function_call",
-      "continue_final_message", "structured_outputs", "return_token_ids":
+      "continue_final_message", "structured_outputs", "return_token_ids",
+      // SGLang's and llama-server's names for a form, and the latter's for the limit of tokens, which is not lowered.
+      "regex", "ebnf", "json_schema", "structural_tag", "grammar", "n_predict":
       return true
+    case "nvext": return hasForm(extension: value)
     case "add_generation_prompt": return !value.equals("true")
     default: return name.hasPrefix("guided_")
+    }
+  }
+
+  /// Whether Dynamo's own member of a request asks for a form (`guided_…`).
+  private static func hasForm(extension value: UnsafeRawBufferPointer) -> Bool {
+    var scanner = JSONScanner(value)
+    do throws(JSONError) {
+      try scanner.openObject()
+      while let key = try scanner.nextKey() {
+        let isNull = try scanner.kind() == .null
+        try scanner.skipValue()
+        if !isNull, key.decoded(in: value).hasPrefix("guided_") { return true }
+      }
+      return false
+    } catch {
+      return true
     }
   }
 
@@ -89,7 +112,8 @@ extension InferenceRequest {
         case "min_tokens" where isNumber:
           guard let least = Int(body.slice(value).text) else { break }
           copy(to: value.lowerBound)
-          output.append(decimal: max(0, least - tokens))
+          // Nobody has checked the number: it may be the least there is.
+          output.append(decimal: least > tokens ? least - tokens : 0)
           copied = value.upperBound
         case "continue_final_message", "add_generation_prompt":
           guard !text.isEmpty else { break }

@@ -165,6 +165,11 @@ struct MigrationTests {
     #expect(rig.dialer.last == worker)
     let output = rig.output(caller)
     #expect(output.contains("\"error\"") && events(output).last == "data: [DONE]")
+    // What never moved is not counted as moved.
+    var page = ByteBuffer()
+    rig.shared.registry.writePrometheus(into: &page)
+    let counts = page.text.contains("ongoing_request")
+    #expect(!counts)
     #expect(isFree(rig))
   }
 
@@ -213,6 +218,62 @@ struct MigrationTests {
     rig.reset(caller)
     #expect(rig.isClosed(rig.dialer.last))
     #expect(isFree(rig))
+  }
+
+  @Test func aStreamThatCanMoveNoMoreKeepsNothing() throws {
+    let rig = try rig()
+    let (_, worker) = begin(rig)
+    #expect(rig.shared.bodyMemoryInUse > 0)
+    rig.send(event("a", "\"reasoning_content\":\"so\""), on: worker)
+    #expect(rig.shared.bodyMemoryInUse == 0)
+    rig.send(text("a", "more"), on: worker)
+    rig.send(event("a", "", finish: "\"stop\"") + done, on: worker)
+    rig.close(worker)
+    #expect(isFree(rig))
+  }
+
+  @Test func keptTextIsBodyMemory() throws {
+    let rig = try rig {
+      $0.bodyMemoryMax = 4_096
+      $0.bodyMemoryLoan = 0
+    }
+    let (caller, worker) = begin(rig)
+    #expect(rig.shared.bodyMemoryInUse > 0)
+    // More than there is: it goes on, and could not move.
+    rig.send(text("a", String(repeating: "x", count: 5_000)), on: worker)
+    #expect(rig.shared.bodyMemoryInUse == 0)
+    rig.reset(worker)
+    #expect(rig.dialer.last == worker && rig.output(caller).contains("\"error\""))
+    #expect(isFree(rig))
+  }
+
+  @Test func aStreamThatMovedLeavesTheRetryBudget() throws {
+    let rig = try rig()
+    let (_, worker) = begin(rig)
+    rig.reset(worker)
+    _ = rig.upstreamRequest()
+    #expect(rig.shared.retriesInProgress == 1)
+    rig.send(Self.head + role("b"), on: rig.dialer.last)
+    #expect(rig.shared.retriesInProgress == 1)
+    rig.send(text("b", " river"), on: rig.dialer.last)
+    // It can move no more, either.
+    #expect(rig.shared.retriesInProgress == 0 && rig.shared.bodyMemoryInUse == 0)
+    rig.send(event("b", "", finish: "\"stop\"") + done, on: rig.dialer.last)
+    rig.close(rig.dialer.last)
+    #expect(isFree(rig))
+  }
+
+  @Test func aWorkerThatWasNotReachedIsNoMove() {
+    let migration = Migration()
+    let note = MigrationNote(reason: "disconnected", fromWorker: 1, tokens: 2)
+    migration.move(note, at: 5)
+    migration.forgiveMove()
+    #expect(migration.countedMoves == 0 && migration.isContinuing)
+    migration.move(note, at: 6)
+    #expect(migration.countedMoves == 1 && migration.moves == 2)
+    // Of what never began nothing is left.
+    migration.undoMove((note: note, brokenAt: 5))
+    #expect(migration.countedMoves == 0 && migration.resume() == 5)
   }
 
   @Test func textThatIsTooLongIsNotKept() {

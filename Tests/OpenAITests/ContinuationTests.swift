@@ -34,6 +34,10 @@ struct ContinuationTests {
     (",\"response_format\":{\"type\":\"text\"}", true),
     (",\"response_format\":{\"type\":\"json_object\"}", false), (",\"guided_regex\":\"a\"", false),
     (",\"continue_final_message\":true", false), (",\"add_generation_prompt\":false", true),
+    (",\"regex\":\"a\"", false), (",\"ebnf\":\"a\"", false), (",\"json_schema\":{}", false),
+    (",\"structural_tag\":{}", false), (",\"grammar\":\"a\"", false), (",\"grammar\":null", true),
+    (",\"n_predict\":9", false), (",\"nvext\":{\"guided_json\":{}}", false),
+    (",\"nvext\":{\"guided_json\":null,\"annotations\":[]}", true),
     (",\"use_beam_search\":true", false), (",\"best_of\":1", true), (",\"best_of\":2", false),
   ])
   func whichMayContinue(_ more: String, _ expected: Bool) throws {
@@ -44,7 +48,10 @@ struct ContinuationTests {
 
   @Test func onlyStreamsOfOneTextDo() throws {
     for (body, expected) in [
-      ("{\"model\":\"m\",\"prompt\":\"a\",\"stream\":true}", true),
+      ("{\"model\":\"m\",\"prompt\":\"a\",\"stream\":true,\"max_tokens\":9}", true),
+      // Its engine's own limit would begin anew.
+      ("{\"model\":\"m\",\"prompt\":\"a\",\"stream\":true}", false),
+      ("{\"model\":\"m\",\"prompt\":\"a\",\"stream\":true,\"max_tokens\":null}", false),
       ("{\"model\":\"m\",\"prompt\":\"a\"}", false),
       ("{\"model\":\"m\",\"prompt\":[1,2],\"stream\":true}", false),
       ("{\"model\":\"m\",\"prompt\":[\"a\",\"b\"],\"stream\":true}", false),
@@ -62,6 +69,13 @@ struct ContinuationTests {
         + "{\"role\":\"assistant\",\"content\":\"b\\\"\\n\"}],\"stream\":true,\"max_tokens\":7,"
         + "\"max_completion_tokens\":6,\"min_tokens\":2,\"continue_final_message\":true,"
         + "\"add_generation_prompt\":false}")
+  }
+
+  @Test(arguments: [(Int.min, 0), (2, 0), (3, 0), (4, 1), (Int.max, Int.max - 3)])
+  func whatMustBeGeneratedAtLeastIsLowered(_ least: Int, _ left: Int) throws {
+    #expect(
+      try continued(chat(",\"min_tokens\":\(least)"), "b", tokens: 3)?.contains("\"min_tokens\":\(left),")
+        == true)
   }
 
   @Test func keysThatAreThereAreNotDoubled() throws {

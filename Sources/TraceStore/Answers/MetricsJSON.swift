@@ -129,10 +129,10 @@ extension MetricsSeries {
         add(("__bucket", .double(field.bucketEnd(exponent)))) { row.values[$0] }
       }
     case .quantiles(let field, let quantiles):
-      let buckets = rows.sorted { $0.key < $1.key }
+      let buckets = rows.sorted { $0.key < $1.key }.map { (end: field.bucketEnd($0.key), row: $0.value) }
       for share in quantiles {
         add(("p", .double(share))) { interval in
-          Self.quantile(share, of: buckets.map { (field.bucketEnd($0.key), $0.value.values[interval]) })
+          Self.quantile(share, of: buckets.map { ($0.end, $0.row.values[interval]) })
         }
       }
     }

@@ -24,8 +24,9 @@ struct MetricsSeries {
 final class MetricsQuery: StoreQuery {
   /// Most series before powers of two and quantiles tell them apart further; spans of others are left out.
   static let seriesMax = 100
-  /// Most numbers in all rows (8 MiB).
-  static let cellsMax = 1 << 20
+  /// Most numbers in all rows, and to be computed of them: 1 MiB, and the answer, which is written in one go, is some
+  /// 50 bytes for each.
+  static let cellsMax = 1 << 17
   /// Longest text of a label; others are cut, so that they may fall together.
   static let labelBytesMax = 1_024
 
@@ -97,6 +98,10 @@ final class MetricsQuery: StoreQuery {
       cause = "more than \(Self.seriesMax) series"
       return nil
     }
+    // Quantiles are computed as the answer is written.
+    if case .quantiles(_, let quantiles) = function.kind {
+      guard takeCells(quantiles.count * intervals.count) else { return nil }
+    }
     series.append(MetricsSeries(labels: labels.json, names: labels.names))
     places[labels.json] = series.count - 1
     return series.count - 1
@@ -104,18 +109,23 @@ final class MetricsQuery: StoreQuery {
 
   private func makeRow(_ exponent: Int, _ place: Int) -> Bool {
     if series[place].rows[exponent] != nil { return true }
-    guard cells + intervals.count <= Self.cellsMax else {
-      isCut = true
-      cause = "more than \(Self.cellsMax) numbers"
-      return false
-    }
-    cells += intervals.count
+    guard takeCells(intervals.count) else { return false }
     var row = MetricsSeries.Row(values: Array(repeating: 0, count: intervals.count))
     if case .aggregate(let aggregate, _) = function.kind {
       row = MetricsSeries.Row(values: Array(repeating: .nan, count: intervals.count))
       if aggregate == .avg { row.counts = Array(repeating: 0, count: intervals.count) }
     }
     series[place].rows[exponent] = row
+    return true
+  }
+
+  private func takeCells(_ count: Int) -> Bool {
+    guard cells + count <= Self.cellsMax else {
+      isCut = true
+      cause = "more than \(Self.cellsMax) numbers"
+      return false
+    }
+    cells += count
     return true
   }
 
