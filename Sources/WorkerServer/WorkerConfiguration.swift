@@ -102,7 +102,9 @@ package struct WorkerConfiguration: Sendable {
       guard case .success(let url) = WorkerURL.parse(advertiseURL) else { return nil }
       host = url.host
     }
-    guard host == "localhost" || host == "::1" || host == "[::1]" || host.hasPrefix("127.") else { return nil }
+    guard host == "localhost" || host == "::1" || host == "[::1]" || host.hasPrefix("127.") else {
+      return nil
+    }
     return
       "the URL that goes to etcd is on \(host), where only this machine's frontends find the worker: name another by --advertise-url, or --host"
   }

@@ -155,7 +155,9 @@ package final class EtcdRegistration: TimerHandler {
   private func restore(_ card: ModelCard, _ lease: String) {
     call("/v3/kv/txn", EtcdRequest.putUnlessThere(pairs(card), lease: lease)) { this, answer in
       this.keptAlive = 0
-      if answer["succeeded"]?.bool != true { this.logger.warning("records were gone from etcd; written again") }
+      if answer["succeeded"]?.bool != true {
+        this.logger.warning("records were gone from etcd; written again")
+      }
     }
   }
 
