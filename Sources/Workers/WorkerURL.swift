@@ -41,7 +41,9 @@ package struct WorkerURL: Sendable, Hashable {
   /// Reads a URL. A path that ends in `/v1` means the same as one without: SDKs are given their base URL that way.
   package static func parse(_ text: String) -> Result<WorkerURL, WorkerURLRefusal> {
     guard let separator = text.firstRange(ofSeparator: "://") else {
-      return .failure(WorkerURLRefusal(reason: "must be http://host:port, or with https://, h2c:// or dns+ before one of them"))
+      return .failure(
+        WorkerURLRefusal(
+          reason: "must be http://host:port, or with https://, h2c:// or dns+ before one of them"))
     }
     let scheme = text[..<separator.lowerBound].lowercased()
     switch scheme {

@@ -5,6 +5,7 @@ import EventLoop
 import OpenAI
 import Routing
 import TestSupport
+import Telemetry
 import Testing
 import Transport
 import Workers

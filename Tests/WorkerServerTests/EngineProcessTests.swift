@@ -107,7 +107,9 @@ import Testing
   @Test func whatADeadEngineLeftBehindIsEndedBeforeTheNextStart() throws {
     let pipe = Pipe()
     // Opened before there is a child: only the end of the child that it left closes the pipe.
-    let engine = try engine("sh -c 'exec 3> \(pipe.path); sleep 1000 & exit 3'") { $0.backoffFirst = 1_000 * second }
+    let engine = try engine("sh -c 'exec 3> \(pipe.path); sleep 1000 & exit 3'") {
+      $0.backoffFirst = 1_000 * second
+    }
     try engine.start()
     #expect(pipe.read() == "")
     engine.stop()
