@@ -248,7 +248,12 @@ def test_retries_stay_within_their_budget(stack, upstream, code):
         peer.answer(code, {"error": {"message": "full"}})
 
     upstream.behaviour = other.behaviour = refuses
-    env = {"DYN_RETRY_BUDGET_PERCENT": "0", "DYN_RETRY_BUDGET_MIN": "2"}
+    # Nobody is ejected: a request that has nowhere to go asks for no place in the budget.
+    env = {
+        "DYN_RETRY_BUDGET_PERCENT": "0",
+        "DYN_RETRY_BUDGET_MIN": "2",
+        "DYN_OUTLIER_CONSECUTIVE_FAILURES": "0",
+    }
     frontend = stack.frontend("--worker", upstream.url, "--worker", other.url, env=env)
     streams(frontend, 2)
     statuses: list[int] = []

@@ -74,6 +74,19 @@ private let tailChanges: [(String, ChunkKind)] = [
   ),
 ]
 
+/// One of `corpus`, every second time with a byte changed for one of `marks`, left out or put in.
+private func mutation(of corpus: [[UInt8]], _ marks: [UInt8], using random: inout Xoshiro256) -> [UInt8] {
+  var bytes = corpus[Int(random.next() % UInt64(corpus.count))]
+  guard random.next() % 2 == 0 else { return bytes }
+  let index = Int(random.next() % UInt64(bytes.count))
+  switch random.next() % 3 {
+  case 0: bytes[index] = marks[Int(random.next() % UInt64(marks.count))]
+  case 1: bytes.remove(at: index)
+  default: bytes.insert(bytes[Int(random.next() % UInt64(bytes.count))], at: index)
+  }
+  return bytes
+}
+
 private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, CompletionFinish) {
   var inspector = ChunkInspector()
   let kinds = payloads.map { text in withBytes(text) { inspector.inspect($0) } }
@@ -173,15 +186,7 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
     var inspector = ChunkInspector()
     var found = 0
     for _ in 0..<40_000 {
-      var bytes = corpus[Int(random.next() % UInt64(corpus.count))]
-      if random.next() % 2 == 0 {
-        let index = Int(random.next() % UInt64(bytes.count))
-        switch random.next() % 3 {
-        case 0: bytes[index] = marks[Int(random.next() % UInt64(marks.count))]
-        case 1: bytes.remove(at: index)
-        default: bytes.insert(bytes[Int(random.next() % UInt64(bytes.count))], at: index)
-        }
-      }
+      let bytes = mutation(of: corpus, marks, using: &random)
       bytes.withUnsafeBytes { input in
         let end = inspector.tokenEventEnd(input, from: 0)
         // The event by its lines: up to the first empty one.
@@ -215,15 +220,7 @@ private func inspected(_ payloads: [String]) -> ([ChunkKind], Usage?, Completion
     var usage: Usage?
     var finish = CompletionFinish.none
     for _ in 0..<40_000 {
-      var bytes = corpus[Int(random.next() % UInt64(corpus.count))]
-      if random.next() % 2 == 0 {
-        let index = Int(random.next() % UInt64(bytes.count))
-        switch random.next() % 3 {
-        case 0: bytes[index] = marks[Int(random.next() % UInt64(marks.count))]
-        case 1: bytes.remove(at: index)
-        default: bytes.insert(bytes[Int(random.next() % UInt64(bytes.count))], at: index)
-        }
-      }
+      let bytes = mutation(of: corpus, marks, using: &random)
       bytes.withUnsafeBytes { data in
         let kind = inspector.inspect(data)
         var fresh = ChunkInspector()
