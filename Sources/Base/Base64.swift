@@ -1,58 +1,56 @@
-// Base64 as RFC 4648 section 4 has it: the standard alphabet, padded.
+// Base64 as RFC 4648 section 4 has it: the standard alphabet, with padding and without.
+
+extension ByteBuffer {
+  /// Appends `bytes` in base64, padded.
+  package mutating func append(base64 bytes: UnsafeRawBufferPointer) {
+    let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    func letter(_ index: UInt32) -> UInt8 { alphabet.utf8Start[Int(index & 63)] }
+    for start in stride(from: 0, to: bytes.count, by: 3) {
+      let count = min(3, bytes.count - start)
+      var bits: UInt32 = 0
+      for offset in 0..<3 { bits = bits << 8 | (offset < count ? UInt32(bytes[start + offset]) : 0) }
+      append(letter(bits >> 18))
+      append(letter(bits >> 12))
+      append(count > 1 ? letter(bits >> 6) : UInt8(ascii: "="))
+      append(count > 2 ? letter(bits) : UInt8(ascii: "="))
+    }
+  }
+}
 
 /// Encodes and decodes whole texts: for keys and values of services, not for streams.
 package enum Base64 {
-  /// The text of `bytes`.
-  package static func encode(_ bytes: some Collection<UInt8>) -> String {
-    let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-    var out: [UInt8] = []
-    out.reserveCapacity((bytes.count + 2) / 3 * 4)
-    var group: UInt32 = 0
-    var count = 0
-    func flush() {
-      for place in 0..<4 {
-        let isPadding = place > count
-        out.append(
-          isPadding ? UInt8(ascii: "=") : alphabet[Int(group >> UInt32(18 - 6 * place) & 0x3f)])
-      }
-    }
-    for byte in bytes {
-      group |= UInt32(byte) << UInt32(16 - 8 * count)
-      count += 1
-      if count == 3 {
-        flush()
-        group = 0
-        count = 0
-      }
-    }
-    if count > 0 { flush() }
-    return String(decoding: out, as: UTF8.self)
+  /// The text of `bytes`; without padding where `isPadded` is false.
+  package static func encode(_ bytes: some Collection<UInt8>, isPadded: Bool = true) -> String {
+    var out = ByteBuffer(capacity: (bytes.count + 2) / 3 * 4)
+    Array(bytes).withUnsafeBytes { out.append(base64: $0) }
+    guard !isPadded else { return out.text }
+    return String(out.text.prefix { $0 != "=" })
   }
 
   /// The bytes that `text` stands for; nil when it is not base64 with its padding.
   package static func decode(_ text: String) -> [UInt8]? {
-    let text = Array(text.utf8)
-    guard text.count % 4 == 0 else { return nil }
-    let padding = text.reversed().prefix { $0 == UInt8(ascii: "=") }.count
-    guard padding <= 2, padding < max(text.count, 1) else { return nil }
+    guard text.utf8.count % 4 == 0 else { return nil }
+    return Array(text.utf8).withUnsafeBytes { decode($0) }
+  }
+
+  /// The bytes that `text` stands for, whose padding may be missing; nil on any other byte or an impossible length.
+  package static func decode(_ text: UnsafeRawBufferPointer) -> [UInt8]? {
+    var count = text.count
+    while count > 0, text.count - count < 2, text[count - 1] == UInt8(ascii: "=") { count -= 1 }
+    guard count % 4 != 1 else { return nil }
     var out: [UInt8] = []
-    out.reserveCapacity(text.count / 4 * 3)
-    var group: UInt32 = 0
-    for (index, byte) in text.enumerated() {
-      if index < text.count - padding {
-        guard let value = value(byte) else { return nil }
-        group = group << 6 | value
-      } else {
-        group <<= 6
-      }
-      if index % 4 == 3 {
-        out.append(UInt8(truncatingIfNeeded: group >> 16))
-        out.append(UInt8(truncatingIfNeeded: group >> 8))
-        out.append(UInt8(truncatingIfNeeded: group))
-        group = 0
+    out.reserveCapacity(count * 3 / 4)
+    var bits: UInt32 = 0
+    var held: UInt32 = 0
+    for index in 0..<count {
+      guard let value = value(text[index]) else { return nil }
+      bits = bits << 6 | value
+      held += 6
+      if held >= 8 {
+        held -= 8
+        out.append(UInt8(truncatingIfNeeded: bits >> held))
       }
     }
-    out.removeLast(padding)
     return out
   }
 

@@ -125,14 +125,11 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     nameWorkersWithoutSalt()
   }
 
-  /// Whether requests can be answered: enough workers are there, and the server is not stopping.
+  /// Whether requests can be answered: enough workers are there, and the server is not stopping. A worker that is ejected
+  /// for its faults has come, and counts among those that are waited for.
   var isReady: Bool {
-    !shared.isDraining && workers.hasReadyWorker && hasInitialWorkers
-  }
-
-  /// Whether as many workers have come as are waited for. One that is ejected for its faults has come.
-  var hasInitialWorkers: Bool {
-    workers.workers.count { $0.isReady && !$0.isDraining } >= configuration.initialWorkers
+    !shared.isDraining && workers.hasReadyWorker
+      && workers.workers.count { $0.isReady && !$0.isDraining } >= configuration.initialWorkers
   }
 
   /// What this process has, for one that is to take its place, or takes another's.

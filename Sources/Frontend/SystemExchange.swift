@@ -128,7 +128,7 @@ final class SystemExchange: ServerExchangeHandler {
       body.append("{\"status\":\"draining\"}\n" as StaticString)
       return 503
     }
-    guard set.hasReadyWorker, service.hasInitialWorkers else {
+    guard service.isReady else {
       body.append("{\"status\":\"no_workers\"}\n" as StaticString)
       return 503
     }

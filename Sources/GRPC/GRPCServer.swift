@@ -90,7 +90,7 @@ package struct GRPCServerCall {
     }
     head.append("grpc-status", String(status.code.rawValue))
     if !status.message.isEmpty { head.append("grpc-message", PercentEncoding.encode(status.message)) }
-    if !details.isEmpty { head.append("grpc-status-details-bin", Base64.encode(details)) }
+    if !details.isEmpty { head.append("grpc-status-details-bin", Base64.encode(details, isPadded: false)) }
     try session.respond(to: exchange, head: head)
   }
 

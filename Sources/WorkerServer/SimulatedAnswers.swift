@@ -205,20 +205,3 @@ struct SimulatedAnswers: ~Copyable {
     answer.append("}}" as StaticString)
   }
 }
-
-extension ByteBuffer {
-  /// Appends `bytes` in base 64 (RFC 4648 section 4).
-  mutating func append(base64 bytes: UnsafeRawBufferPointer) {
-    let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    func letter(_ index: UInt32) -> UInt8 { alphabet.utf8Start[Int(index & 63)] }
-    for start in stride(from: 0, to: bytes.count, by: 3) {
-      let count = min(3, bytes.count - start)
-      var bits: UInt32 = 0
-      for offset in 0..<3 { bits = bits << 8 | (offset < count ? UInt32(bytes[start + offset]) : 0) }
-      append(letter(bits >> 18))
-      append(letter(bits >> 12))
-      append(count > 1 ? letter(bits >> 6) : UInt8(ascii: "="))
-      append(count > 2 ? letter(bits) : UInt8(ascii: "="))
-    }
-  }
-}

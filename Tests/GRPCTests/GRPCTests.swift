@@ -280,7 +280,7 @@ struct GRPCTextTests {
   @Test(arguments: 0..<20)
   func base64RoundTripsAtEveryLength(count: Int) {
     let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 * 37 + 200) }
-    var text = Array(Base64.encode(bytes).utf8)
+    var text = Array(Base64.encode(bytes, isPadded: false).utf8)
     #expect(text.withUnsafeBytes { Base64.decode($0) } == bytes)
     while text.count % 4 != 0 { text.append(UInt8(ascii: "=")) }
     #expect(text.withUnsafeBytes { Base64.decode($0) } == bytes)

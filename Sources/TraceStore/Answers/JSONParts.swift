@@ -50,22 +50,9 @@ extension ByteBuffer {
   }
 
   /// Appends standard base64 with padding, in quotes.
-  mutating func append(base64 bytes: UnsafeRawBufferPointer) {
-    let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    func digit(_ value: UInt32) -> UInt8 { alphabet.utf8Start[Int(value & 63)] }
+  mutating func append(quotedBase64 bytes: UnsafeRawBufferPointer) {
     append(UInt8(ascii: "\""))
-    var index = 0
-    while index < bytes.count {
-      let rest = bytes.count - index
-      var group = UInt32(bytes[index]) << 16
-      if rest > 1 { group |= UInt32(bytes[index + 1]) << 8 }
-      if rest > 2 { group |= UInt32(bytes[index + 2]) }
-      append(digit(group >> 18))
-      append(digit(group >> 12))
-      append(rest > 1 ? digit(group >> 6) : UInt8(ascii: "="))
-      append(rest > 2 ? digit(group) : UInt8(ascii: "="))
-      index += 3
-    }
+    append(base64: bytes)
     append(UInt8(ascii: "\""))
   }
 
@@ -119,7 +106,7 @@ extension ByteBuffer {
       append(UInt8(ascii: "}"))
     case .bytes(let content):
       append("{\"bytesValue\":" as StaticString)
-      append(base64: content)
+      append(quotedBase64: content)
     }
     append(UInt8(ascii: "}"))
   }

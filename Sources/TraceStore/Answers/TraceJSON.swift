@@ -164,7 +164,7 @@ extension ByteBuffer {
   ) {
     guard let id = OTLP.bytes(in: message, field: field), !id.isEmpty else { return }
     object.key(key, &self)
-    append(base64: id)
+    append(quotedBase64: id)
   }
 
   private mutating func append(time: UInt64, _ key: StaticString, in object: inout JSONObject) {
