@@ -34,7 +34,8 @@ package enum Base64 {
   }
 
   /// The bytes that `text` stands for, whose padding may be missing; nil on any other byte or an impossible length.
-  package static func decode(_ text: UnsafeRawBufferPointer) -> [UInt8]? {
+  /// Letters of section 5's alphabet for URLs count too where `ofEitherAlphabet` is true.
+  package static func decode(_ text: UnsafeRawBufferPointer, ofEitherAlphabet: Bool = false) -> [UInt8]? {
     var count = text.count
     while count > 0, text.count - count < 2, text[count - 1] == UInt8(ascii: "=") { count -= 1 }
     guard count % 4 != 1 else { return nil }
@@ -43,7 +44,7 @@ package enum Base64 {
     var bits: UInt32 = 0
     var held: UInt32 = 0
     for index in 0..<count {
-      guard let value = value(text[index]) else { return nil }
+      guard let value = value(text[index], ofEitherAlphabet) else { return nil }
       bits = bits << 6 | value
       held += 6
       if held >= 8 {
@@ -54,13 +55,15 @@ package enum Base64 {
     return out
   }
 
-  private static func value(_ byte: UInt8) -> UInt32? {
+  private static func value(_ byte: UInt8, _ ofEitherAlphabet: Bool) -> UInt32? {
     switch byte {
     case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(byte - UInt8(ascii: "A"))
     case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(byte - UInt8(ascii: "a")) + 26
     case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0")) + 52
     case UInt8(ascii: "+"): 62
     case UInt8(ascii: "/"): 63
+    case UInt8(ascii: "-") where ofEitherAlphabet: 62
+    case UInt8(ascii: "_") where ofEitherAlphabet: 63
     default: nil
     }
   }

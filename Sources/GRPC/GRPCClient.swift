@@ -105,7 +105,7 @@ package struct GRPCAnswer: Sendable, Equatable {
     if let fields = GRPCAnswer.statusFields(exchange), let text = fields.first("grpc-status") {
       let received = GRPCAnswer.status(text, fields.first("grpc-message"))
       let (status, message) = GRPCAnswer.read(exchange, received)
-      let details = fields.first("grpc-status-details-bin").flatMap(Base64.decode) ?? []
+      let details = fields.first("grpc-status-details-bin").flatMap { Base64.decode($0) } ?? []
       self.init(status, message: message, details: details, isFromServer: true)
     } else {
       self.init(GRPCAnswer.derived(exchange))

@@ -117,14 +117,10 @@ enum Doctor {
 
   /// Why nothing can be connected to at `url`; nil when something can.
   private static func connectProblem(_ url: String) -> String? {
-    guard let scheme = ["http://", "https://"].first(where: { url.hasPrefix($0) }) else {
-      return "only http:// and https:// are spoken"
+    switch WorkerURL.parse(url) {
+    case .success(let url): Sockets.whyUnreachable(url.host, url.port)
+    case .failure(let refusal): refusal.reason
     }
-    let authority = url.dropFirst(scheme.count).prefix { $0 != "/" }
-    guard let colon = authority.lastIndex(of: ":"),
-      let port = UInt16(authority[authority.index(after: colon)...])
-    else { return Sockets.whyUnreachable(String(authority), scheme == "https://" ? 443 : 80) }
-    return Sockets.whyUnreachable(String(authority[..<colon]), port)
   }
 
   private static func folderProblem(_ folder: DiscoveryFolder) -> String? {

@@ -23,4 +23,12 @@ struct Base64Tests {
 
   @Test(arguments: ["Z", "Zg", "Zg=", "====", "Z===", "Zm9v!AAA", "Zg==Zg==", "Zm9 ", "-_-_"])
   func whatIsNoneIsRefused(text: String) { #expect(Base64.decode(text) == nil) }
+
+  @Test(arguments: ["-_-_", "+/+/"])
+  func theAlphabetForURLsIsReadWhereAskedFor(text: String) {
+    let bytes = Array(text.utf8)
+    let read = bytes.withUnsafeBytes { Base64.decode($0, ofEitherAlphabet: true) }
+    #expect(read == [0xfb, 0xff, 0xbf])
+    #expect((bytes.withUnsafeBytes { Base64.decode($0) } == nil) == text.contains("-"))
+  }
 }

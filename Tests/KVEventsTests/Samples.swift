@@ -20,21 +20,7 @@ struct Sample: Sendable, CustomTestStringConvertible {
 
 /// The bytes of `text`; line breaks are passed over.
 func decodedBase64(_ text: String) -> [UInt8] {
-  let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-  var values = [UInt32](repeating: 64, count: 256)
-  for (value, letter) in alphabet.enumerated() { values[Int(letter)] = UInt32(value) }
-  var bytes: [UInt8] = []
-  var word: UInt32 = 0
-  var bits = 0
-  for letter in text.utf8 where values[Int(letter)] < 64 {
-    word = word << 6 | values[Int(letter)]
-    bits += 6
-    if bits >= 8 {
-      bits -= 8
-      bytes.append(UInt8(truncatingIfNeeded: word >> UInt32(bits)))
-    }
-  }
-  return bytes
+  Base64.decode(String(text.filter { !$0.isWhitespace })) ?? []
 }
 
 /// The bytes that `text` spells in hexadecimal; spaces are passed over.

@@ -153,8 +153,9 @@ private struct OTLPJSONReader: ~Copyable {
       let id = try hex()
       out.append(field: number, bytes: id.readable)
     case .base64:
-      let content = try base64()
-      out.append(field: number, bytes: content.readable)
+      let text = bytes.slice(try scanner.string().range)
+      guard let content = Base64.decode(text, ofEitherAlphabet: true) else { throw fault }
+      content.withUnsafeBytes { out.append(field: number, bytes: $0) }
     case .bool:
       let kind = try scanner.kind()
       guard kind == .true || kind == .false else { throw fault }
@@ -214,33 +215,5 @@ private struct OTLPJSONReader: ~Copyable {
       out.append(high << 4 | low)
     }
     return out
-  }
-
-  /// Base64 of either alphabet, with padding or without.
-  private mutating func base64() throws(JSONError) -> ByteBuffer {
-    var out = ByteBuffer()
-    var group: UInt32 = 0
-    var bits = 0
-    for byte in bytes.slice(try scanner.string().range) where byte != UInt8(ascii: "=") {
-      guard let digit = Self.base64Digit(byte) else { throw fault }
-      group = group << 6 | digit
-      bits += 6
-      if bits >= 8 {
-        bits -= 8
-        out.append(UInt8(truncatingIfNeeded: group >> UInt32(bits)))
-      }
-    }
-    return out
-  }
-
-  private static func base64Digit(_ byte: UInt8) -> UInt32? {
-    switch byte {
-    case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(byte - UInt8(ascii: "A"))
-    case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(byte - UInt8(ascii: "a")) + 26
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0")) + 52
-    case UInt8(ascii: "+"), UInt8(ascii: "-"): 62
-    case UInt8(ascii: "/"), UInt8(ascii: "_"): 63
-    default: nil
-    }
   }
 }
