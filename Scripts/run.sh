@@ -10,12 +10,19 @@ swift build -c release --static-swift-stdlib
 PATH="$ROOT/.build/release:$PATH"
 
 PORT="${DYN_HTTP_PORT:-8000}"
+previous=
+for argument in "$@"; do
+  case "$argument" in --http-port=*) PORT="${argument#*=}" ;; esac
+  [ "$previous" = --http-port ] && PORT="$argument"
+  previous="$argument"
+done
 export DYN_HTTP_PORT="$PORT"
 MODEL="${MODEL:-Qwen/Qwen3-0.6B}"
 
 # The trace store's usual ports, unless somebody (a Tempo, say) has them: then the page takes the next free one, and the
 # ports for other senders are whatever is free.
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+is_taken "$PORT" && die "port $PORT is taken; take another: Scripts/run.sh --http-port 8010"
 if [ -z "${DYN_TRACE_STORE_HTTP_PORT:-}" ]; then
   DYN_TRACE_STORE_HTTP_PORT=3200
   while is_taken "$DYN_TRACE_STORE_HTTP_PORT"; do DYN_TRACE_STORE_HTTP_PORT=$((DYN_TRACE_STORE_HTTP_PORT + 1)); done

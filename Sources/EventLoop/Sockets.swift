@@ -137,7 +137,7 @@ package enum Sockets {
     host: String, port: UInt16, backlog: Int32 = 4096
   ) throws(SystemError) -> (descriptor: Int32, address: SocketAddress) {
     let addresses = SocketAddress.resolve(host: host, port: port, passive: true)
-    var failure = SystemError("getaddrinfo", ENOENT)
+    var failure = SystemError("name lookup", EADDRNOTAVAIL)
     for address in addresses {
       let descriptor = open(address.family)
       guard descriptor >= 0 else {

@@ -57,6 +57,12 @@ package final class SignalSource: EventHandler {
   private let handler: (Int32) -> Void
   private let loop: EventLoop
   private var registration: Registration?
+  /// When a signal to stop counts as another wish again.
+  private var nextStop: Nanoseconds = 0
+
+  /// Ctrl-C reaches every process of a terminal's group, and a launcher passes it on to its own (so does `timeout`):
+  /// within this time that is one wish to stop, not two.
+  private static let echoTime = second
 
   /// Blocks `signals` in the calling thread and in all threads that it starts later; call before any is started.
   package static func block(_ signals: [Int32]) {
@@ -66,7 +72,8 @@ package final class SignalSource: EventHandler {
     signal(SIGPIPE, SIG_IGN)
   }
 
-  /// Calls `handler` with the number of each of `signals` that arrives, on `loop`.
+  /// Calls `handler` with the number of each of `signals` that arrives, on `loop`. SIGTERM and SIGINT that follow one of
+  /// them within a second are passed over.
   package init(_ signals: [Int32], on loop: EventLoop, _ handler: @escaping (Int32) -> Void)
     throws(SystemError)
   {
@@ -81,7 +88,13 @@ package final class SignalSource: EventHandler {
   package func ready(_ readiness: Readiness) {
     var information = signalfd_siginfo()
     while read(descriptor, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
-      handler(Int32(bitPattern: information.ssi_signo))
+      let number = Int32(bitPattern: information.ssi_signo)
+      if number == SIGTERM || number == SIGINT {
+        let now = loop.system.monotonicNanoseconds()
+        guard now >= nextStop else { continue }
+        nextStop = now + Self.echoTime
+      }
+      handler(number)
     }
   }
 

@@ -111,6 +111,7 @@ extension InferenceExchange {
   /// Everything that hangs on the end of a request, once. What is told of it waits for the others that end in
   /// this wake-up (``RequestSteps``).
   func finish(_ end: EndOfStream) {
+    if !phase.awaitsAnswer { sentStatus = status }
     phase = .ended
     service.openRequests -= 1
     times.ended = loop.system.monotonicNanoseconds()

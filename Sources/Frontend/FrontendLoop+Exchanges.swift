@@ -11,11 +11,11 @@ internal import Workers
 
 extension FrontendLoop {
   func unknown(
-    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds
+    _ exchange: any ServerExchange, _ head: RequestHead, began: Nanoseconds, hint: String = ""
   ) -> any ServerExchangeHandler {
     ErrorExchange(
       service: self, exchange: exchange, head: head, began: began,
-      .notFound(method: head.methodText.text, path: head.path.text))
+      .notFound(method: head.methodText.text, path: head.path.text, hint: hint))
   }
 
   func countTokens(

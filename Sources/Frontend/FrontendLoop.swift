@@ -205,7 +205,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     }
     switch route {
     case .inference(let endpoint) where endpoint.isAnthropic && !configuration.enablesAnthropic:
-      return unknown(exchange, head, began: began)
+      return unknown(exchange, head, began: began, hint: " It needs --enable-anthropic-api.")
     case .inference(.countTokens) where configuration.tokenizer != nil:
       return countTokens(exchange, head, began: began)
     case .inference(let endpoint):

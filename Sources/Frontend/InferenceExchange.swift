@@ -127,7 +127,10 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var usage: Usage?
   var finishReason = CompletionFinish.none
 
+  /// What metrics and logs say of it: 499 where the caller left.
   var status = 0
+  /// What the caller was told, set at the end; 0 for nothing.
+  var sentStatus = 0
   var outcome: RequestOutcome?
   var errorCode: String?
   var responseBytes = 0

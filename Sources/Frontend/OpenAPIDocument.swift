@@ -10,11 +10,14 @@ struct OpenAPIDocument {
     let hasAnthropic: Bool
     let hasTokenizer: Bool
     let hasRouter: Bool
+    /// Metrics are not on an address of their own.
+    let hasMetrics: Bool
 
     init(_ configuration: FrontendConfiguration) {
       hasAnthropic = configuration.enablesAnthropic
       hasTokenizer = configuration.tokenizer != nil
       hasRouter = !configuration.hidesRouter
+      hasMetrics = configuration.metricsAddress == nil
     }
   }
 
@@ -62,7 +65,9 @@ struct OpenAPIDocument {
     paths.append(("/health", object(("get", get("Workers and what is known of them")))))
     paths.append(("/live", object(("get", get("Whether the process lives")))))
     paths.append(("/ready", object(("get", get("Whether requests can be served", failures: ["503"])))))
-    paths.append(("/metrics", object(("get", get("Metrics for Prometheus", type: "text/plain")))))
+    if features.hasMetrics {
+      paths.append(("/metrics", object(("get", get("Metrics for Prometheus", type: "text/plain")))))
+    }
     paths.append(("/version", object(("get", get("Name and version")))))
     paths.append(("/openapi.json", object(("get", get("This document")))))
     paths.append(("/docs", object(("get", get("A page that shows this document", type: "text/html")))))

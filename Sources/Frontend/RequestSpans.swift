@@ -65,7 +65,7 @@ extension InferenceExchange {
     if let linked = trace.linked { spans.link(to: linked, isRemote: true) }
     spans.attributes(endpoint.rootAttributes(protocolVersion, isSecure: service.isSecure))
     if let clientAddress { spans.attribute(AttributeName.clientAddress, clientAddress) }
-    if status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
+    if sentStatus > 0 { spans.attribute(AttributeName.httpResponseStatusCode, sentStatus) }
     if isRequest { writeRequestFields(&spans, end) }
     writeEnd(&spans, end, kept)
     return ids
@@ -80,7 +80,7 @@ extension InferenceExchange {
       kind: .internal, start: times.wall, traceState: state)
     spans.attributes(repeating: ids.all)
     // Without an attempt no span below says it.
-    if attempt == nil, status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, status) }
+    if attempt == nil, sentStatus > 0 { spans.attribute(AttributeName.httpResponseStatusCode, sentStatus) }
     writeRequestFields(&spans, end)
     writeEnd(&spans, end, kept)
   }

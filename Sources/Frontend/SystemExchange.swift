@@ -22,6 +22,7 @@ final class SystemExchange: ServerExchangeHandler {
   private let metricFormat: MetricFormat
   /// Its trace, where these routes are traced.
   private let trace: PlainTrace?
+  private let identity: RequestIdentity
   /// The models that the caller may see; nil for all.
   private let visible: Set<String>?
   /// Metrics may name tenants.
@@ -38,6 +39,7 @@ final class SystemExchange: ServerExchangeHandler {
     self.exchange = exchange
     self.route = route
     self.trace = trace
+    identity = trace?.identity ?? RequestIdentity(head.fields, random: &service.loop.random)
     // Nothing else has a choice, and is asked for more often.
     if case .metrics = route {
       metricFormat = MetricFormat(accept: head.fields.first(.accept)?.text ?? "")
@@ -98,7 +100,7 @@ final class SystemExchange: ServerExchangeHandler {
     if case .page = type { fields.header("content-security-policy", DocsPage.policy) }
     if case .metrics = type { fields.append("vary: accept\r\n" as StaticString) }
     fields.append("cache-control: no-store\r\n" as StaticString)
-    trace?.appendFields(to: &fields)
+    identity.appendFields(trace?.context, to: &fields)
     self.status = status
     if status == 503 { fields.append("retry-after: 1\r\n" as StaticString) }
     exchange.respond(status: status, fields: fields.readable, body: .length(body.count))

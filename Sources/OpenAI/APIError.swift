@@ -123,8 +123,9 @@ extension APIError {
   }
 
   /// 404: no such route.
-  package static func notFound(method: String, path: String) -> APIError {
-    APIError(status: 404, code: "not_found", message: "Unknown request URL: \(method) \(shortened(path)).")
+  package static func notFound(method: String, path: String, hint: String = "") -> APIError {
+    APIError(
+      status: 404, code: "not_found", message: "Unknown request URL: \(method) \(shortened(path)).\(hint)")
   }
 
   /// 405: the route exists for other methods, which `allow` lists.

@@ -127,7 +127,8 @@ final class FrontendRig {
     // What is with the pool comes home first: the loop keeps its request until then.
     while runPool() {}
     server.cutAll()
-    service.pool.closeIdle()
+    // What those requests still have to tell: each keeps itself for it until the end of a tick, and there is none.
+    service.flush()
     loop.close()
   }
 

@@ -64,6 +64,11 @@ final class MultiplexedPair {
     }
   }
 
+  // Streams that a test left open hold their owners.
+  deinit {
+    for side in [client, server] { _ = side.abandon() }
+  }
+
   /// Moves bytes both ways until both sides are silent.
   func exchange() throws {
     while client.wantsOutput || server.wantsOutput {
@@ -119,7 +124,7 @@ struct HTTP2MultiplexerTests {
   func anExchangeWithTrailersInPiecesOf(size: Int) throws {
     let pair = try MultiplexedPair()
     pair.pieceBytes = size
-    pair.seen.onRequest = { stream in
+    pair.seen.onRequest = { [unowned pair] stream in
       try? pair.respond(stream, 200, "Content-Type: text/plain\r\nkeep-alive: 5\r\n")
       pair.send(stream, "one ")
       pair.send(stream, "two")

@@ -123,6 +123,7 @@ import Transport
     #expect(exchanges[1].status == 0 && exchanges[40].status == 0)
     #expect(status.snapshot.queriesRefused == 2)
     #expect(exchanges.allSatisfy { $0.status != 200 || $0.body.hasSuffix("\"totalJobs\":1}}") })
+    for exchange in exchanges { exchange.handler = nil }
   }
 
   @Test func aSearchThatIsQuickIsAnsweredAtOnce() throws {

@@ -57,7 +57,12 @@ private final class HTTP2Rig {
     if connects { connect(caller) }
   }
 
-  deinit { loop.close() }
+  deinit {
+    // A request that was never answered holds its connection, which holds the application.
+    application.requests.removeAll()
+    server.closeAll()
+    loop.close()
+  }
 
   func connect(_ descriptor: Int32) {
     kernel.pendingAccepts[9, default: []].append(descriptor)

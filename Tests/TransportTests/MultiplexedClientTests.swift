@@ -59,6 +59,8 @@ private final class ScriptedWorker {
     }
   }
 
+  deinit { _ = session.abandon() }
+
   /// Takes what was sent to it and sends what it has to say. True when there was anything.
   func exchange() throws -> Bool {
     let taken = kernel.takeOutput(socket)
