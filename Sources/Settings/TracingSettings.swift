@@ -44,6 +44,20 @@ extension SettingsTable {
       nil, "OTEL_EXPORTER_OTLP_COMPRESSION", .choice(["none", "gzip"]), fallback: "none", group: "Tracing",
       lenient: true, "Compression of what is sent to the collector."),
     SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_INSECURE", .boolean, fallback: "false", group: "Tracing", lenient: true,
+      "An endpoint without a scheme means plain text; for spans alone: OTEL_EXPORTER_OTLP_TRACES_INSECURE."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_CERTIFICATE", .string, unset: "the machine's", placeholder: "FILE",
+      group: "Tracing",
+      lenient: true,
+      "Authorities that the collector's certificate is held against, in PEM; likewise with _TRACES_."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", .string, unset: "none", placeholder: "FILE",
+      group: "Tracing", lenient: true, "Certificate shown to the collector, in PEM; likewise with _TRACES_."),
+    SettingDefinition(
+      nil, "OTEL_EXPORTER_OTLP_CLIENT_KEY", .string, unset: "none", placeholder: "FILE",
+      group: "Tracing", lenient: true, "Its private key, in PEM; likewise with _TRACES_."),
+    SettingDefinition(
       nil, "OTEL_RESOURCE_ATTRIBUTES", .string, unset: "none", placeholder: "K=V,K=V", group: "Tracing",
       lenient: true, "More attributes of the resource, percent-encoded."),
     SettingDefinition(

@@ -45,7 +45,7 @@ final class EngineWatcher: TimerHandler, ClientExchangeHandler {
   struct EngineFailure: Error { let reason: String }
 
   /// How often an engine that answers is asked, and one that does not.
-  private static let calmInterval = 30 * second
+  private static let calmInterval = 10 * second
   private static let eagerInterval = 500 * millisecond
   /// Failures in a row after which an engine that had answered is taken for gone.
   private static let failuresMax = 3
