@@ -38,7 +38,7 @@ module() {
   # Modules come in order of dependency: one that was built anew makes those after it stale.
   if [ "$stale" -eq 0 ] && ! newer "$library" "$0" Sources/CBytes/include/*.h "$@"; then return 0; fi
   stale=1
-  swiftc "${flags[@]}" -wmo -static -emit-library -emit-module -module-name "$name" \
+  swiftc "${flags[@]}" -wmo -num-threads "$(nproc)" -static -emit-library -emit-module -module-name "$name" \
     -emit-module-path "$out/modules/$name.swiftmodule" -o "$library" "$@"
 }
 
