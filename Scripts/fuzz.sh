@@ -59,6 +59,7 @@ module Base Sources/Base/*.swift
 module JSON Sources/JSON/*.swift
 module Protobuf Sources/Protobuf/*.swift
 module KVEvents Sources/KVEvents/*.swift
+module Routing Sources/Routing/*.swift
 # Without gzip, which is zlib's. HTTP/2's frames are nghttp2's to parse, which is not instrumented; what we make of them is.
 http_sources=()
 for file in Sources/HTTP/*.swift; do
@@ -91,7 +92,7 @@ fuzz() {
   if [ "$stale" -eq 1 ] || newer "$program" "$0" "$source" Tests/Fuzz/FuzzSupport.swift; then
     # Only what the target imports is linked, each library with those it rests on.
     local libraries=() name
-    for name in Transport EventLoop Anthropic OpenAI TraceStore Telemetry HTTP Tokenizer KVEvents Protobuf JSON; do
+    for name in Transport EventLoop Anthropic OpenAI TraceStore Telemetry HTTP Tokenizer Routing KVEvents Protobuf JSON; do
       grep -q "^import $name\$" "$source" && libraries+=("-l$name")
     done
     grep -q '^import EventLoop$' "$source" && libraries+=("$out/modules/csystem.o")

@@ -10,7 +10,7 @@ internal import Transport
 internal import Workers
 
 /// A dispatch of a request to one worker.
-final class Attempt: ClientExchangeHandler {
+final class Attempt: ClientExchangeHandler, TimerHandler {
   /// Counts from 1.
   let number: Int
   let worker: ReadyWorker
@@ -38,6 +38,8 @@ final class Attempt: ClientExchangeHandler {
   /// Bytes of a non-2xx answer while it is still undecided what becomes of it.
   var heldBody = ByteBuffer()
   private let exchange: InferenceExchange
+  /// Armed where another worker is to be asked when this one is slow.
+  private var patience: Timer?
 
   init(number: Int, worker: ReadyWorker, booking: Booking, span: SpanContext?, exchange: InferenceExchange) {
     self.number = number
@@ -89,6 +91,7 @@ final class Attempt: ClientExchangeHandler {
       $0.field(LogKey.workerID, id: worker.id)
     }
     connection = nil
+    loseNoMorePatience()
     countOutcome()
     if isBudgeted { exchange.service.shared.endRetry() }
     exchange.release(self)
@@ -112,7 +115,27 @@ final class Attempt: ClientExchangeHandler {
     end(outcome, errorType)
   }
 
+  /// Has another worker be asked as well when there is no answer after `time`.
+  func wait(for time: Nanoseconds) {
+    guard isCurrent, status == 0 else { return }
+    let timer = Timer()
+    patience = timer
+    exchange.loop.arm(timer, at: exchange.loop.now + time, self)
+  }
+
+  private func loseNoMorePatience() {
+    guard let patience else { return }
+    exchange.loop.cancel(patience)
+    self.patience = nil
+  }
+
+  func timerFired(_ timer: Timer) {
+    patience = nil
+    exchange.hedge(self)
+  }
+
   func responded(_ head: ResponseHead) {
+    loseNoMorePatience()
     if isCurrent { exchange.workerResponded(self, head) }
   }
 

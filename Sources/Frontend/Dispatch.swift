@@ -29,6 +29,8 @@ extension InferenceExchange {
     {
       compose(attempt, into: &$0)
     }
+    let patience = service.configuration.retries.hedgeAfter
+    if patience > 0 { attempt.wait(for: patience) }
     if isStreaming, let delay = service.configuration.commentAfter { expectSilence(until: loop.now + delay) }
   }
 
@@ -114,6 +116,7 @@ extension InferenceExchange {
   /// The worker failed. Before the response began another one may be asked; afterwards the caller must be told.
   func workerFailed(_ attempt: Attempt, _ failure: UpstreamFailure) {
     let verdict = FailureVerdict(failure)
+    if !earlierAttempts.isEmpty, leavesRival(attempt, failure, verdict) { return }
     if case .stale = failure, attempt.status == 0, !isAnswered {
       // The worker closed a kept connection as we used it: that says nothing about the worker.
       let booking = attempt.takeBooking()
@@ -125,17 +128,10 @@ extension InferenceExchange {
     }
     attempt.broke = failure.isWorkersFault
     attempt.end(verdict.outcome, verdict.errorType)
-    switch failure {
-    case .connect(let cause):
-      // Without descriptors or ports of our own no worker can be reached.
-      if !cause.isOurs { excludeWorker(attempt.worker) }
-    case .connectTimeout: service.reports.connectTimedOut(attempt.worker.id)
-    case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
-    }
+    tellOfConnect(failure, to: attempt.worker)
     guard case .dispatched = phase else {
       if attempt.status == 0, !failure.reachedWorker { migration?.forgiveMove() }
-      if migrate(from: attempt, because: verdict.errorType) { return }
-      breakResponse(error: verdict.error, outcome: verdict.outcome)
+      migrate(from: attempt, because: verdict.errorType, or: verdict.error, verdict.outcome)
       return
     }
     if verdict.mayRetry, retryElsewhere(repeats: failure.reachedWorker) { return }
@@ -143,6 +139,17 @@ extension InferenceExchange {
       refuse(.overloaded(status: service.configuration.overloadStatus))
     } else {
       answer(verdict.error, outcome: verdict.outcome)
+    }
+  }
+
+  /// A connect that failed keeps others from the worker.
+  func tellOfConnect(_ failure: UpstreamFailure, to worker: ReadyWorker) {
+    switch failure {
+    case .connect(let cause):
+      // Without descriptors or ports of our own no worker can be reached.
+      if !cause.isOurs { excludeWorker(worker) }
+    case .connectTimeout: service.reports.connectTimedOut(worker.id)
+    case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
     }
   }
 

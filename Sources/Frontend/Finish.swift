@@ -19,7 +19,7 @@ extension InferenceExchange {
 
   /// The drain's deadline passed: a stream says so in-band, a request without an answer gets 503, the rest is cut.
   func stopping() {
-    attempt?.cancel(.cancelled, "engine_shutdown")
+    cancelAttempts(.cancelled, "engine_shutdown")
     switch phase {
     case .reading, .preprocessing, .queued, .dispatched:
       answer(.draining(), outcome: .unavailable)
@@ -150,22 +150,22 @@ extension InferenceExchange {
     case .complete:
       if outcome == nil { outcome = .success }
     case .cancelled:
-      attempt?.cancel(.cancelled, "cancelled")
+      cancelAttempts(.cancelled, "cancelled")
       outcome = .cancelled
       errorCode = "client_closed_request"
       status = 499
     case .timedOut:
-      attempt?.cancel(.cancelled, "client_stalled")
+      cancelAttempts(.cancelled, "client_stalled")
       outcome = .timeout
       errorCode = errorCode ?? "client_stalled"
       if status == 0 { status = 408 }
     case .failed(.shutdown):
-      attempt?.cancel(.cancelled, "engine_shutdown")
+      cancelAttempts(.cancelled, "engine_shutdown")
       outcome = .unavailable
       errorCode = "shutdown"
       if status == 0 { status = 503 }
     case .failed:
-      attempt?.cancel(.error, "cancelled")
+      cancelAttempts(.error, "cancelled")
       if outcome == nil || isSuccess { outcome = .error }
       errorCode = errorCode ?? "broken"
       if status == 0 { status = 400 }

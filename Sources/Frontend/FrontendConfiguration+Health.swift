@@ -1,6 +1,6 @@
 // What the settings say of workers and requests that fail.
 
-internal import Base
+package import Base
 package import Settings
 package import Workers
 
@@ -37,6 +37,8 @@ package struct RetryRules: Sendable, Equatable {
   /// Repeated requests in progress, as a share of all in progress, and those that there may be anyway.
   package var share = 0.2
   package var floor = 32
+  /// How long an answer is waited for before another worker is asked as well; 0 for ever.
+  package var hedgeAfter: Nanoseconds = 0
 
   package init() {}
 
@@ -44,6 +46,7 @@ package struct RetryRules: Sendable, Equatable {
     workersMax = settings.int("DYN_RETRY_LIMIT")
     share = Double(settings.int("DYN_RETRY_BUDGET_PERCENT")) / 100
     floor = settings.int("DYN_RETRY_BUDGET_MIN")
+    hedgeAfter = settings.duration("hedge-after-ms")
   }
 
   /// Whether one more request may be repeated.

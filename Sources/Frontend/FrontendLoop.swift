@@ -17,6 +17,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
   private(set) var configuration: FrontendConfiguration
   let shared: FrontendShared
   let pool: UpstreamPool
+  private(set) lazy var migrationTurns = MigrationTurns(loop)
   let reports: any WorkerReports
   let routeSpanName: StaticString
   private(set) var workers = WorkerSet.empty

@@ -11,6 +11,8 @@ package final class FrontendMetrics: Sendable {
   let baggageMembersDropped: Counter
   let retries: Counter
   let retriesRefused: Counter
+  let hedges: Counter
+  let hedgesWon: Counter
   let disconnected: Gauge
   let exclusions: Counter
   let bodyMemoryWaits: Counter
@@ -22,6 +24,8 @@ package final class FrontendMetrics: Sendable {
     baggageMembersDropped = registry.counter(.baggageMembersDropped)
     retries = registry.counter(.requestRetries)
     retriesRefused = registry.counter(.retriesRefused)
+    hedges = registry.counter(.hedges)
+    hedgesWon = registry.counter(.hedgesWon)
     disconnected = registry.gauge(.disconnectedClients)
     exclusions = registry.counter(.workerExclusions)
     bodyMemoryWaits = registry.counter(.bodyMemoryWaits)

@@ -14,19 +14,35 @@ extension InferenceExchange {
   /// that it was read in the pool does not move: to read it again here, once for each stream of a worker that died,
   /// would hold the loop's other streams.
   func prepareMigration() {
-    guard isEventStream, !passBodyVerbatim, let attempt, !attempt.isTranslated, let request,
+    let limit = max(service.configuration.migration.limit, attempt?.worker.facts.migrationLimit ?? 0)
+    guard limit > 0, isEventStream, !passBodyVerbatim, let attempt, !attempt.isTranslated, let request,
       body.count <= service.configuration.preprocess.inlineBytesMax,
       !(hints?.session?.isHard ?? false), request.fields.mayContinue(body.readable)
     else { return }
-    let migration = Migration()
+    let migration = Migration(limit: limit)
     self.migration = migration
     relay.migration = migration
   }
 
-  /// Has another worker go on with a stream that `failed` broke off; false when the caller must be told.
-  func migrate(from failed: Attempt, because reason: StaticString) -> Bool {
+  /// Has another worker go on with a stream that `failed` broke off, perhaps in a later wake-up; where none can, the caller
+  /// is told of `error`.
+  func migrate(
+    from failed: Attempt, because reason: StaticString, or error: APIError, _ outcome: RequestOutcome
+  ) {
+    if migration != nil, case .relaying = phase {
+      let mayMove = service.migrationTurns.take(service.configuration.migration.perWakeUp) { [weak self] in
+        // Its caller may have left meanwhile, or the drain ended it.
+        guard let self, case .relaying = phase, attempt === failed else { return }
+        migrate(from: failed, because: reason, or: error, outcome)
+      }
+      guard mayMove else { return }
+    }
+    if !moves(from: failed, because: reason) { breakResponse(error: error, outcome: outcome) }
+  }
+
+  private func moves(from failed: Attempt, because reason: StaticString) -> Bool {
     guard case .relaying = phase, let migration, let model, let request, !relay.isBlind,
-      !migration.isHindered, migration.countedMoves < service.configuration.migration.limit
+      !migration.isHindered, migration.countedMoves < migration.limit
     else { return false }
     let tokens = relay.usage?.completionTokens ?? relay.tokenCount
     let unfit = latest(model).workers.filter { !canContinue($0) }.map(\.id)
@@ -101,6 +117,6 @@ extension InferenceExchange {
     routeFirstToken()
     // What was to be repeated is: the rest is a stream as any other, for minutes perhaps.
     if attempt?.takeBudget() == true { service.shared.endRetry() }
-    if migration.countedMoves >= service.configuration.migration.limit { migration.hinder() }
+    if migration.countedMoves >= migration.limit { migration.hinder() }
   }
 }

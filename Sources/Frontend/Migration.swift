@@ -10,6 +10,8 @@ package struct MigrationRules: Sendable, Equatable {
   package var limit = 0
   /// Prompt and answer tokens past which a stream does not move; nil for no bound.
   package var sequenceMax: Int?
+  /// Streams that one loop moves in a wake-up; the others of a worker that died follow in the next ones.
+  package var perWakeUp = 16
 
   package init() {}
 }
@@ -24,6 +26,11 @@ struct MigrationNote {
 
 /// One stream that may move. Loop-confined; there only where a limit is set and the request allows it.
 final class Migration {
+  /// Times that the stream may move.
+  let limit: Int
+
+  init(limit: Int = 1) { self.limit = limit }
+
   /// Bytes of text that are kept at most; a longer answer moves no more.
   static let textBytesMax = 256 * 1024
   /// Bytes of body memory that are taken at a time for what is kept.

@@ -18,6 +18,7 @@ extension InferenceExchange {
   // MARK: Head
 
   func workerResponded(_ attempt: Attempt, _ head: ResponseHead) {
+    if !earlierAttempts.isEmpty, !wins(attempt, status: head.status) { return }
     attempt.status = head.status
     tell("worker answered") {
       $0.field(LogKey.status, head.status)
@@ -27,8 +28,9 @@ extension InferenceExchange {
       // The caller has a head: a refusal can only be told in-band.
       guard !continues(head) else { return }
       attempt.cancel(.error, "backend_error")
-      if migrate(from: attempt, because: "backend_error") { return }
-      breakResponse(error: .badGateway("it answered with status \(head.status)"), outcome: .error)
+      migrate(
+        from: attempt, because: "backend_error", or: .badGateway("it answered with status \(head.status)"),
+        .error)
       return
     }
     status = head.status
@@ -114,7 +116,7 @@ extension InferenceExchange {
     }
     responseFields.release()
     if let hints { sendAnnotations(hints) }
-    if service.configuration.migration.limit > 0 { prepareMigration() }
+    prepareMigration()
     // No retry from here on.
     if migration == nil { releaseBody() }
   }
@@ -277,9 +279,8 @@ extension InferenceExchange {
         guard relay.isBlind || relay.sawDone || relay.sawError || relay.hasFinished else {
           attempt.broke = true
           attempt.end(.workerDisconnected, "stream_incomplete")
-          if migrate(from: attempt, because: "stream_incomplete") { return }
           let verdict = FailureVerdict(.broken)
-          breakResponse(error: verdict.error, outcome: verdict.outcome)
+          migrate(from: attempt, because: "stream_incomplete", or: verdict.error, verdict.outcome)
           return
         }
         if migration != nil { relay.flush(to: exchange) }

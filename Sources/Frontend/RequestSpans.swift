@@ -169,7 +169,12 @@ extension InferenceExchange {
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
       spans.attribute(AttributeName.isRetry, true)
-      if let earlier = earlierAttempts[attempt.number - 2].span { spans.link(to: earlier) }
+      let earlier = allAttempts.first { $0.number == attempt.number - 1 }
+      if let context = earlier?.span { spans.link(to: context) }
+      // Both were asked at once for a while.
+      if let earlier, earlier.ended == 0 || earlier.ended > attempt.began {
+        spans.attribute(AttributeName.isHedge, true)
+      }
     }
     if let migration = attempt.migration {
       spans.attribute(AttributeName.migrationIsRetry, true)

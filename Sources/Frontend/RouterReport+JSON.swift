@@ -155,6 +155,7 @@ extension RouterWorkerState {
       ("active_requests", .integer(load.activeRequests)),
       ("active_blocks", .integer(load.activeBlocks)),
       ("active_prefill_tokens", .integer(load.prefillTokens)),
+      ("peers", load.peers.json),
       ("reserved_prefill_tokens", .integer(reservedTokens)),
       ("max_num_batched_tokens", .integer(batchedTokensMax)),
       ("block_size", .integer(blockSize)),
@@ -173,6 +174,16 @@ extension RouterWorkerState {
       ("event_host_blocks", .integer(events.hostBlocks)),
       ("event_disk_blocks", .integer(events.diskBlocks)),
       ("incomplete", .bool(events.isIncomplete)),
+    ])
+  }
+}
+
+extension PeerLoad {
+  /// What other frontends booked, beside what this one did.
+  fileprivate var json: JSONValue {
+    .members([
+      ("active_requests", .integer(requests)), ("active_blocks", .integer(blocks)),
+      ("active_prefill_tokens", .integer(prefillTokens)),
     ])
   }
 }

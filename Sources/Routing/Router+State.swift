@@ -58,10 +58,11 @@ extension Router {
 
   private func load(_ worker: WorkerState) -> WorkerLoad {
     WorkerLoad(
-      worker: worker.id, activeRequests: worker.activeRequests,
-      activeBlocks: worker.blocksInUse, prefillTokens: worker.prefillTokens,
+      worker: worker.id, activeRequests: worker.activeRequests - worker.peers.requests,
+      activeBlocks: max(0, worker.blocksInUse - worker.peers.blocks),
+      prefillTokens: worker.prefillTokens - worker.peers.prefillTokens,
       cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, cacheReason: worker.sourceReason,
-      latest: worker.latest)
+      peers: worker.peers, latest: worker.latest)
   }
 }
 

@@ -18,6 +18,8 @@ package struct Router: ~Copyable {
   var queue = RouterQueue()
   var sessions: SessionAffinity
   var scratch = Scratch()
+  /// What other frontends are to be told; empty unless the options say so.
+  var outbox = PeerOutbox()
   /// Slots of live workers by id.
   private var slots: [UInt64: Int32] = [:]
   /// Where round robin looks first next time.
@@ -82,6 +84,7 @@ package struct Router: ~Copyable {
   package mutating func remove(worker id: UInt64) {
     guard let slot = slot(of: id) else { return }
     endEvents(slot)
+    setPeers(worker: id, PeerLoad())
     slots[id] = nil
     index.workers.base[slot].isLive = false
     index.forget(Int32(slot), until: .max)
@@ -142,6 +145,10 @@ package struct Router: ~Copyable {
     worker.pointee.activeRequests += 1
     worker.pointee.prefillTokens += prefill
     worker.pointee.untrackedBlocks += Int(untracked)
+    if options.sharesLoad {
+      noteBooked(slot)
+      if predicts { share(chain, slot: slot) }
+    }
     return load.add(
       ActiveLoad.Record(
         generation: 0, slot: Int32(slot), leaf: isTracked ? leaf : -1, blocks: Int32(chain.count),
@@ -167,6 +174,7 @@ package struct Router: ~Copyable {
     record.pointee.outputBlocks = blocks
     record.pointee.untracked += more
     worker.pointee.untrackedBlocks += Int(more)
+    if options.sharesLoad { noteBooked(Int(record.pointee.slot)) }
     guard record.pointee.expectedTokens > 0 else { return }
     let own =
       Int(record.pointee.untracked) + index.unsharedBlocks(record.pointee.leaf, slot: record.pointee.slot)
@@ -179,6 +187,7 @@ package struct Router: ~Copyable {
   package mutating func firstToken(_ booking: Booking) {
     guard let record = load.find(booking) else { return }
     index.workers.record(record.pointee.slot).pointee.prefillTokens -= record.pointee.prefillTokens
+    if options.sharesLoad { noteBooked(Int(record.pointee.slot)) }
     record.pointee.prefillTokens = 0
     record.pointee.hasFirstToken = true
   }
@@ -217,7 +226,9 @@ package struct Router: ~Copyable {
     worker.pointee.untrackedBlocks -= Int(record.untracked)
     // Sums of fractions drift; without requests there is nothing to discount.
     worker.pointee.discountedBlocks =
-      worker.pointee.activeRequests == 0 ? 0 : worker.pointee.discountedBlocks - record.discount
+      worker.pointee.activeRequests == worker.pointee.peers.requests
+      ? 0 : worker.pointee.discountedBlocks - record.discount
+    if options.sharesLoad { noteBooked(Int(record.slot)) }
     guard record.leaf >= 0 else { return }
     if !keepsPredictions, record.stamp > 0 {
       index.retract(

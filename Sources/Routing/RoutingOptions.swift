@@ -60,6 +60,8 @@ package struct RoutingOptions: Sendable {
   /// When requests wait for room; nil for never.
   package var queue: QueueOptions?
   package var sessions = SessionAffinityOptions()
+  /// What is booked is gathered for other frontends (``Router/takeShare(isFull:)``).
+  package var sharesLoad = false
   /// A worker with this share of its blocks in use is busy; nil for never.
   package var busyBlocksShare: Double?
   /// A worker with this many prompt tokens waiting is busy; nil for never.

@@ -35,6 +35,10 @@ struct WorkerState: BitwiseCopyable {
   var untrackedBlocks = 0
   /// Of these, blocks that requests near their expected end no longer count with.
   var discountedBlocks = 0.0
+  /// The part of the sums above that other frontends booked.
+  var peers = PeerLoad()
+  /// What this frontend booked has changed since it was last told to the others.
+  var isUntold = false
 
   /// Distinct blocks of requests in flight, as they count in costs.
   var blocksInUse: Int {
@@ -153,5 +157,7 @@ package struct WorkerLoad: Sendable, Equatable {
   /// By what its cached blocks are counted in decisions.
   package var cacheSource = CacheSource.predicted
   package var cacheReason = CacheSourceReason.noFeed
+  /// What other frontends booked, which is no part of the above.
+  package var peers = PeerLoad()
   package let latest: ServedRequest
 }

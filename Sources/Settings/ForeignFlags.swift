@@ -40,7 +40,6 @@ extension SettingsTable {
 
   private static let routerForeign: [ForeignFlag] = [
     ForeignFlag("load-aware", "DYN_ROUTER_LOAD_AWARE", takesValue: false),
-    ForeignFlag("router-replica-sync", "DYN_ROUTER_REPLICA_SYNC", takesValue: false),
     ForeignFlag("router-tracking-hash", "DYN_ROUTER_TRACKING_HASH"),
     ForeignFlag("router-tracking-key-file", "DYN_ROUTER_TRACKING_KEY_FILE"),
     ForeignFlag("router-tracking-key-id", "DYN_ROUTER_TRACKING_KEY_ID"),
@@ -77,7 +76,6 @@ extension SettingsTable {
   static let workerForeign: [ForeignFlag] =
     planes + [
       ForeignFlag("is-decode-worker", "DYN_IS_DECODE_WORKER", takesValue: false),
-      ForeignFlag("migration-limit", "DYN_MIGRATION_LIMIT"),
       ForeignFlag("engine-request-limit", "DYN_ENGINE_REQUEST_LIMIT"),
       ForeignFlag("dyn-tool-call-parser", "DYN_TOOL_CALL_PARSER"),
       ForeignFlag("dyn-reasoning-parser", "DYN_REASONING_PARSER"),

@@ -53,6 +53,11 @@ extension SettingsTable {
       nil, "DYN_RETRY_BUDGET_MIN", .integer(0...1_000_000), fallback: "32", group: "Health", live: true,
       "Repeated requests that may be in progress whatever the percentage says."),
     SettingDefinition(
+      "hedge-after-ms", "DYN_HEDGE_AFTER_MS", .duration(unit: millisecond), fallback: "0", group: "Health",
+      live: true,
+      "Ask another worker as well when the head of an answer has not come by then; the first head wins. 0 for never."
+    ),
+    SettingDefinition(
       "migration-limit", "DYN_MIGRATION_LIMIT", .integer(0...64), fallback: "0", group: "Health", live: true,
       "Times that a running stream goes on at another worker when its own dies; 0 for never."),
     SettingDefinition(

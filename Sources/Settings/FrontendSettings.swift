@@ -16,7 +16,7 @@ extension SettingsTable {
     ],
     definitions: frontendServer + frontendListeners + frontendTLS + frontendTenants + frontendWorkers
       + frontendRouter
-      + frontendQueue
+      + frontendQueue + frontendPeers
       + etcdDiscovery + kubernetesDiscovery
       + frontendLimits
       + frontendDeadlines

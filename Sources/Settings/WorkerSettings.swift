@@ -72,6 +72,10 @@ extension SettingsTable {
       "threads", "DYN_HTTP_THREADS", .integer(1...256), fallback: "1", group: "Worker",
       "Event loops, one thread each."),
     SettingDefinition(
+      "migration-limit", "DYN_MIGRATION_LIMIT", .integer(0...64), fallback: "0", group: "Worker",
+      "Times that a stream which begins here goes on at another worker when its own dies, where frontends allow fewer."
+    ),
+    SettingDefinition(
       "namespace", "DYN_NAMESPACE", .string, fallback: "dynamo", placeholder: "NAME", group: "Worker",
       "Namespace to register in."),
     SettingDefinition(

@@ -67,6 +67,7 @@ package enum AttributeName {
   @inlinable package static var overlapBlocks: StaticString { "overlap_blocks" }
   @inlinable package static var phase: StaticString { "phase" }
   @inlinable package static var isRetry: StaticString { "request.is_retry" }
+  @inlinable package static var isHedge: StaticString { "request.is_hedge" }
   @inlinable package static var migrationIsRetry: StaticString { "migration.is_retry" }
   @inlinable package static var migrationReason: StaticString { "migration.reason" }
   @inlinable package static var migrationFromWorkerID: StaticString { "migration.from_worker_id" }

@@ -163,8 +163,13 @@ extension MetricDescription {
     "dynamo_frontend_request_ids_replaced_total", "Callers' x-request-id values that were unusable.")
   /// no labels
   package static let requestRetries = MetricDescription(
-    "dynamo_frontend_request_retries_total", "Attempts after the first one.")
+    "dynamo_frontend_request_retries_total", "Attempts after the first one, hedges among them.")
   /// no labels
+  package static let hedges = MetricDescription(
+    "dynamo_frontend_request_hedges_total",
+    "Requests that were sent to another worker as well, for want of an answer.")
+  package static let hedgesWon = MetricDescription(
+    "dynamo_frontend_request_hedges_won_total", "Of these, those that the other worker answered first.")
   package static let retriesRefused = MetricDescription(
     "dynamo_frontend_retries_refused_total",
     "Failed requests that were not repeated because too many already were: the retry budget.")

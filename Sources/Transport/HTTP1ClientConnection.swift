@@ -109,6 +109,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       connectFailed(.system(error))
       return
     }
+    let idleSeconds = pool.limits.keepAliveSeconds
+    if idleSeconds > 0 { Sockets.keepAlive(descriptor, idleSeconds: idleSeconds) }
     let socket = StreamSocket(descriptor, on: loop, connecting: true, security: upstream.security)
     socket.reportsEndWhilePaused = false
     self.socket = socket

@@ -45,6 +45,9 @@ package struct ClientLimits: Sendable {
   package var idleTimeout: Nanoseconds = 4 * second
   /// Idle connections kept per worker and loop; more are closed.
   package var idleMax = 512
+  /// Seconds of silence after which the kernel asks the other host whether it is still there, and ends the connection when
+  /// nothing comes for as long again; 0 never asks. Of HTTP/1.1 connections.
+  package var keepAliveSeconds: Int32 = 0
   /// Of connections that carry many requests at once.
   package var multiplexed = MultiplexedLimits()
 

@@ -18,6 +18,8 @@ final class EngineProcess: Sendable {
     var steadyAfter: Nanoseconds = 60 * second
     /// From SIGTERM to SIGKILL.
     var endTimeout: Nanoseconds = 10 * second
+    /// Between two looks whether what an engine left behind has ended.
+    var lookInterval: Nanoseconds = 20 * millisecond
   }
 
   private struct State {
@@ -153,11 +155,28 @@ final class EngineProcess: Sendable {
   private func waitForEnd(of pid: pid_t) -> String {
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
-    // What it started and left behind would hold its port and its memory.
-    kill(-pid, SIGKILL)
+    endGroup(of: pid)
     state.withLock { $0.pid = 0 }
     let signal = status & 0x7f
     return signal == 0 ? "exit \(status >> 8 & 0xff)" : "signal \(signal)"
+  }
+
+  /// Ends what the process started and left behind, which would hold its port and its memory: SIGTERM, so that it may put
+  /// things in order, and SIGKILL when that takes too long. The group keeps its number while one of it lives.
+  private func endGroup(of pid: pid_t) {
+    // A stop has asked the whole group already; a second signal makes some end at once.
+    if !state.withLock({ $0.isStopping }) { kill(-pid, SIGTERM) }
+    let deadline = Machine.monotonicNanoseconds + limits.endTimeout
+    while kill(-pid, 0) == 0 {
+      // Orphans become this process's children where it is the first of its container.
+      while waitpid(-pid, nil, WNOHANG) > 0 {}
+      guard Machine.monotonicNanoseconds < deadline else {
+        logger.warning("what the engine left behind did not end in time and is killed")
+        kill(-pid, SIGKILL)
+        return
+      }
+      _ = poll(nil, 0, Int32(clamping: limits.lookInterval / millisecond))
+    }
   }
 
   /// Starts the command in a process group of its own, with no signal blocked; nil when it cannot or may not start.

@@ -148,6 +148,7 @@ extension WorkerConfiguration {
     if let mode = settings.optionalString("disaggregation-mode") {
       role = mode == "prefill" ? .prefill : mode == "decode" ? .decode : .aggregated
     }
+    migrationLimit = settings.int("migration-limit")
     if settings.bool("is-prefill-worker") { role = .prefill }
     if case .prefill = role { component = "prefill" }
     if let name = settings.optionalString("component") { component = name }

@@ -42,6 +42,8 @@ package struct WorkerConfiguration: Sendable {
   package var component = "backend"
   package var endpoint = "generate"
   package var role = WorkerRole.aggregated
+  /// Times that streams of this worker may go on at another one; told in its card.
+  package var migrationLimit = 0
   /// At most 2^53; nil draws one where the worker registers, and has it follow from the URL where it does not.
   package var instanceID: UInt64?
   /// Where to register; nil for not in a folder.

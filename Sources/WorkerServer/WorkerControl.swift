@@ -75,6 +75,7 @@ final class WorkerControl: TimerHandler {
     } else if case .simulated(let engine) = configuration.engine {
       var card = ModelCard(displayName: configuration.model)
       card.role = configuration.role
+      card.migrationLimit = configuration.migrationLimit
       card.contextLength = engine.contextTokens
       card.blockSize = engine.blockSize
       card.totalBlocks = engine.blockCount
@@ -107,6 +108,7 @@ final class WorkerControl: TimerHandler {
     }
     var card = ModelCard(displayName: name)
     card.role = configuration.role
+    card.migrationLimit = configuration.migrationLimit
     card.contextLength = models.first { $0.id == name }?.contextTokens
     for index in models.indices where models[index].endpoints == nil {
       models[index].endpoints = facts.endpoints ?? Worker.assumedEndpoints

@@ -15,7 +15,9 @@ struct DirectoryRecords {
   fileprivate var dead: [String: UInt64] = [:]
   /// Why the source could not be read last.
   fileprivate var failure: String?
-
+  /// What the source told last: what was of no use then may be of some once other workers have gone.
+  fileprivate var scan: DiscoveryScan?
+  fileprivate var servers: [WorkerURL]?
 }
 
 extension DirectoryControl: DiscoverySink {
@@ -44,6 +46,19 @@ extension DirectoryControl: DiscoverySink {
   /// Takes over what changed.
   func found(_ scan: DiscoveryScan) {
     sourceAnswered()
+    records.scan = scan
+    take(scan)
+  }
+
+  /// Looks again at records that were of no use. To be called from time to time: sources tell of changes in their store,
+  /// and what stood in a record's way may have changed here.
+  func lookAgain() {
+    guard records.failure == nil else { return }
+    if !records.notes.isEmpty, let scan = records.scan { take(scan) }
+    if let servers = records.servers { take(servers) }
+  }
+
+  private func take(_ scan: DiscoveryScan) {
     var notes = scan.unusable
     var present: Set<String> = []
     for finding in scan.findings {
@@ -77,6 +92,11 @@ extension DirectoryControl: DiscoverySink {
   /// Takes over servers that have no records; they are asked what they are.
   func found(servers: [WorkerURL]) {
     sourceAnswered()
+    records.servers = servers
+    take(servers)
+  }
+
+  private func take(_ servers: [WorkerURL]) {
     var notes: [String: String] = [:]
     let present = Set(servers)
     for member in served where !present.contains(member.url) {
@@ -193,6 +213,7 @@ extension DirectoryControl: DiscoverySink {
     worker.contextLength = finding.card.contextLength
     worker.sequencesMax = finding.card.sequencesMax
     worker.batchedTokensMax = finding.card.batchedTokensMax
+    worker.migrationLimit = finding.card.migrationLimit
     worker.endpoints = finding.card.endpoints ?? Worker.assumedEndpoints
     return worker
   }

@@ -24,6 +24,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let resolver: NameResolver
   private let publish: (WorkerSet) -> Void
   private let feeds: CacheFeeds
+  private var exchange: PeerExchange?
   private let expiryTimer = Timer(tag: Tag.expiry)
   private let upkeepTimer = Timer(tag: Tag.upkeep)
   private let outlierTimer = Timer(tag: Tag.outliers)
@@ -55,7 +56,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     loop: EventLoop, configuration: WorkerDirectoryConfiguration, prober: any WorkerProber,
     security: WorkerSecurity, logger: Logger, source: (any DiscoverySource)? = nil,
     lockWait: Histogram? = nil, feedBoard: CacheFeedBoard = CacheFeedBoard(),
-    discoveryBoard: DiscoveryBoard = DiscoveryBoard(),
+    discoveryBoard: DiscoveryBoard = DiscoveryBoard(), peerBoard: PeerBoard = PeerBoard(),
     countEjection: @escaping (EjectionCause) -> Void = { _ in },
     publish: @escaping (WorkerSet) -> Void
   ) {
@@ -73,6 +74,11 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     self.discoveryBoard = discoveryBoard
     self.source = source
     feeds = CacheFeeds(loop: loop, configuration: configuration, board: feedBoard, logger: logger)
+    exchange = configuration.peers.map { settings in
+      PeerExchange(
+        loop: loop, settings: settings, hashesTokens: configuration.hashesTokens, board: peerBoard,
+        logger: logger, models: { [weak self] in self?.catalog.models ?? [] })
+    }
   }
 
   // MARK: Life
@@ -83,6 +89,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     for url in fixed { addStatic(url, .fixed) }
     for url in simulated { addStatic(url, .simulated) }
     source?.start(self)
+    exchange?.start()
     loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
     planLook()
     flush()
@@ -102,6 +109,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     names = [:]
     groups = []
     feeds.close()
+    exchange?.close()
     resolver.close()
     prober.close()
   }
@@ -119,6 +127,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   /// Has the routers forget what has expired, and the allocator return what that freed. It takes milliseconds when
   /// much was freed, which is why no loop does it.
   private func maintainRouting() {
+    lookAgain()
     feeds.follow(order.map(\.worker), catalog.models, retriesFailed: true)
     feeds.checkTruth()
     var shrank = false
@@ -340,7 +349,9 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       busyUntil = loop.now + second
       busy = []
       for model in catalog.models {
-        for load in model.routing.loads where load.activeRequests > 0 { busy.insert(load.worker) }
+        for load in model.routing.loads where load.activeRequests + load.peers.requests > 0 {
+          busy.insert(load.worker)
+        }
       }
     }
     return busy.contains(member.id)
@@ -400,6 +411,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
         metadata: ["model": "\(model.name)", "limit": "\(BlockSizes.countMax)"])
     }
     feeds.follow(workers, models)
+    exchange?.workersChanged()
     let unused = unusedRecords
     let isSame =
       current.workers.hasSameFacts(as: workers) && current.models.count == models.count

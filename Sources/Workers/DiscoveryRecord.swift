@@ -146,6 +146,11 @@ package struct ModelCard: Sendable, Equatable {
   package var totalBlocks: Int?
   package var sequencesMax: Int?
   package var batchedTokensMax: Int?
+  /// Times that a stream of it may go on at another worker.
+  package var migrationLimit = 0
+
+  /// As the setting has it.
+  static let migrationLimitMax = 64
 
   package init(displayName: String) { self.displayName = displayName }
 
@@ -157,6 +162,7 @@ package struct ModelCard: Sendable, Equatable {
     out.append(jsonString: Self.slug(displayName))
     if let contextLength { Self.append(",\"context_length\":", contextLength, to: &out) }
     if let blockSize { Self.append(",\"kv_cache_block_size\":", blockSize, to: &out) }
+    if migrationLimit > 0 { Self.append(",\"migration_limit\":", migrationLimit, to: &out) }
     if let endpoints {
       out.append(",\"model_type\":" as StaticString)
       out.append(jsonString: Self.kinds(of: endpoints))
@@ -188,6 +194,7 @@ package struct ModelCard: Sendable, Equatable {
     }
     card.contextLength = positive(json["context_length"])
     card.blockSize = positive(json["kv_cache_block_size"])
+    card.migrationLimit = min(positive(json["migration_limit"]) ?? 0, migrationLimitMax)
     let runtime = json["runtime_config"]
     card.totalBlocks = positive(runtime?["total_kv_blocks"])
     card.sequencesMax = positive(runtime?["max_num_seqs"])

@@ -152,6 +152,7 @@ extension Worker {
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && adapters == other.adapters
       && isDraining == other.isDraining && standing == other.standing && contextLength == other.contextLength
       && sequencesMax == other.sequencesMax
+      && migrationLimit == other.migrationLimit
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
       && endpoints == other.endpoints && eventSources == other.eventSources
       && upstream.addresses == other.upstream.addresses

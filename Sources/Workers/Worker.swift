@@ -62,6 +62,8 @@ package struct Worker: Sendable {
   package var sequencesMax: Int?
   /// Most tokens of one step of its engine; nil when unknown.
   package var batchedTokensMax: Int?
+  /// Times that its streams may go on elsewhere by its own word; the frontend may allow more.
+  package var migrationLimit = 0
   /// Where it publishes its cache's events; empty when it does not.
   package var eventSources: [CacheEventSource] = []
   /// An operator takes it out of service: requests that it has go on, new ones go elsewhere.

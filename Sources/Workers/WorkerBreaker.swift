@@ -51,7 +51,7 @@ final class WorkerBreaker: TimerHandler {
     static let canary: UInt8 = 1
   }
 
-  /// Between two attempts to ask an ejected worker that cannot be asked.
+  /// Between two attempts to ask an ejected worker that cannot be asked, or says nothing to the point.
   private static let retryInterval = 2 * second
 
   private let loop: EventLoop
@@ -177,12 +177,23 @@ final class WorkerBreaker: TimerHandler {
     var isEjected = false
     if case .ejected = standing { isEjected = true }
     guard let reason = outcome.fault else {
-      if isEjected { back() }
+      guard isEjected else { return }
+      switch outcome {
+      case .undecided(let status): waitOn(status)
+      case .served, .failed, .timedOut: back()
+      }
       return
     }
     // It got work meanwhile, and the canary may have waited behind that.
     if case .timedOut = outcome, !isEjected, tally.counts.good > good || isBusy?() == true { return }
     eject(.canary, "a canary request failed: \(reason)")
+  }
+
+  /// An ejected worker answered its canary with what is no answer: it stays out, says why, and is asked again.
+  private func waitOn(_ status: Int) {
+    standing = .ejected(reason: "its canary was answered with \(status), which decides nothing")
+    loop.arm(standingTimer, at: loop.now + Self.retryInterval, self)
+    changed?(nil)
   }
 
   func close() {

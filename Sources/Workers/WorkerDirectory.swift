@@ -27,6 +27,7 @@ package final class WorkerDirectory: Sendable {
   private let board = SnapshotBoard()
   private let feedBoard = CacheFeedBoard()
   private let discoveryBoard = DiscoveryBoard()
+  private let peerBoard = PeerBoard()
   private let running = Mutex<Running?>(nil)
   /// The static workers that the settings named last. Those in force may be others: operators change them.
   private let named: Mutex<[WorkerURL]>
@@ -52,6 +53,7 @@ package final class WorkerDirectory: Sendable {
     named = Mutex(fixed)
     guard faults.isEmpty else { throw .urls(faults) }
     if let fault = configuration.canary?.fault { throw .canary(fault) }
+    if let fault = configuration.peers?.fault { throw .peers(fault) }
     register(on: registry)
   }
 
@@ -93,6 +95,7 @@ package final class WorkerDirectory: Sendable {
           loop: loop, timeout: configuration.probeTimeout, apiKey: configuration.apiKey),
         security: security, logger: logger, source: try configuration.makeSource(on: loop),
         lockWait: lockWait, feedBoard: feedBoard, discoveryBoard: discoveryBoard,
+        peerBoard: peerBoard,
         countEjection: { [ejections] in ejections[$0]?.add() }, publish: board.publish)
       let bound = LoopBound(control, of: loop)
       let mailbox = loop.mailbox
@@ -215,6 +218,7 @@ package final class WorkerDirectory: Sendable {
     if let source = configuration.discoverySource {
       discoveryBoard.register(on: registry, source: source, board)
     }
+    if configuration.peers != nil { peerBoard.register(on: registry, board) }
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
     perModel(.modelPanic) { $0.isPanicking ? 1 : 0 }

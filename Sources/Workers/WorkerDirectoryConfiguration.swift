@@ -54,6 +54,8 @@ package struct WorkerDirectoryConfiguration: Sendable {
   package var outliers = OutlierRules()
   /// How idle workers are asked to generate; nil for not at all.
   package var canary: CanaryConfiguration?
+  /// How load is exchanged with other frontends of the same workers; nil for not at all.
+  package var peers: PeerExchangeSettings?
   /// Between two clearings of what has expired in the routing states.
   package var upkeepInterval: Nanoseconds = 5 * second
   /// Between two resolutions of a name.
@@ -103,6 +105,8 @@ package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
   case tls(TLSError)
   /// What cannot be asked of workers.
   case canary(String)
+  /// Why other frontends cannot be found.
+  case peers(String)
   case system(SystemError)
 
   package var description: String {
@@ -111,6 +115,7 @@ package enum WorkerDirectoryError: Error, Sendable, CustomStringConvertible {
     case .folder(let error): "discovery folder \(error)"
     case .tls(let error): "TLS to workers: \(error.reason)"
     case .canary(let fault): fault
+    case .peers(let fault): "--router-replica-sync: \(fault)"
     case .system(let error): "\(error)"
     }
   }

@@ -306,6 +306,7 @@ final class WorkerMember: TimerHandler {
     next.contextLength = facts.contextLength
     next.sequencesMax = facts.sequencesMax
     next.batchedTokensMax = facts.batchedTokensMax
+    next.migrationLimit = facts.migrationLimit
     next.endpoints = facts.endpoints
     show(next)
   }
@@ -357,6 +358,7 @@ extension Worker {
     worker.contextLength = contextLength
     worker.sequencesMax = sequencesMax
     worker.batchedTokensMax = batchedTokensMax
+    worker.migrationLimit = migrationLimit
     worker.prompts = prompts
     worker.isDraining = isDraining
     worker.eventSources = eventSources

@@ -56,6 +56,7 @@ enum Doctor {
         print("ok       libzmq is there for engines' cache events")
       }
     }
+    peers(settings, check)
     return isWell ? 0 : 1
   }
 
@@ -84,6 +85,20 @@ enum Doctor {
       for fault in kubernetes.faults() { check("kubernetes", fault) }
       if let server = kubernetes.server { check("kubernetes \(server)", connectProblem(server)) }
     default: break
+    }
+  }
+
+  /// What the exchange of load with other frontends lacks.
+  private static func peers(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
+    guard settings.bool("router-replica-sync") else { return }
+    var configuration = WorkerDirectoryConfiguration()
+    do {
+      try FrontendProcess.readPeers(settings, &configuration)
+      check(
+        "other frontends (\(configuration.peers?.peers.count ?? 0))",
+        configuration.peers?.fault ?? WorkerDirectory.whyNoCacheEvents)
+    } catch {
+      check("other frontends", "\(error)")
     }
   }
 

@@ -223,8 +223,26 @@ enum FrontendProcess {
     configuration.security = try workerSecurity(settings)
     configuration.outliers = OutlierRules(settings)
     configuration.canary = CanaryConfiguration(settings)
+    try readPeers(settings, &configuration)
     return try WorkerDirectory(
       configuration: configuration, logger: log.logger("\(LogTarget.workers)"), registry: registry)
+  }
+
+  /// How load is exchanged with other frontends, where it is.
+  static func readPeers(
+    _ settings: SettingsValues, _ configuration: inout WorkerDirectoryConfiguration
+  ) throws {
+    guard settings.bool("router-replica-sync") else { return }
+    let others = settings.list("router-replica-sync-peers")
+    guard let address = settings.optionalString("router-replica-sync-address"), !others.isEmpty else {
+      throw StartError(
+        "--router-replica-sync needs --router-replica-sync-address and --router-replica-sync-peers")
+    }
+    var peers = PeerExchangeSettings(address: address, peers: others)
+    peers.lease = settings.duration("DYN_ROUTER_REPLICA_SYNC_LEASE_SECS")
+    peers.interval = settings.duration("DYN_ROUTER_REPLICA_SYNC_INTERVAL_MS")
+    configuration.peers = peers
+    configuration.routing.sharesLoad = true
   }
 
   private static func chooseDiscovery(

@@ -288,6 +288,68 @@ struct MigrationTests {
     #expect(isEmpty)
   }
 
+  @Test func theStreamsOfADeadWorkerMoveAFewInAWakeUp() throws {
+    let rig = try rig { $0.migration.perWakeUp = 2 }
+    let streams = (0..<5).map { _ in begin(rig) }
+    let before = rig.dialer.last
+    for stream in streams { rig.kernel.receiveErrors[stream.worker] = 104 }
+    rig.kernel.queue(streams.map { ($0.worker, .error) })
+    rig.loop.turn(patience: 0)
+    #expect(rig.dialer.last == before + 2)
+    // One whose caller leaves while it waits moves nowhere.
+    rig.reset(streams[4].caller)
+    for moved in [4, 4, 4] {
+      rig.kernel.time += millisecond
+      rig.turn()
+      #expect(rig.dialer.last == before + Int32(moved))
+    }
+    for index in 1...4 {
+      let worker = before + Int32(index)
+      rig.kernel.queue([(worker, .writable)])
+      rig.turn()
+      rig.send(Self.head + text("b", " river") + event("b", "", finish: "\"stop\"") + done, on: worker)
+      rig.close(worker)
+    }
+    for stream in streams.dropLast() {
+      let output = rig.output(stream.caller)
+      #expect(output.contains("river") && !output.contains("error"))
+    }
+    #expect(isFree(rig))
+  }
+
+  @Test func aDrainEndsAStreamThatWaitsForItsTurn() throws {
+    let rig = try rig { $0.migration.perWakeUp = 1 }
+    let streams = [begin(rig), begin(rig)]
+    let before = rig.dialer.last
+    for stream in streams { rig.kernel.receiveErrors[stream.worker] = 104 }
+    rig.kernel.queue(streams.map { ($0.worker, .error) })
+    rig.loop.turn(patience: 0)
+    #expect(rig.dialer.last == before + 1)
+    rig.server.cutAll()
+    rig.kernel.time += millisecond
+    rig.turn()
+    #expect(rig.dialer.last == before + 1 && isFree(rig))
+  }
+
+  @Test func aWorkersOwnLimitCountsWhereItIsHigher() throws {
+    let rig = try FrontendRig()
+    var workers = rig.snapshot(generation: 2, engine: .simulated).workers
+    for index in workers.indices { workers[index].migrationLimit = 1 }
+    let routing = ModelRouting(options: RoutingOptions())
+    routing.workersChanged(workers)
+    rig.service.adopt(
+      WorkerSet(
+        generation: 3, workers: workers,
+        models: [ServedModel(name: FrontendRig.model, workers: workers, created: 1, routing: routing)]))
+    let (caller, worker) = begin(rig)
+    rig.reset(worker)
+    _ = rig.upstreamRequest()
+    end(rig)
+    let output = rig.output(caller)
+    #expect(output.contains("river") && !output.contains("error"))
+    #expect(isFree(rig))
+  }
+
   @Test func itsSpansAreAsTheSchemaSays() throws {
     let rig = try rig(traces: true)
     let (_, worker) = begin(rig)

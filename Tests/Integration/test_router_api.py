@@ -103,6 +103,48 @@ def test_state_counts_what_is_in_flight(stack):
     assert [w["active_requests"] for w in state(frontend)["workers"]] == [0, 0]
 
 
+def test_two_frontends_weigh_each_others_load(stack, tmp_path):
+    workers = [stack.upstream(), stack.upstream()]
+    addresses = [f"ipc://{tmp_path}/{name}" for name in "ab"]
+    peers = ",".join(addresses)
+    args = [arg for worker in workers for arg in ("--worker", worker.url)]
+    args += ["--router-replica-sync", "--router-replica-sync-peers", peers, "--router-replica-sync-address"]
+    env = {"DYN_ROUTER_REPLICA_SYNC_LEASE_SECS": "1"}
+    a, b = (stack.frontend(*args, address, env=env) for address in addresses)
+    for frontend in (a, b):
+        eventually("both are ready", lambda: frontend.get("/health")[2].count(b'"state":"ready"') == 2)
+    gate = Gate(workers)
+    callers = Callers(a)
+    callers.send("a")
+    eventually("it is there", lambda: gate.order == ["a"])
+    busy = next(w["worker_id"] for w in state(a)["workers"] if w["active_requests"])
+
+    def load(frontend):
+        return next(w for w in state(frontend)["workers"] if w["worker_id"] == busy)
+
+    eventually("the other heard of it", lambda: load(b)["peers"]["active_requests"] == 1)
+    own = load(a)
+    assert load(b)["peers"] == {key: own[key] for key in load(b)["peers"]}
+    assert load(b)["active_requests"] == 0 and own["peers"]["active_requests"] == 0
+    for index in range(6):
+        found = explain(b, chat(f"{index} other " + "words " * 100))
+        assert found["decision"]["worker_id"] != busy, "the load of the other frontend is weighed"
+    gate.permits.release()
+    callers.join()
+    eventually("and of its end", lambda: load(b)["peers"]["active_requests"] == 0)
+    with Connection(a.port) as caller:
+        caller.send(post(PATH, json.dumps(chat("again")).encode()))
+        eventually("heard again", lambda: sum(w["peers"]["active_requests"] for w in state(b)["workers"]) == 1)
+        a.kill()
+        eventually(
+            "the load of one that was killed goes with its lease",
+            lambda: all(w["peers"]["active_requests"] == 0 for w in state(b)["workers"]),
+        )
+    gate.permits.release()
+    gone = f'dynamo_frontend_peer_up{{peer="{addresses[0]}"}} 0'
+    eventually("metrics tell of it", lambda: gone in b.get("/metrics")[2].decode())
+
+
 def test_long_prompts_are_explained(stack):
     frontend, _ = two_workers(stack)
     text = "a long prompt of many words " * 40_000

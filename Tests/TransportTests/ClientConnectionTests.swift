@@ -2,6 +2,7 @@
 
 import Base
 import EventLoop
+import Glibc
 import HTTP
 import TestSupport
 import Testing
@@ -37,10 +38,11 @@ private final class ClientRig {
   let upstream: Upstream
   private var connections: [UpstreamExchange] = []
 
-  init(limits: ClientLimits = ClientLimits()) throws {
+  /// - Parameter descriptor: the only connection's, instead of numbers that nothing stands behind.
+  init(limits: ClientLimits = ClientLimits(), descriptor: Int32? = nil) throws {
     loop = try EventLoop(index: 0, system: kernel, seed: 1)
     let counter = Counter()
-    pool = UpstreamPool(loop: loop, limits: limits, dial: { _ in counter.next() })
+    pool = UpstreamPool(loop: loop, limits: limits, dial: { _ in descriptor ?? counter.next() })
     upstream = Upstream(
       id: 7, addresses: SocketAddress.resolve(host: "127.0.0.1", port: 9), authority: "127.0.0.1:9")
   }
@@ -91,6 +93,20 @@ private let small = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 struct ClientConnectionTests {
   private let first = ClientRig.socket(0)
+
+  @Test(arguments: [0, 10]) func theKernelAsksForSilentServersWhereItIsToldTo(_ seconds: Int32) throws {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var limits = ClientLimits()
+    limits.keepAliveSeconds = seconds
+    let rig = try ClientRig(limits: limits, descriptor: descriptor)
+    _ = rig.send()
+    var (isOn, idle, size): (Int32, Int32, socklen_t) = (-1, -1, 4)
+    getsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &isOn, &size)
+    getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, &idle, &size)
+    #expect(isOn == (seconds > 0 ? 1 : 0))
+    if seconds > 0 { #expect(idle == seconds) }
+  }
 
   @Test func anAnswerIsDeliveredAndTheConnectionReused() throws {
     let rig = try ClientRig()

@@ -114,6 +114,36 @@ import Testing
     #expect(pipe.read() == "")
     engine.stop()
   }
+
+  @Test func whatADeadEngineLeftBehindMayPutThingsInOrder() throws {
+    let pipe = Pipe()
+    let ready = Pipe()
+    // The child tells that its trap is set before its leader ends, and writes its last words from the trap.
+    let engine = try engine(
+      "sh -c '(trap \"echo saved >&3; exit\" TERM; exec 3> \(pipe.path); echo up > \(ready.path); while :; do sleep 0.01; done) & read x < \(ready.path); exit 3'"
+    ) {
+      $0.backoffFirst = 1_000 * second
+    }
+    try engine.start()
+    #expect(pipe.read() == "saved\n")
+    engine.stop()
+    #expect(!lines.lines.contains { $0.contains("is killed") })
+  }
+
+  @Test func whatADeadEngineLeftBehindIsKilledWhenItDoesNotEnd() throws {
+    let pipe = Pipe()
+    let ready = Pipe()
+    let engine = try engine(
+      "sh -c '(trap \"\" TERM; exec 3> \(pipe.path); echo up > \(ready.path); while :; do sleep 0.01; done) & read x < \(ready.path); exit 3'"
+    ) {
+      $0.backoffFirst = 1_000 * second
+      $0.endTimeout = 50 * millisecond
+    }
+    try engine.start()
+    #expect(pipe.read() == "")
+    engine.stop()
+    #expect(lines.lines.contains { $0.contains("left behind did not end") })
+  }
 }
 
 @Suite struct EngineLinesTests {

@@ -55,6 +55,7 @@ import Testing
     card.totalBlocks = 16_384
     card.sequencesMax = 256
     card.batchedTokensMax = 8_192
+    card.migrationLimit = 3
     var bytes = ByteBuffer()
     card.write(to: &bytes)
     #expect(try parseCard(bytes.text) == card)

@@ -54,6 +54,23 @@ struct EtcdSourceTests {
     #expect(etcd.asked[1].body["revision"] as? String == etcd.asked[2].body["revision"] as? String)
   }
 
+  @Test func aRecordThatWasOfNoUseIsLookedAtAgainThoughNothingChangedInEtcd() throws {
+    let etcd = ScriptedEtcd()
+    let rig = try rig(etcd)
+    let url = try WorkerURL.parse("http://127.0.0.1:9001").get()
+    rig.control.adopt(fixed: [url])
+    rig.turn()
+    etcd.register(1, port: 9_001)
+    rig.turn()
+    #expect(rig.latest.workers.map(\.source.label) == ["static"])
+    #expect(rig.latest.unused.shown.map(\.reason) == ["its URL is configured as a static worker"])
+    rig.control.adopt(fixed: [])
+    rig.turn()
+    rig.advance(5 * second)
+    #expect(ids(rig) == [1] && rig.latest.workers[0].source.label == "etcd")
+    #expect(rig.latest.unused.count == 0)
+  }
+
   @Test func aCardThatIsNotThereYetIsWaitedFor() throws {
     let etcd = ScriptedEtcd()
     etcd.register(1, port: 9_001)

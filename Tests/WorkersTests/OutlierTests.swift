@@ -212,7 +212,18 @@ struct OutlierTests {
     rig.turn()
     #expect(standing(rig)[0] == "ejected")
     for _ in 0..<6 { rig.advance(4 * Base.second) }
-    rig.prober.canaries.last { $0.worker == id }?.end(.undecided(status: 400))
+    // An engine that is full, or refuses what was asked, has not shown that it serves.
+    for status in [529, 400] {
+      rig.prober.canaries.last { $0.worker == id }?.end(.undecided(status: status))
+      rig.turn()
+      #expect(standing(rig)[0] == "ejected")
+      #expect(
+        rig.latest.workers.first { $0.id == id }?.stateInWords.reason?.contains("\(status)") == true)
+      let asked = rig.prober.canaries.count { $0.worker == id }
+      rig.advance(2 * Base.second)
+      #expect(rig.prober.canaries.count { $0.worker == id } == asked + 1)
+    }
+    rig.prober.canaries.last { $0.worker == id }?.end(.served)
     rig.turn()
     #expect(standing(rig)[0] == "recovering")
   }

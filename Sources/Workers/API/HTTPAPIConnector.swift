@@ -28,7 +28,10 @@ final class HTTPAPIConnector: APIConnector {
     self.resolver = resolver
     var limits = ClientLimits()
     limits.connectTimeout = min(limits.connectTimeout, silence)
+    // Nothing may come on them for hours: a server that lost its power would never be missed.
+    limits.keepAliveSeconds = 10
     streams = UpstreamPool(loop: loop, limits: limits)
+    limits.keepAliveSeconds = 0
     limits.silenceTimeout = silence
     limits.idleTimeout = 30 * second
     asked = UpstreamPool(loop: loop, limits: limits)

@@ -1,0 +1,29 @@
+// What other frontends book on a model's workers, on its way into and out of the routing state.
+
+internal import Base
+internal import Routing
+
+extension ModelRouting {
+  /// What is to be told to other frontends (``Router/takeShare(isFull:)``).
+  func takeShare(isFull: Bool) -> PeerShare { locked { router.takeShare(isFull: isFull) } }
+
+  /// Says what others have booked now. Less of it may make room for those that wait.
+  func setPeers(_ rows: [PeerShare.Row], now: Nanoseconds) {
+    lockedThenWaking(now: now) {
+      for row in rows { router.setPeers(worker: row.worker, row.load) }
+    }
+  }
+
+  /// Predicts what prompts that others sent leave in the workers' caches; the lock is held for one of them at a time.
+  func predict(_ prompts: PeerShare.Prompts, now: Nanoseconds) {
+    prompts.hashes.withUnsafeBufferPointer { hashes in
+      for prompt in prompts.prompts {
+        locked {
+          router.predict(
+            UnsafeBufferPointer(rebasing: hashes[prompt.blocks]), blockSize: prompt.blockSize,
+            worker: prompt.worker, now: now)
+        }
+      }
+    }
+  }
+}
