@@ -3,6 +3,7 @@
 # ENGINE   sim (default): the built-in simulated engine; vllm, llama: dynamo-worker starts and watches a real one
 # MODEL    the model's name; for llama also MODEL_FILE, the path of a GGUF file
 # DYN_HTTP_PORT (8000), DYN_SYSTEM_PORT1, 2 … (8081, 8082 …; -1 for none), ENGINE_PORT1, 2 … (8101, 8102 …)
+# WORKER_FLAGS: further flags of dynamo-worker itself, apart by spaces
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 find_binaries
 
@@ -22,7 +23,7 @@ case "$ENGINE" in
 esac
 
 # The seed's names, which the programs themselves do not know.
-export -n DYN_SYSTEM_PORT1 DYN_SYSTEM_PORT2 2>/dev/null || true
+export -n DYN_SYSTEM_PORT1 DYN_SYSTEM_PORT2 DYN_SYSTEM_PORT3 2>/dev/null || true
 
 pids=()
 stop() {
@@ -48,6 +49,8 @@ start_worker() {
   system="${!system:-$((8080 + number))}"
   port="${!port:-$((8100 + number))}"
   local -a worker=(env DYN_SYSTEM_PORT="$system" dynamo-worker --model "$MODEL")
+  # shellcheck disable=SC2206
+  worker+=(${WORKER_FLAGS:-})
   if [ "$ENGINE" = sim ]; then
     OTEL_SERVICE_NAME=dynamo-worker-vllm "${worker[@]}" "$@" &
   else

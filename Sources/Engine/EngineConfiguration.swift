@@ -28,6 +28,10 @@ package struct EngineConfiguration: Sendable {
   package var speedupRatio = 1.0
   /// Divides the decode part of a step's time once more; 0 means none (`--decode-speedup-ratio`).
   package var decodeSpeedupRatio = 1.0
+  /// Bytes of the cache entries of one token (`--kv-bytes-per-token`): those of an 8B model with grouped heads.
+  package var bytesPerToken = 131_072
+  /// How fast blocks come from another engine, in GB/s (`--kv-transfer-bandwidth`); 0 takes no time.
+  package var transferBandwidth = 64.0
   /// Prompt and output tokens of one request; nil means what the cache can hold (`--max-model-len`).
   package var modelTokensMax: Int?
   /// Who is preempted (`--preemption-mode`).
@@ -69,6 +73,9 @@ package struct EngineConfiguration: Sendable {
     check(speedupRatio.isFinite && speedupRatio >= 0, "--speedup-ratio must be 0 or more")
     check(
       decodeSpeedupRatio.isFinite && decodeSpeedupRatio >= 0, "--decode-speedup-ratio must be 0 or more")
+    check((1...(1 << 30)).contains(bytesPerToken), "--kv-bytes-per-token must be from 1 to 1073741824")
+    check(
+      transferBandwidth.isFinite && transferBandwidth >= 0, "--kv-transfer-bandwidth must be 0 or more")
     check((modelTokensMax ?? 2) >= 2, "--max-model-len must be at least 2")
     check(blockSize * blockCount >= 2, "the cache must hold at least two tokens")
     check((0.0..<1.0).contains(watermark), "the watermark must be from 0 to below 1")

@@ -4,10 +4,10 @@ package import Base
 
 /// A request on its way through the engine; the caller keeps it only to cancel it.
 ///
-///     waiting -> running -> ended
+///     (arriving ->) waiting -> running -> ended
 ///        ^----------'   (preempted: blocks lost, tokens kept)
 package final class EngineSequence {
-  enum State { case waiting, running, ended }
+  enum State { case arriving, waiting, running, ended }
 
   var state = State.waiting
   var isPaused = false
@@ -16,6 +16,10 @@ package final class EngineSequence {
 
   /// Chained hashes of the full blocks of prompt and output.
   private(set) var hashes: [UInt64] = []
+  /// Full blocks of the prompt.
+  private var promptBlocks = 0
+  /// How many of them, from the front, another engine computed; 0 once they are lost.
+  private(set) var receivedBlocks = 0
   /// The bytes of the tokens behind the last full block.
   private var tail: [UInt8] = []
   /// Prompt and output tokens.
@@ -74,7 +78,15 @@ package final class EngineSequence {
       append(token)
     }
     usage.promptTokens = tokenCount
+    promptBlocks = hashes.count
+    receivedBlocks = zip(request.receivedBlockNames, hashes).prefix { $0 == Self.name(of: $1) }.count
   }
+
+  /// What another engine knows the prompt's full blocks by. Names follow from the content, so that an engine sees which of
+  /// those that it is given are the prompt's.
+  package var promptBlockNames: [Int] { hashes.prefix(promptBlocks).map { Self.name(of: $0) } }
+
+  private static func name(of hash: UInt64) -> Int { Int(hash & 0x7fff_ffff) }
 
   /// True while the tokens at hand are not all computed but for the newest: a prompt, or a preempted sequence.
   var isPrefilling: Bool { tokenCount - computedTokens > 1 || usage.outputTokens == 0 }
@@ -89,6 +101,7 @@ package final class EngineSequence {
 
   func wasPreempted() {
     usage.preemptions += 1
+    receivedBlocks = 0
     computedTokens = 0
     knownBlocks = 0
     yieldsToken = false

@@ -34,6 +34,10 @@ package struct EngineRequest {
   package var variation: UInt64 = 0
   /// Keeps the blocks of different tenants apart; empty for none.
   package var cacheSalt = ""
+  /// The prompt's first blocks, computed by another engine, which gave them these names
+  /// (``EngineSequence/promptBlockNames``). They are fetched before anything is computed. From the first name on that is
+  /// none of the prompt's the rest is computed here.
+  package var receivedBlockNames: [Int] = []
 
   /// Creates a request with no limit and no stops.
   package init(prompt: UnsafeRawBufferPointer) { self.prompt = prompt }

@@ -50,7 +50,8 @@ extension SimulatedEngine {
     while admitted < waiting.count, running.count < configuration.sequencesMax, step.budget > 0 {
       let sequence = waiting[admitted]
       let hits = cachedBlocks(of: sequence)
-      let cached = hits.count * configuration.blockSize
+      let cached =
+        max(hits.count, usableBlocks(sequence.receivedBlocks, of: sequence)) * configuration.blockSize
       let missing = sequence.tokenCount - cached
       if !configuration.chunkedPrefill, missing > step.budget { break }
       let tokens = min(missing, step.budget)
@@ -83,12 +84,16 @@ extension SimulatedEngine {
   private func cachedBlocks(of sequence: EngineSequence) -> [Int32] {
     guard configuration.prefixCaching else { return [] }
     var hits: [Int32] = []
-    let usable = min(sequence.hashes.count, (sequence.tokenCount - 1) / configuration.blockSize)
-    for hash in sequence.hashes.prefix(usable) {
+    for hash in sequence.hashes.prefix(usableBlocks(sequence.hashes.count, of: sequence)) {
       guard let block = blocks.find(hash) else { break }
       hits.append(block)
     }
     return hits
+  }
+
+  /// Of `count` blocks at the front of a sequence those behind which at least its last token is left.
+  private func usableBlocks(_ count: Int, of sequence: EngineSequence) -> Int {
+    min(count, (sequence.tokenCount - 1) / configuration.blockSize)
   }
 
   /// True when `tokens` fit and the watermark stays free. An empty batch may use everything: somebody must go first.

@@ -14,6 +14,8 @@ package final class SimulatedEngine {
   var blocks: BlockManager
   var waiting: [EngineSequence] = []
   var waitingTokens = 0
+  /// Sequences whose blocks are on their way from another engine, with the time at which they are there.
+  private var arriving: [(sequence: EngineSequence, due: Nanoseconds)] = []
   /// In order of admission.
   var running: [EngineSequence] = []
   /// The sequences that the step in flight computes.
@@ -37,14 +39,15 @@ package final class SimulatedEngine {
 
   /// When ``advance(to:)`` has work next; nil while idle. A time in the past means now.
   package var nextDeadline: Nanoseconds? {
-    if let stepEnd { return stepEnd }
-    return isBlocked || waiting.isEmpty && running.isEmpty ? nil : 0
+    let arrival = arriving.lazy.map(\.due).min()
+    if let stepEnd { return min(stepEnd, arrival ?? stepEnd) }
+    return isBlocked || waiting.isEmpty && running.isEmpty ? arrival : 0
   }
 
   /// The state of queues and cache.
   package var load: EngineLoad {
     var load = counts
-    load.waiting = waiting.count
+    load.waiting = waiting.count + arriving.count
     load.running = running.count
     load.activeBlocks = blocks.activeCount
     load.cachedBlocks = blocks.inactiveCount
@@ -64,16 +67,22 @@ package final class SimulatedEngine {
     guard wanted <= configuration.contextTokens else {
       throw .outputTooLong(tokens: wanted, limit: configuration.contextTokens)
     }
-    guard waiting.count < configuration.waitingMax,
-      waiting.isEmpty || waitingTokens + tokens <= configuration.waitingTokensMax
+    guard waiting.count + arriving.count < configuration.waitingMax,
+      waiting.isEmpty && arriving.isEmpty || waitingTokens + tokens <= configuration.waitingTokensMax
     else {
       counts.refusals += 1
       throw .queueFull
     }
     let sequence = EngineSequence(
       request, configuration: configuration, keepsTokens: observer != nil, client: client, now: now)
-    waiting.append(sequence)
     waitingTokens += sequence.tokenCount
+    let transfer = timing.transfer(tokens: sequence.receivedBlocks * configuration.blockSize)
+    if transfer > 0 {
+      sequence.state = .arriving
+      arriving.append((sequence, now + transfer))
+      return sequence
+    }
+    waiting.append(sequence)
     isBlocked = false
     return sequence
   }
@@ -83,6 +92,9 @@ package final class SimulatedEngine {
   @discardableResult
   package func cancel(_ sequence: EngineSequence, now: Nanoseconds) -> SequenceUsage {
     switch sequence.state {
+    case .arriving:
+      arriving.removeAll { $0.sequence === sequence }
+      waitingTokens -= sequence.tokenCount
     case .waiting:
       if let index = waiting.firstIndex(where: { $0 === sequence }) {
         waiting.remove(at: index)
@@ -121,6 +133,7 @@ package final class SimulatedEngine {
     precondition(!isAdvancing, "a client may submit and cancel in a call-back, not advance")
     isAdvancing = true
     defer { isAdvancing = false }
+    if !arriving.isEmpty { takeArrivals(at: now) }
     var turns = 0
     while turns < Self.stepsPerCall {
       if let end = stepEnd {
@@ -137,6 +150,16 @@ package final class SimulatedEngine {
       turns += 1
       if let end = stepEnd, end <= start { return }
     }
+  }
+
+  /// Queues the sequences whose blocks are there, in the order in which they came.
+  private func takeArrivals(at now: Nanoseconds) {
+    for (sequence, due) in arriving.sorted(by: { $0.due < $1.due }) where due <= now {
+      sequence.state = .waiting
+      waiting.append(sequence)
+      isBlocked = false
+    }
+    arriving.removeAll { $0.due <= now }
   }
 
   /// Steps that one call may catch up.

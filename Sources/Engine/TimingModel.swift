@@ -6,11 +6,16 @@ package import Base
 package struct TimingModel: Sendable {
   private let speedup: Double
   private let decodeSpeedup: Double
+  private let transferNanosecondsPerToken: Double
 
   /// Creates the model of `configuration`'s two ratios.
   package init(_ configuration: EngineConfiguration) {
     speedup = configuration.speedupRatio
     decodeSpeedup = configuration.decodeSpeedupRatio
+    // Bytes by gigabytes in a second are nanoseconds.
+    transferNanosecondsPerToken =
+      configuration.transferBandwidth > 0
+      ? Double(configuration.bytesPerToken) / configuration.transferBandwidth : 0
   }
 
   /// Milliseconds that computing `tokens` new prompt tokens takes in one step, before any speed-up; 0 for none.
@@ -24,6 +29,12 @@ package struct TimingModel: Sendable {
   package static func decodeMilliseconds(usage: Double) -> Double {
     let share = min(1, max(0, usage))
     return max(1, -25.74 * share * share + 54.01 * share + 5.74)
+  }
+
+  /// How long the cache entries of `tokens` tokens take on their way from another engine.
+  package func transfer(tokens: Int) -> Nanoseconds {
+    guard speedup > 0 else { return 0 }
+    return Nanoseconds(min(Double(tokens) * transferNanosecondsPerToken / speedup, 1e15))
   }
 
   /// The length of a step that computes `prefillTokens` and, when `decodes`, a token of each running request.

@@ -109,6 +109,15 @@ extension InferenceExchange {
     if lengthOfAnswer != nil { lengthOfAnswer = answer.count }
   }
 
+  /// The worker that read the prompt of what `attempt` answered.
+  func prefillReader(_ attempt: Attempt) -> UInt64 {
+    attempt.isDecode ? prefill?.reader ?? attempt.worker.id : attempt.worker.id
+  }
+
+  private func prefillBegan(_ attempt: Attempt) -> Nanoseconds {
+    attempt.isDecode ? prefill?.began ?? attempt.began : attempt.began
+  }
+
   /// Dynamo's `nvext` of an answer. What is not known is left out; without a stream nobody saw the first token.
   private func extensionValue(_ hints: RoutingHints) -> JSONValue {
     var members: [(String, JSONValue)] = []
@@ -117,7 +126,7 @@ extension InferenceExchange {
         (
           "worker_id",
           .members([
-            ("prefill_worker_id", .worker(attempt.worker.id)), ("prefill_dp_rank", .integer(0)),
+            ("prefill_worker_id", .worker(prefillReader(attempt))), ("prefill_dp_rank", .integer(0)),
             ("decode_worker_id", .worker(attempt.worker.id)), ("decode_dp_rank", .integer(0)),
           ])
         ))
@@ -128,10 +137,15 @@ extension InferenceExchange {
       }
       var timing: [(String, JSONValue)] = [
         ("request_received_ms", .integer(Int(times.wallTime(times.began) / 1_000_000))),
-        ("prefill_wait_time_ms", milliseconds(times.began, attempt.began)),
+        ("prefill_wait_time_ms", milliseconds(times.began, prefillBegan(attempt))),
       ]
+      if attempt.isDecode, let prefill {
+        timing.append(("prefill_time_ms", milliseconds(prefill.began, prefill.ended)))
+      }
       if isEventStream, times.firstToken > 0 {
-        timing.append(("prefill_time_ms", milliseconds(attempt.began, times.firstToken)))
+        if !attempt.isDecode {
+          timing.append(("prefill_time_ms", milliseconds(attempt.began, times.firstToken)))
+        }
         timing.append(("ttft_ms", milliseconds(times.began, times.firstToken)))
       }
       timing.append(("total_time_ms", milliseconds(times.began, loop.now)))

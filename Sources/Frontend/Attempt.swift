@@ -9,8 +9,8 @@ internal import Telemetry
 internal import Transport
 internal import Workers
 
-/// A dispatch of a request to one worker.
-final class Attempt: ClientExchangeHandler, TimerHandler {
+/// A dispatch of a request to one worker: of all of it, or of its decode. ``PrefillAttempt`` is the other part.
+class Attempt: ClientExchangeHandler, TimerHandler {
   /// Counts from 1.
   let number: Int
   let worker: ReadyWorker
@@ -30,6 +30,8 @@ final class Attempt: ClientExchangeHandler, TimerHandler {
   var status = 0
   /// The worker broke off, instead of answering or of letting us end it.
   var broke = false
+  /// Its prompt was read elsewhere: the worker gets the blocks from there.
+  var isDecode = false
   /// It is one of the repeated requests that are bounded.
   var isBudgeted = false
   /// What it took over, where it goes on with a stream.
@@ -37,7 +39,7 @@ final class Attempt: ClientExchangeHandler, TimerHandler {
   var connection: UpstreamExchange?
   /// Bytes of a non-2xx answer while it is still undecided what becomes of it.
   var heldBody = ByteBuffer()
-  private let exchange: InferenceExchange
+  let exchange: InferenceExchange
   /// Armed where another worker is to be asked when this one is slow.
   private var patience: Timer?
 
@@ -65,6 +67,9 @@ final class Attempt: ClientExchangeHandler, TimerHandler {
 
   /// True when the worker's answer is put into the form of another API.
   var isTranslated: Bool { endpoint != exchange.endpoint }
+
+  /// What its span says of the worker and of the part that it does.
+  var attributes: EncodedAttributes { isDecode ? worker.partAttributes : worker.attemptAttributes }
 
   /// Hands the place in the router's books to the attempt that follows on the same worker.
   func takeBooking() -> Booking {
@@ -94,8 +99,14 @@ final class Attempt: ClientExchangeHandler, TimerHandler {
     loseNoMorePatience()
     countOutcome()
     if isBudgeted { exchange.service.shared.endRetry() }
-    exchange.release(self)
+    release()
   }
+
+  /// The books that it is in.
+  var routing: ModelRouting? { exchange.model?.routing }
+
+  /// Gives its place in the router's books back.
+  func release() { exchange.release(self) }
 
   /// Tells the worker's tally how it went, by what is the worker's doing alone: neither callers' errors (4xx) and leavings nor
   /// overload (529) say anything of its health, nor a route or feature that it lacks (501).

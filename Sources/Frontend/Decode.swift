@@ -60,7 +60,8 @@ extension InferenceExchange {
       $0.field(LogKey.isStream, isStreaming)
     }
     guard !model.workers.isEmpty else {
-      refuse(.noWorkers(model: model.name))
+      refuse(
+        model.prefill == nil ? .noWorkers(model: model.name) : .onlyPrefillWorkers(model: model.name))
       return
     }
     if let able = model.workers(serving: endpoint), able.isEmpty {

@@ -19,6 +19,7 @@ extension InferenceExchange {
       number: earlierAttempts.count + 1, worker: worker, booking: booking, span: span, exchange: self)
     self.attempt = attempt
     attempt.migration = migration?.note
+    attempt.isDecode = joinsPrefill(attempt)
     if attempt.number > 1 { service.shared.metrics.retries.add() }
     tell("request sent to worker") {
       $0.field(LogKey.attempts, attempt.number)
@@ -53,6 +54,34 @@ extension InferenceExchange {
     // A stream that goes on asks for its rest.
     migration?.swapBody(&body, &request)
     defer { migration?.swapBody(&body, &request) }
+    composeHead(attempt, into: &output)
+    if endpoint.isAnthropic, !attempt.isTranslated {
+      output.header("content-length", original.count)
+      output.endHead()
+      output.append(original.readable)
+      return
+    }
+    if attempt.isDecode { return composeDecode(attempt, into: &output) }
+    let edit = passBodyVerbatim ? nil : request?.fields.usageEdit
+    let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)
+    output.header("content-length", body.count + (edit?.growth ?? 0) + (salt?.growth ?? 0))
+    output.endHead()
+    append(edit, salt, to: &output)
+  }
+
+  /// Appends the body, edited.
+  func append(_ edit: BodyEdit?, _ salt: SaltEdit?, to output: inout ByteBuffer) {
+    if let salt {
+      salt.write(body.readable, with: edit, into: &output)
+    } else if let edit {
+      edit.write(body.readable, into: &output)
+    } else {
+      output.append(body.readable)
+    }
+  }
+
+  /// Appends the head but for the body's length.
+  func composeHead(_ attempt: Attempt, into output: inout ByteBuffer) {
     let upstream = attempt.worker.upstream
     output.append("POST " as StaticString)
     upstream.pathPrefix.withUnsafeBytes { output.append($0) }
@@ -74,23 +103,6 @@ extension InferenceExchange {
     if !service.configuration.workerAuthorization.isEmpty {
       output.append(service.configuration.workerAuthorization)
     }
-    if endpoint.isAnthropic, !attempt.isTranslated {
-      output.header("content-length", original.count)
-      output.endHead()
-      output.append(original.readable)
-      return
-    }
-    let edit = passBodyVerbatim ? nil : request?.fields.usageEdit
-    let salt = tenancy == nil ? nil : saltEdit(for: attempt.worker)
-    output.header("content-length", body.count + (edit?.growth ?? 0) + (salt?.growth ?? 0))
-    output.endHead()
-    if let salt {
-      salt.write(body.readable, with: edit, into: &output)
-    } else if let edit {
-      edit.write(body.readable, into: &output)
-    } else {
-      output.append(body.readable)
-    }
   }
 
   /// A bare engine keys its requests by `x-request-id` (vLLM): a second one must not meet the first there.
@@ -98,9 +110,9 @@ extension InferenceExchange {
     guard !attempt.worker.isDynamoWorker else { return false }
     if attempt.number > 1 { return true }
     // Ids that were made here are never equal.
-    guard identity.isCallers, let model else { return false }
+    guard identity.isCallers, let routing = attempt.routing else { return false }
     attempt.claim = identity.xRequestID.withUnsafeBytes { XXH3.hash($0, seed: attempt.worker.id) }
-    return !model.routing.claim(attempt.claim)
+    return !routing.claim(attempt.claim)
   }
 
   private func appendSuffix(to output: inout ByteBuffer) {
@@ -128,7 +140,8 @@ extension InferenceExchange {
     }
     attempt.broke = failure.isWorkersFault
     attempt.end(verdict.outcome, verdict.errorType)
-    tellOfConnect(failure, to: attempt.worker)
+    if attempt.isDecode, failure.reachedWorker { prefill?.isSpent = true }
+    report(failure, attempt)
     guard case .dispatched = phase else {
       if attempt.status == 0, !failure.reachedWorker { migration?.forgiveMove() }
       migrate(from: attempt, because: verdict.errorType, or: verdict.error, verdict.outcome)
@@ -142,23 +155,22 @@ extension InferenceExchange {
     }
   }
 
-  /// A connect that failed keeps others from the worker.
-  func tellOfConnect(_ failure: UpstreamFailure, to worker: ReadyWorker) {
+  /// Tells of a worker that cannot be reached. One that refused to be connected to is chosen by nobody for a while, and
+  /// nothing is predicted of its cache.
+  func report(_ failure: UpstreamFailure, _ attempt: Attempt) {
+    let worker = attempt.worker
     switch failure {
     case .connect(let cause):
       // Without descriptors or ports of our own no worker can be reached.
-      if !cause.isOurs { excludeWorker(worker) }
+      guard !cause.isOurs else { return }
+      service.shared.metrics.exclusions.add()
+      service.pool.forget(worker.id)
+      attempt.routing?.connectFailed(
+        worker.id, now: loop.now, refusedUntil: loop.now + Self.exclusionTime)
+      service.reports.connectFailed(worker.id)
     case .connectTimeout: service.reports.connectTimedOut(worker.id)
     case .stale, .broken, .malformed, .protocolError, .busy, .silent: break
     }
-  }
-
-  /// A worker refused to be connected to: nobody chooses it for a while, and nothing is predicted of its cache.
-  private func excludeWorker(_ worker: ReadyWorker) {
-    service.shared.metrics.exclusions.add()
-    service.pool.forget(worker.id)
-    model?.routing.connectFailed(worker.id, now: loop.now, refusedUntil: loop.now + Self.exclusionTime)
-    service.reports.connectFailed(worker.id)
   }
 
   /// Asks a worker that was not asked yet; false when there is none that may be chosen, or enough were asked, or too many

@@ -21,7 +21,7 @@ extension InferenceExchange {
   func stopping() {
     cancelAttempts(.cancelled, "engine_shutdown")
     switch phase {
-    case .reading, .preprocessing, .queued, .dispatched:
+    case .reading, .preprocessing, .prefilling, .queued, .dispatched:
       answer(.draining(), outcome: .unavailable)
     case .relaying:
       breakResponse(error: .draining(), outcome: .unavailable)
@@ -61,7 +61,8 @@ extension InferenceExchange {
     appendTiming("parse", from: times.began, to: times.decoded, first: true, &fields)
     appendTiming("preprocess", from: times.preparing, to: times.preprocessed, first: false, &fields)
     appendTiming("queue", from: times.queued, to: times.released, first: false, &fields)
-    appendTiming("route", from: times.preprocessed, to: times.selected, first: false, &fields)
+    if let prefill { appendTiming("prefill", from: prefill.began, to: prefill.ended, first: false, &fields) }
+    appendTiming("route", from: decisionBegan, to: times.selected, first: false, &fields)
     appendTiming("ttft", from: times.began, to: times.firstToken, first: false, &fields)
     fields.append("\r\n" as StaticString)
     if tellsTimesLater { fields.append("trailer: server-timing\r\n" as StaticString) }
@@ -133,6 +134,7 @@ extension InferenceExchange {
     // Attempts point back at the request: the circle ends here.
     attempt = nil
     earlierAttempts = []
+    prefill = nil
     migration = nil
     relay.migration = nil
   }
@@ -192,7 +194,8 @@ extension InferenceExchange {
       duration: times.ended - times.began, input: usage?.promptTokens, output: outputTokens,
       cached: usage?.cachedTokens)
     if case .embeddings = endpoint, status == 200 { metrics.embedded(in: times.ended - times.began) }
-    metrics.staged(times, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
+    metrics.staged(
+      times, decisionBegan: decisionBegan, ended: times.ended, isRetried: !earlierAttempts.isEmpty)
     if movedAt > 0 {
       let end = times.firstToken > 0 ? times.firstToken : loop.now
       metrics.migrated(in: end - min(movedAt, end), .new, outcome: outcome ?? .error)

@@ -53,6 +53,7 @@ extension FrontendConfiguration {
     tracing.mergesRoot = settings.string("DYN_TRACE_SHAPE") == "dynamo"
     tracing.tracesSystemRoutes = settings.bool("DYN_TRACE_SYSTEM_ROUTES")
     retries = RetryRules(settings)
+    shortPrompts = ShortPrompts(settings)
     migration.limit = settings.int("migration-limit")
     migration.sequenceMax = settings.optionalInt("migration-max-seq-len")
     readServerLimits(settings)
@@ -96,14 +97,9 @@ extension FrontendConfiguration {
     client.idleTimeout = settings.duration("DYN_HTTP_BACKEND_IDLE_TIMEOUT_SECS")
   }
 
-  /// Settings that are understood and have no effect in this version; each that was given earns one warning.
-  private static let withoutEffect = ["prefill-worker"]
-
   /// Complete sentences about settings that were given and have no effect.
   package static func warnings(_ settings: SettingsValues) -> [String] {
-    var warnings = withoutEffect.filter { settings.isGiven($0) }.map { name in
-      "\(name) (\(settings.origin(name))) has no effect in this version"
-    }
+    var warnings: [String] = []
     let trust = CallerTrust(settings, faults: &warnings)
     if case .peers(let ranges) = trust, ranges.isEmpty {
       warnings.append(

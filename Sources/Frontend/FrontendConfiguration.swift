@@ -64,6 +64,8 @@ package struct FrontendConfiguration: Sendable {
   package var retries = RetryRules()
   /// How far running streams move to other workers.
   package var migration = MigrationRules()
+  /// Prompts that are read where they are answered although the model has workers that prefill; nil for none.
+  package var shortPrompts: ShortPrompts?
   /// Whether `/v1/router/state` and `/v1/router/explain` are not there.
   package var hidesRouter = false
   /// Whether Anthropic's API is served.

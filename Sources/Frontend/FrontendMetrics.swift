@@ -294,12 +294,12 @@ final class ModelMetrics {
   }
 
   /// How long a request that has ended was in each stage that it came to.
-  func staged(_ times: RequestTimes, ended: Nanoseconds, isRetried: Bool) {
+  func staged(_ times: RequestTimes, decisionBegan: Nanoseconds, ended: Nanoseconds, isRetried: Bool) {
     guard times.preprocessed > 0 else { return }
     // With each selection the times begin anew: those that are left are of the last one.
     if !isRetried { observe(preprocessing, from: times.preparing, to: times.preprocessed) }
     guard times.selected > 0 else { return }
-    observe(routing, from: times.preprocessed, to: times.selected)
+    observe(routing, from: decisionBegan, to: times.selected)
     observe(dispatching, from: times.selected, to: times.firstToken > 0 ? times.firstToken : ended)
   }
 

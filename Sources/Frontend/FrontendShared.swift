@@ -39,6 +39,7 @@ package final class FrontendShared: Sendable {
   private let certificateEndSeconds = Atomic<Int>(0)
   /// The text of `/openapi.json`, and what it was made for.
   private let openAPI = Mutex<(features: OpenAPIDocument.Features, text: [UInt8])?>(nil)
+  let prefills: PrefillTally
   private let openRetries = Atomic<Int>(0)
   private let draining = Atomic<Bool>(false)
   private let refusing = Atomic<Bool>(false)
@@ -47,6 +48,7 @@ package final class FrontendShared: Sendable {
     self.registry = registry
     pool = try ThreadPool(waitingMax: configuration.preprocess.waitingMax)
     metrics = FrontendMetrics(registry)
+    prefills = PrefillTally(registry)
     loads = LoopLoads(count: configuration.threads)
     bodyMemoryMax = Atomic(configuration.bodyMemoryMax)
     bodyMemoryLoan = Atomic(configuration.bodyMemoryLoan)

@@ -10,10 +10,11 @@ internal import Workers
 
 extension InferenceExchange {
   /// `first` has not answered for as long as is waited for before another worker is asked. That repeats work: it needs a
-  /// place in the retry budget, as a repetition after a failure does. A session stays where it is.
+  /// place in the retry budget, as a repetition after a failure does. A session stays where it is, and so does a decode:
+  /// the prompt's blocks can be fetched once.
   func hedge(_ first: Attempt) {
     guard first.isCurrent, attempt === first, first.status == 0, case .dispatched = phase,
-      rival(of: first) == nil, hints?.session == nil
+      rival(of: first) == nil, hints?.session == nil, !first.isDecode
     else { return }
     let rules = service.configuration.retries
     let tried = allAttempts.map(\.worker.id)
@@ -54,7 +55,7 @@ extension InferenceExchange {
     guard case .dispatched = phase, let rival = rival(of: attempt) else { return false }
     if case .stale = failure {} else { attempt.broke = failure.isWorkersFault }
     attempt.end(verdict.outcome, verdict.errorType)
-    tellOfConnect(failure, to: attempt.worker)
+    report(failure, attempt)
     goOn(with: rival)
     return true
   }

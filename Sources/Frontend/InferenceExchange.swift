@@ -1,5 +1,5 @@
 // One inference request from its head to its end. The steps live in files of their own, in this order:
-// Admit, Decode, Preprocessor (PreprocessPool), SelectWorker (QueueWait), Dispatch, Relay (AnswerExtension),
+// Admit, Decode, Preprocessor (PreprocessPool), SelectWorker (QueueWait, Prefill), Dispatch, Relay (AnswerExtension),
 // Finish.
 
 internal import Base
@@ -18,13 +18,16 @@ internal import Workers
 ///  │ ▲ long: preprocessing  │  ▲ retried                  │ broke: error event
 ///  └─┴──refused─────────────┴─────────────────────────────┴──▶ answered
 /// ```
-/// Between reading and dispatched a request may be queued, while every worker is full.
+/// Between reading and dispatched a request may be prefilling, while a worker reads its prompt for another one, and
+/// queued, while every worker is full.
 final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   enum Phase {
     /// Reads the body. Next: preprocessing, queued, dispatched, answered, ended.
     case reading
     /// The body is with the pool. Next: reading (in which it is whole), answered, ended.
     case preprocessing
+    /// A worker reads the prompt for another one. Next: dispatched, queued, answered, ended.
+    case prefilling
     /// Waits until a worker has room. Next: dispatched, answered, ended.
     case queued
     /// An attempt is under way; nothing was sent to the caller. Next: relaying, answered, ended.
@@ -38,7 +41,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     /// True until the answer begins.
     var awaitsAnswer: Bool {
       switch self {
-      case .reading, .preprocessing, .queued, .dispatched: true
+      case .reading, .preprocessing, .prefilling, .queued, .dispatched: true
       case .relaying, .answered, .ended: false
       }
     }
@@ -103,6 +106,8 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   /// Spans of this request that have ended; they leave together at its end.
   var spans: SpanWriter
 
+  /// How its prompt is read by another worker, or why it is not; nil where the model has no workers for that.
+  var prefill: PrefillPhase?
   /// The attempt under way or the last one.
   var attempt: Attempt?
   /// Those before it; empty for almost every request.
@@ -173,6 +178,9 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
       // If it is not home yet, nobody waits for it any more.
       job?.abandon()
       job = nil
+    case .prefilling:
+      service.stages.dispatched.add(-1)
+      leavePrefill()
     case .queued:
       service.stages.queued.add(-1)
       leaveQueue()
@@ -183,7 +191,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
     switch phase {
     case .preprocessing: service.stages.preprocessing.add(1)
     case .queued: service.stages.queued.add(1)
-    case .dispatched: service.stages.dispatched.add(1)
+    case .prefilling, .dispatched: service.stages.dispatched.add(1)
     case .reading, .answered, .ended: break
     case .relaying: if isEventStream { loop.openStreams += 1 }
     }
@@ -232,7 +240,7 @@ final class InferenceExchange: ServerExchangeHandler, TimerHandler {
   var isAnswered: Bool {
     switch phase {
     case .answered, .ended: true
-    case .reading, .preprocessing, .queued, .dispatched, .relaying: false
+    case .reading, .preprocessing, .prefilling, .queued, .dispatched, .relaying: false
     }
   }
 }

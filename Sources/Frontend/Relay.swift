@@ -145,7 +145,7 @@ extension InferenceExchange {
       }
     case .relaying:
       break
-    case .reading, .preprocessing, .queued, .answered, .ended:
+    case .reading, .preprocessing, .prefilling, .queued, .answered, .ended:
       return
     }
     responseBytes += bytes.count
@@ -290,7 +290,7 @@ extension InferenceExchange {
         summarize(answer.readable)
       }
       endAttempt(attempt)
-    case .reading, .preprocessing, .queued, .answered, .ended:
+    case .reading, .preprocessing, .prefilling, .queued, .answered, .ended:
       return
     }
     phase = .answered
@@ -375,7 +375,7 @@ extension InferenceExchange {
     case .dispatched, .relaying:
       expectSilence(until: max(lastEvent, loop.now) + delay)
       return
-    case .reading, .preprocessing, .queued, .answered, .ended:
+    case .reading, .preprocessing, .prefilling, .queued, .answered, .ended:
       return
     }
     let comment: StaticString = ": waiting\n\n"

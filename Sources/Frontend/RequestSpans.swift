@@ -24,6 +24,7 @@ extension InferenceExchange {
       traceState.withUnsafeBytes { state in
         let ids = writeRoot(trace, &batch, end, state, kept, isRequest: merges)
         if !merges { writeRequest(trace, ids, &batch, end, state, kept) }
+        for attempt in prefill?.attempts ?? [] { writeAttempt(attempt, trace, ids, &batch, end, state) }
         for attempt in earlierAttempts { writeAttempt(attempt, trace, ids, &batch, end, state) }
         if let attempt { writeAttempt(attempt, trace, ids, &batch, end, state) }
       }
@@ -42,7 +43,8 @@ extension InferenceExchange {
   /// Why spans are kept that the sampler did not ask for; nil when they are not.
   private var reasonToKeep: StaticString? {
     service.configuration.tracing.keep.reason(
-      failed: hasFailed, retried: !earlierAttempts.isEmpty, lasted: times.ended - times.began)
+      failed: hasFailed, retried: !earlierAttempts.isEmpty || prefill?.hasFailed ?? false,
+      lasted: times.ended - times.began)
   }
 
   /// The server span; the whole of `http-request` too where they are one (`isRequest`).
@@ -129,7 +131,15 @@ extension InferenceExchange {
       spans.attribute(AttributeName.maximumITLMilliseconds, Double(longestGap) / 1e6)
     }
     if let reason = finishReason.attributes { spans.attributes(reason) }
-    if let attempt, attempt.status > 0 { spans.attributes(attempt.worker.servedAttributes) }
+    if let attempt, attempt.status > 0 { writeServers(attempt, &spans) }
+    if let prefill { prefill.write(&spans) }
+  }
+
+  /// Who read the prompt and who generated.
+  private func writeServers(_ attempt: Attempt, _ spans: inout SpanWriter) {
+    guard attempt.isDecode else { return spans.attributes(attempt.worker.servedAttributes) }
+    spans.attribute(AttributeName.prefillWorkerID, id: prefillReader(attempt))
+    spans.attribute(AttributeName.decodeWorkerID, id: attempt.worker.id)
   }
 
   /// True when the request failed by our or a worker's fault; not when the caller left or was wrong.
@@ -163,13 +173,14 @@ extension InferenceExchange {
       name: service.routeSpanName, context: context, parent: trace.request.spanID, parentIsRemote: false,
       kind: .client, start: times.wallTime(attempt.began), traceState: state)
     spans.attributes(repeating: ids.own)
-    spans.attributes(attempt.worker.attemptAttributes)
+    spans.attributes(attempt.attributes)
     service.withURL(of: attempt.worker, attempt.endpoint) { spans.attribute(AttributeName.urlFull, $0) }
     spans.attribute(AttributeName.requestAttempt, attempt.number)
     if attempt.status > 0 { spans.attribute(AttributeName.httpResponseStatusCode, attempt.status) }
     if attempt.number > 1 {
       spans.attribute(AttributeName.isRetry, true)
-      let earlier = allAttempts.first { $0.number == attempt.number - 1 }
+      let others = attempt is PrefillAttempt ? prefill?.attempts ?? [] : allAttempts
+      let earlier = others.first { $0.number == attempt.number - 1 }
       if let context = earlier?.span { spans.link(to: context) }
       // Both were asked at once for a while.
       if let earlier, earlier.ended == 0 || earlier.ended > attempt.began {

@@ -43,7 +43,10 @@ extension InferenceExchange {
         record.inputTokens = usage?.promptTokens
         record.outputTokens = outputTokens
         record.cachedTokens = usage?.cachedTokens
-        if times.selected > 0 {
+        if let prefill, attempt?.isDecode == true {
+          record.prefillWait = prefill.began - min(times.began, prefill.began)
+          record.prefillTime = prefill.ended - min(prefill.began, prefill.ended)
+        } else if times.selected > 0 {
           record.prefillWait = times.selected - min(times.began, times.selected)
           if times.firstToken > 0 {
             record.prefillTime = times.firstToken - min(times.selected, times.firstToken)

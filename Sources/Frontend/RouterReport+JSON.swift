@@ -52,6 +52,8 @@ extension ServedModel {
     let report = routing.report(now: now)
     let shown = report.workers.prefix(room)
     room -= shown.count
+    // Its own are shown first where room is short.
+    let prefill = prefill?.routerState(now: now, &room)
     return .members([
       ("model", .string(name)),
       ("mode", .string(report.options.mode.name)),
@@ -63,6 +65,7 @@ extension ServedModel {
       ("sessions", .integer(report.sessions)),
       ("workers", .array(shown.map { $0.json(worker($0.load.worker)?.facts, now) })),
       ("omitted", .integer(report.workers.count - shown.count)),
+      ("prefill", prefill ?? .null),
     ])
   }
 }
@@ -146,6 +149,7 @@ extension RouterWorkerState {
       ("worker_id", .worker(load.worker)),
       ("url", facts.map { .string($0.url) } ?? .null),
       ("engine", facts.map { .string($0.engine.rawValue) } ?? .null),
+      ("role", facts.map { .string($0.role.label) } ?? .null),
       ("leaving", .bool(!isLive)),
       ("state", facts.map { .string($0.stateInWords.state) } ?? .null),
       ("reason", facts?.stateInWords.reason.map { .string($0) } ?? .null),

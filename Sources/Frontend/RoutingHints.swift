@@ -24,7 +24,7 @@ final class RoutingHints {
   private var priority: Int?
   private var strictPriority = 0
   private var expectedTokens = 0
-  private var weights: RequestWeights?
+  private(set) var weights: RequestWeights?
   private(set) var fields: RequestHints.Fields = []
   private(set) var annotations: RequestHints.Annotations = []
 

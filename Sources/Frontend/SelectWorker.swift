@@ -19,8 +19,9 @@ extension InferenceExchange {
   func selectWorker(excluding failed: [UInt64], orRefuse refuses: Bool = true) -> Bool {
     guard let model else { return false }
     let preprocessor = preprocess()
-    // The prompt of a request that comes from the queue is prepared for the second time.
-    if times.queued == 0 || !failed.isEmpty {
+    // The prompt of a request that comes from the queue, or whose prompt was read elsewhere, is prepared for the second
+    // time.
+    if times.queued == 0 && prefill == nil || !failed.isEmpty {
       times.preprocessed = loop.system.monotonicNanoseconds()
       if failed.isEmpty {
         recordPreprocess()
@@ -31,13 +32,16 @@ extension InferenceExchange {
         guard takePromptTokens() else { return false }
       }
     }
+    if prefill == nil, let others = model.prefill, beginPrefill(others, preprocessor) { return true }
     var request = RoutingRequest(
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
-    request.allowed = (failed.isEmpty ? model : latest(model)).workers(serving: endpoint)
+    let isFirst = failed.isEmpty && prefill == nil
+    request.allowed = (isFirst ? model : latest(model)).workers(serving: endpoint)
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
+    if let prefill { prefill.adapt(&request) }
     let decision = service.decision
     let result: RoutingOutcome
     if failed.isEmpty, hints != nil || model.routing.mayQueue {
@@ -91,7 +95,7 @@ extension InferenceExchange {
   }
 
   /// The prompt's blocks by its model's rules: as they came from the pool, else made here.
-  private func preprocess() -> Preprocessor {
+  func preprocess() -> Preprocessor {
     if let preprocessor, preprocessor.rules == promptRules { return preprocessor }
     if let request, let rules = promptRules {
       service.preprocessor.prepare(
@@ -129,15 +133,18 @@ extension InferenceExchange {
     if attempt.claim != 0 { model.routing.unclaim(attempt.claim) }
     let served = attempt.status >= 200 && attempt.status < 300
     let told = isPromptKnown ? usage : nil
+    // What came from where the prompt was read, engines count as cached.
+    let isOwnCache = !attempt.isDecode
     let error = model.routing.free(
       attempt.booking, served: served, now: loop.now, bytes: prompt.bytes,
-      promptTokens: told?.promptTokens, cachedTokens: told?.cachedTokens, request: servedRequest)
-    service.routing?.reported(cachedTokens: served ? usage?.cachedTokens : nil, error: error)
+      promptTokens: told?.promptTokens, cachedTokens: isOwnCache ? told?.cachedTokens : nil,
+      request: servedRequest)
+    service.routing?.reported(cachedTokens: served && isOwnCache ? usage?.cachedTokens : nil, error: error)
   }
 
   /// Whether the engine's counts speak of the blocks that were routed by: not where the engine adds a conversation of its
   /// own, or tokens could not be made of the prompt, so that its blocks are not the engine's.
-  private var isPromptKnown: Bool {
+  var isPromptKnown: Bool {
     endpoint.generates && prompt.failure == nil && request?.fields.previousResponse == nil
   }
 
@@ -180,7 +187,7 @@ extension InferenceExchange {
   }
 
   /// Writes the decision's span, which ends now, into the request's slice.
-  private func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
+  func recordDecision(_ decision: RoutingDecision, _ model: ServedModel) {
     guard let trace, isRecorded else { return }
     let context = trace.request.child(using: &service.loop.random)
     beginDecision(context, trace, model)
@@ -215,11 +222,15 @@ extension InferenceExchange {
     traceState.withUnsafeBytes { state in
       spans.begin(
         name: SpanName.selectWorker, context: context, parent: trace.request.spanID, kind: .internal,
-        start: times.wallTime(times.preprocessed), traceState: state)
+        start: times.wallTime(decisionBegan), traceState: state)
     }
     service.withText(identity.requestID) { spans.attribute(AttributeName.requestID, $0) }
     spans.attributes(model.routing.spanAttributes)
+    if let prefill { spans.attribute(AttributeName.phase, prefill.part.rawValue) }
   }
+
+  /// When the choice of a worker began that is made now, or was made last.
+  var decisionBegan: Nanoseconds { max(times.preprocessed, prefill?.ended ?? 0) }
 
   /// Ends the decision's span, and writes the one of the time in the queue under it.
   private func endDecision(_ context: SpanContext, at end: Nanoseconds) {

@@ -35,9 +35,15 @@ extension InferenceExchange {
     }
   }
 
+  /// Writes a warning that the request is the occasion of.
+  func warn(_ message: StaticString, _ fields: (inout LogRecordWriter) -> Void) {
+    writeStep(message, LogTarget.http, level: .warn, fields)
+  }
+
   @inline(never)
   private func writeStep(
-    _ message: StaticString, _ target: StaticString, _ fields: (inout LogRecordWriter) -> Void
+    _ message: StaticString, _ target: StaticString, level: LogLevel = .debug,
+    _ fields: (inout LogRecordWriter) -> Void
   ) {
     let now = times.wallTime(loop.system.monotonicNanoseconds())
     identity.xRequestID.withUnsafeBytes { xRequestID in
@@ -45,7 +51,7 @@ extension InferenceExchange {
         context: trace?.request, spanName: SpanName.httpRequest, requestID: identity.requestID,
         xRequestID: xRequestID)
       service.log { line in
-        line.begin(.debug, target: target, message: message, at: now)
+        line.begin(level, target: target, message: message, at: now)
         line.trace(request)
         fields(&line)
         line.end()

@@ -156,7 +156,7 @@ final class SystemExchange: ServerExchangeHandler {
     body.append("],\"instances\":[" as StaticString)
     // A worker of several models is counted by its events in all of them or in none.
     var caches: [UInt64: (CacheSource, CacheSourceReason)] = [:]
-    for model in set.models {
+    for model in set.pools {
       for load in model.routing.loads { caches[load.worker] = (load.cacheSource, load.cacheReason) }
     }
     var isFirst = true
@@ -173,8 +173,10 @@ final class SystemExchange: ServerExchangeHandler {
     _ worker: Worker, _ cache: (source: CacheSource, reason: CacheSourceReason), to body: inout ByteBuffer
   ) {
     body.append(
-      "{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":"
-        as StaticString)
+      worker.role == .prefill
+        ? "{\"namespace\":\"dynamo\",\"component\":\"prefill\",\"endpoint\":\"generate\",\"instance_id\":"
+          as StaticString
+        : "{\"namespace\":\"dynamo\",\"component\":\"backend\",\"endpoint\":\"generate\",\"instance_id\":")
     body.append(decimal: worker.id)
     body.append(",\"transport\":{\"http\":" as StaticString)
     body.append(jsonString: worker.url)
@@ -197,6 +199,8 @@ final class SystemExchange: ServerExchangeHandler {
     body.append(decimal: worker.totalBlocks)
     body.append(",\"engine\":" as StaticString)
     body.append(jsonString: worker.engine.rawValue)
+    body.append(",\"role\":" as StaticString)
+    body.append(jsonString: worker.role.label)
     body.append(",\"tokens\":" as StaticString)
     body.append(jsonString: worker.prompts.label)
     body.append(",\"endpoints\":" as StaticString)

@@ -195,6 +195,15 @@ extension APIError {
       retryAfterSeconds: retryAfterSeconds)
   }
 
+  /// 503: only workers that prefill are there for the model, and nobody to generate.
+  package static func onlyPrefillWorkers(model: String) -> APIError {
+    APIError(
+      status: 503, code: "no_workers",
+      message:
+        "The model '\(shortened(model))' has only workers that prefill at the moment, and none that generates.",
+      retryAfterSeconds: 1)
+  }
+
   /// 503: the worker that the request names is not there, or takes no request at the moment.
   package static func workerUnavailable(_ id: UInt64, retryAfterSeconds: Int = 1) -> APIError {
     APIError(

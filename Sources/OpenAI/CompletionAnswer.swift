@@ -23,6 +23,8 @@ package struct CompletionAnswer: Sendable {
   private let model: String
   private let choices: [Choice]
   private let usage: Usage
+  /// Where the prompt's blocks are for another engine; nil where they are kept for nobody.
+  package var transfer: KeptBlocks?
 
   /// - Parameters:
   ///   - id: the request's id; the answer's id is `chatcmpl-` or `cmpl-` and this.
@@ -62,6 +64,41 @@ package struct CompletionAnswer: Sendable {
     }
     buffer.append("],\"usage\":" as StaticString)
     buffer.append(usage)
+    if let transfer { buffer.append(transfer) }
     buffer.append("}" as StaticString)
+  }
+}
+
+/// Where another engine finds the blocks of a prompt (vLLM's `kv_transfer_params` of an answer).
+package struct KeptBlocks: Sendable {
+  package let engine: String
+  package let host: String
+  package let port: Int
+  /// The engine's names of the blocks, the prompt's first ones first.
+  package let blocks: [Int]
+
+  package init(engine: String, host: String, port: Int, blocks: [Int]) {
+    self.engine = engine
+    self.host = host
+    self.port = port
+    self.blocks = blocks
+  }
+}
+
+extension ByteBuffer {
+  fileprivate mutating func append(_ kept: KeptBlocks) {
+    append(",\"kv_transfer_params\":{\"do_remote_prefill\":true,\"do_remote_decode\":false," as StaticString)
+    append("\"remote_engine_id\":" as StaticString)
+    append(jsonString: kept.engine)
+    append(",\"remote_block_ids\":[" as StaticString)
+    for (index, block) in kept.blocks.enumerated() {
+      if index > 0 { append(UInt8(ascii: ",")) }
+      append(decimal: block)
+    }
+    append("],\"remote_host\":" as StaticString)
+    append(jsonString: kept.host)
+    append(",\"remote_port\":" as StaticString)
+    append(decimal: kept.port)
+    append(UInt8(ascii: "}"))
   }
 }

@@ -23,6 +23,9 @@ package struct ListedModel: Sendable, Equatable {
   /// The routes that serve it; nil when that is not told.
   package var endpoints: EndpointSet?
 
+  /// Which part of a request its worker does, by Dynamo's word; nil for all of it.
+  package var workerType: String?
+
   /// The base model, where this is a LoRA adapter of one.
   package var parent: String?
 
@@ -71,6 +74,10 @@ extension ByteBuffer {
     if let engine = model.engine {
       append(",\"engine\":" as StaticString)
       append(jsonString: engine)
+    }
+    if let workerType = model.workerType {
+      append(",\"worker_type\":" as StaticString)
+      append(jsonString: workerType)
     }
     if let endpoints = model.endpoints {
       append(",\"endpoints\":" as StaticString)

@@ -5,7 +5,7 @@
 //     prompts = hashing:u8 name prompts:u32 { worker:u64 blockSize:u32 blocks:u32 { hash:u64 } }
 //     name    = bytes:u16 UTF-8
 
-package import Base
+internal import Base
 
 /// One message of a frontend to the others.
 package struct PeerMessage: Sendable, Equatable {

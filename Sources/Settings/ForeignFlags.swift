@@ -45,8 +45,6 @@ extension SettingsTable {
     ForeignFlag("router-tracking-key-id", "DYN_ROUTER_TRACKING_KEY_ID"),
     ForeignFlag("router-prefill-load-model", "DYN_ROUTER_PREFILL_LOAD_MODEL"),
     ForeignFlag("router-policy-config", "DYN_ROUTER_POLICY_CONFIG"),
-    ForeignFlag("router-conditional-disagg", "DYN_ROUTER_CONDITIONAL_DISAGG", takesValue: false),
-    ForeignFlag("router-conditional-disagg-config", "DYN_ROUTER_CONDITIONAL_DISAGG_CONFIG"),
     ForeignFlag("router-prefill-policy", "DYN_ROUTER_PREFILL_POLICY"),
     ForeignFlag("router-decode-policy", "DYN_ROUTER_DECODE_POLICY"),
     ForeignFlag("router-event-threads", "DYN_ROUTER_EVENT_THREADS"),

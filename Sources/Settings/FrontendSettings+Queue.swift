@@ -31,6 +31,16 @@ extension SettingsTable {
       then served in time instead of none. 0 keeps the order.
       """),
     SettingDefinition(
+      "router-conditional-disagg", "DYN_ROUTER_CONDITIONAL_DISAGG", .boolean, fallback: "false",
+      group: "Router",
+      "Prompts of which little is missing where they are answered are read there, not by a prefill worker."),
+    SettingDefinition(
+      "router-conditional-disagg-config", "DYN_ROUTER_CONDITIONAL_DISAGG_CONFIG", .string,
+      unset: "2048 tokens and 0.7 of the prompt", placeholder: "JSON", group: "Router",
+      """
+      How little: {"policy":"isl_bounding","eff_isl_threshold":TOKENS,"eff_isl_ratio_threshold":SHARE}; both must hold.
+      """),
+    SettingDefinition(
       "router-session-affinity-mode", "DYN_ROUTER_SESSION_AFFINITY_MODE", .choice(["hard", "soft", "off"]),
       fallback: "soft", group: "Router", live: true,
       "Whether requests of one x-dynamo-session-id must go to one worker, prefer it, or neither."),

@@ -120,7 +120,7 @@ extension SettingsTable {
     ),
     SettingDefinition(
       "prefill-worker", "DYN_PREFILL_WORKERS", .list, unset: "none", placeholder: "URL", group: "Workers",
-      "Static worker that only prefills. No effect in this version."),
+      "Static worker that only prefills; its prompts are answered by the model's other workers."),
     SettingDefinition(
       "discovery-backend", "DYN_DISCOVERY_BACKEND", .choice(["file", "etcd", "kubernetes", "mem"]),
       fallback: "file", group: "Workers", olderFlags: ["store-kv"], olderEnvironment: ["DYN_STORE_KV"],

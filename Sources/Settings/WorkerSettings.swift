@@ -140,6 +140,13 @@ extension SettingsTable {
       "decode-speedup-ratio", "DYN_SIM_DECODE_SPEEDUP_RATIO", .number(0...1e9), fallback: "1.0",
       group: "Simulated engine", "Divides the time of decode steps once more."),
     SettingDefinition(
+      "kv-transfer-bandwidth", "DYN_SIM_KV_TRANSFER_BANDWIDTH", .number(0...1e9), fallback: "64",
+      placeholder: "GB/S", group: "Simulated engine",
+      "How fast blocks come from a prefill worker; 0 takes no time."),
+    SettingDefinition(
+      "kv-bytes-per-token", "DYN_SIM_KV_BYTES_PER_TOKEN", .integer(1...1_073_741_824), fallback: "131072",
+      placeholder: "BYTES", group: "Simulated engine", "Bytes of one token's cache entries on that way."),
+    SettingDefinition(
       "enable-cache-reset", "DYN_SIM_ENABLE_CACHE_RESET", .boolean, fallback: "false",
       group: "Simulated engine",
       "Let POST /reset_prefix_cache empty the cache, as vLLM does in its development mode."),

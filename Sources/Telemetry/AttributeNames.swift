@@ -53,6 +53,7 @@ package enum AttributeName {
   @inlinable package static var ttftMilliseconds: StaticString { "ttft_ms" }
   @inlinable package static var averageITLMilliseconds: StaticString { "avg_itl_ms" }
   @inlinable package static var maximumITLMilliseconds: StaticString { "max_itl_ms" }
+  @inlinable package static var prefillRoute: StaticString { "prefill.route" }
   @inlinable package static var prefillWorkerID: StaticString { "prefill_worker_id" }
   @inlinable package static var decodeWorkerID: StaticString { "decode_worker_id" }
   @inlinable package static var requestOutcome: StaticString { "request.outcome" }

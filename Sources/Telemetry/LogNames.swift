@@ -19,6 +19,7 @@ package enum LogKey {
   @inlinable package static var cost: StaticString { "cost" }
   @inlinable package static var isStream: StaticString { "stream" }
   @inlinable package static var overlapBlocks: StaticString { "overlap_blocks" }
+  @inlinable package static var route: StaticString { "route" }
   @inlinable package static var promptBytes: StaticString { "prompt_bytes" }
   @inlinable package static var promptTokens: StaticString { "prompt_tokens" }
   @inlinable package static var url: StaticString { "url" }

@@ -104,6 +104,9 @@ extension MetricDescription {
   /// model
   package static let modelWorkers = MetricDescription(
     "dynamo_frontend_model_workers", "Workers that can take a request for the model.")
+  /// model; present where there are some
+  package static let modelPrefillWorkers = MetricDescription(
+    "dynamo_frontend_model_prefill_workers", "Ready workers of the model that only prefill.")
 }
 
 /// The frontend's families that Dynamo does not have.
@@ -138,6 +141,10 @@ extension MetricDescription {
   package static let untokenizedPrompts = MetricDescription(
     "dynamo_frontend_untokenized_prompts_total",
     "Prompts that were routed by their bytes although there is a tokenizer.")
+  /// route (remote, short_prompt, indivisible, no_worker, failed, abandoned)
+  package static let prefillRoutes = MetricDescription(
+    "dynamo_frontend_prefill_requests_total",
+    "Requests of models with workers that only prefill, by where their prompt was read.")
   /// no labels
   package static let refusedConnections = MetricDescription(
     "dynamo_frontend_refused_connections_total", "Client connections that were closed at once: too many.")

@@ -61,12 +61,15 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
       throw .invalidValue(
         "n", reason: "at most \(Self.sequencesPerRequestMax) answers can be asked for at once")
     }
+    let transfer = TransferWish(body)
     let generation = SimulatedGeneration(exchange, wanted, backend: self)
+    generation.keepsBlocks = transfer?.isForOthers ?? false
     let prompts = tokens(of: wanted, body) ?? prompts(of: wanted, request, body)
     for (index, prompt) in prompts.enumerated() {
       for choice in 0..<wanted.choices {
         do throws(EngineRefusal) {
-          try submit(prompt, said, wanted, choice: choice, to: generation.addChoice(prompt: index))
+          try submit(
+            prompt, said, wanted, transfer, choice: choice, to: generation.addChoice(prompt: index))
         } catch {
           generation.withdraw()
           throw Self.error(for: error, endpoint: exchange.endpoint)
@@ -108,7 +111,8 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     message: "The simulated engine keeps no responses.")
 
   private func submit(
-    _ prompt: [UInt8], _ said: [UInt32], _ wanted: SimulationRequest, choice: Int, to client: SimulatedChoice
+    _ prompt: [UInt8], _ said: [UInt32], _ wanted: SimulationRequest, _ transfer: TransferWish?, choice: Int,
+    to client: SimulatedChoice
   ) throws(EngineRefusal) {
     let now = worker.loop.now
     let result = prompt.withUnsafeBytes { bytes -> Result<EngineSequence, EngineRefusal> in
@@ -119,6 +123,7 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
       request.variation =
         UInt64(choice) &+ UInt64(bitPattern: Int64(wanted.seed ?? 0)) &* 0x9e37_79b9_7f4a_7c15
       request.cacheSalt = wanted.cacheSalt
+      request.receivedBlockNames = transfer?.blocks ?? []
       return Result { () throws(EngineRefusal) in try engine.submit(request, client: client, now: now) }
     }
     client.sequence = try result.get()

@@ -6,6 +6,7 @@ internal import EventLoop
 internal import HTTP
 internal import OpenAI
 internal import Transport
+internal import Workers
 
 /// One request in the simulated engine: a choice for each sequence.
 final class SimulatedGeneration: Generation {
@@ -20,6 +21,8 @@ final class SimulatedGeneration: Generation {
   /// Writes the answers of the Responses API, which has one choice.
   private var response: ResponseWriter
   private let isResponse: Bool
+  /// The prompt's blocks are for another engine, which the answer tells where they are.
+  var keepsBlocks = false
   private var isPaused = false
   private var outputTokens = 0
 
@@ -161,10 +164,16 @@ final class SimulatedGeneration: Generation {
       if wanted.includeUsage { writer.writeUsage(usage, into: &worker.scratch) }
       CompletionStreamWriter.writeDone(into: &worker.scratch)
     } else {
-      let answer = CompletionAnswer(
+      var answer = CompletionAnswer(
         endpoint: exchange.endpoint, id: id, created: created, model: exchange.model,
         choices: choices.map { CompletionAnswer.Choice(text: $0.text, finishReason: $0.finish ?? .none) },
         usage: usage)
+      if keepsBlocks, let sequence = choices.first?.sequence {
+        let shared = worker.shared
+        answer.transfer = KeptBlocks(
+          engine: "sim-\(shared.identity.instanceID)", host: shared.configuration.reachedHost,
+          port: Int(shared.configuration.port), blocks: sequence.promptBlockNames)
+      }
       answer.write(into: &worker.scratch)
       var fields = ByteBuffer(capacity: 64)
       fields.header("content-type", "application/json" as StaticString)

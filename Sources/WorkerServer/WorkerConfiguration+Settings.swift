@@ -107,6 +107,8 @@ extension WorkerConfiguration {
     simulated.chunkedPrefill = settings.bool("enable-chunked-prefill")
     simulated.speedupRatio = settings.double("speedup-ratio")
     simulated.decodeSpeedupRatio = settings.double("decode-speedup-ratio")
+    simulated.bytesPerToken = settings.int("kv-bytes-per-token")
+    simulated.transferBandwidth = settings.double("kv-transfer-bandwidth")
     simulated.seed = UInt64(settings.int("seed"))
     faults += simulated.faults()
     engine = .simulated(simulated)

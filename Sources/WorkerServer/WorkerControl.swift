@@ -140,6 +140,10 @@ final class WorkerControl: TimerHandler {
   private func becomeReady(_ models: [ListedModel], _ card: ModelCard) {
     let wasReady = worker.shared.models.value.isReady
     lastReason = ""
+    var models = models
+    if configuration.role != .aggregated {
+      for index in models.indices { models[index].workerType = configuration.role.rawValue }
+    }
     worker.shared.models.value = ServedModels(models: models, isReady: true, reason: "")
     registrar?.register(card)
     if !wasReady { logger.info("ready", metadata: ["model": "\(card.displayName)"]) }

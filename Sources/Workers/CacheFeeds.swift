@@ -119,7 +119,9 @@ final class CacheFeeds {
     var wanted: Set<UInt64> = []
     var refusals = 0
     for worker in workers where worker.isReady && !worker.eventSources.isEmpty {
-      let served = worker.models.compactMap { name in models.first { $0.name == name } }
+      let served = worker.models.compactMap { name in
+        models.first { $0.name == name }.flatMap { worker.role == .prefill ? $0.prefill : $0 }
+      }
       guard !served.isEmpty else { continue }
       if let refusal = refusal(worker) {
         refusals += 1

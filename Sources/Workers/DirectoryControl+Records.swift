@@ -139,7 +139,6 @@ extension DirectoryControl: DiscoverySink {
       return "it is in another namespace"
     }
     if finding.card.endpoints == [] { return drop(key, "it serves none of the routes here") }
-    if case .prefill = finding.card.role { return drop(key, "it only prefills") }
     if let model = configuration.modelName, finding.card.displayName != model {
       return drop(key, "it serves another model")
     }
@@ -208,6 +207,7 @@ extension DirectoryControl: DiscoverySink {
         security: security.security(of: url), isMultiplexed: url.isMultiplexed),
       source: recordSource, models: [finding.card.displayName], isDynamoWorker: true,
       tally: WorkerTally(rowMax: configuration.outliers.rowMax))
+    worker.role = finding.card.role
     if let size = configuration.blockSizeOverride ?? finding.card.blockSize { worker.blockSize = size }
     if let blocks = finding.card.totalBlocks { worker.totalBlocks = blocks }
     worker.contextLength = finding.card.contextLength

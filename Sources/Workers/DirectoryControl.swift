@@ -83,10 +83,10 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
 
   // MARK: Life
 
-  /// Begins; `fixed` and `simulated` are the parsed URLs.
-  func start(fixed: [WorkerURL], simulated: [WorkerURL]) {
+  /// Begins; `fixed`, `prefilling` and `simulated` are the parsed URLs.
+  func start(fixed: [WorkerURL], prefilling: [WorkerURL] = [], simulated: [WorkerURL]) {
     self.fixed = fixed
-    for url in fixed { addStatic(url, .fixed) }
+    for url in fixed + prefilling { addStatic(url, .fixed) }
     for url in simulated { addStatic(url, .simulated) }
     source?.start(self)
     exchange?.start()
@@ -131,7 +131,10 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     feeds.follow(order.map(\.worker), catalog.models, retriesFailed: true)
     feeds.checkTruth()
     var shrank = false
-    for model in catalog.models where model.routing.maintain(now: loop.now) { shrank = true }
+    for model in catalog.models {
+      if model.routing.maintain(now: loop.now) { shrank = true }
+      if model.prefill?.routing.maintain(now: loop.now) == true { shrank = true }
+    }
     if shrank { Machine.returnFreeMemory() }
     loop.arm(upkeepTimer, at: loop.now + configuration.upkeepInterval, self)
   }
@@ -205,6 +208,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     var worker = Worker(
       id: url.id, url: url.text, upstream: upstream, source: source,
       tally: WorkerTally(rowMax: configuration.outliers.rowMax))
+    worker.role = url.role
     if let size = configuration.blockSizeOverride { worker.blockSize = size }
     return member(worker, url: url)
   }
@@ -349,7 +353,8 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
       busyUntil = loop.now + second
       busy = []
       for model in catalog.models {
-        for load in model.routing.loads where load.activeRequests + load.peers.requests > 0 {
+        let loads = model.routing.loads + (model.prefill?.routing.loads ?? [])
+        for load in loads where load.activeRequests + load.peers.requests > 0 {
           busy.insert(load.worker)
         }
       }
@@ -364,6 +369,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
     metadata["models"] = "\(worker.models.prefix(8).joined(separator: ", "))"
     metadata["block_size"] = .stringConvertible(worker.blockSize)
     metadata["total_blocks"] = .stringConvertible(worker.totalBlocks)
+    if worker.role != .aggregated { metadata["role"] = "\(worker.role.label)" }
     logger.info("worker is ready", metadata: metadata)
   }
 

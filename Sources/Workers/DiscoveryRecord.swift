@@ -130,6 +130,15 @@ package enum WorkerRole: String, Sendable, CaseIterable {
   case aggregated = "Aggregated"
   case prefill = "Prefill"
   case decode = "Decode"
+
+  /// The word that `/health` shows.
+  package var label: String {
+    switch self {
+    case .aggregated: "aggregated"
+    case .prefill: "prefill"
+    case .decode: "decode"
+    }
+  }
 }
 
 /// What a worker serves, as stored under ``DiscoveryIdentity/cardKey``.

@@ -10,6 +10,8 @@ internal import Transport
 struct ModelCatalog {
   private struct Line {
     var served: ServedModel
+    /// Of its workers that only prefill; outlives their absence.
+    var prefillRouting: ModelRouting?
     /// When it last had a ready worker.
     var lastServed: Nanoseconds
   }
@@ -44,28 +46,36 @@ struct ModelCatalog {
 
   /// When the next model may be forgotten; nil while all have workers.
   var nextExpiry: Nanoseconds? {
-    lines.lazy.filter { $0.served.workers.isEmpty }.map { $0.lastServed + memory }.min()
+    lines.lazy.filter { !$0.served.hasWorkers }.map { $0.lastServed + memory }.min()
   }
 
   /// Takes the present workers in. A model that is known keeps its routing state and its time of first sight; one
   /// whose workers are unchanged keeps its whole entry. Routing states hear of changed workers.
   mutating func update(_ workers: [Worker], now: Nanoseconds, wallSeconds: Int) {
     var serving: [String: [Worker]] = [:]
+    var prefilling: [String: [Worker]] = [:]
     var names: [String] = []
     for worker in workers where worker.isReady {
       for name in worker.models {
-        if serving[name] == nil { names.append(name) }
-        serving[name, default: []].append(worker)
+        if serving[name] == nil, prefilling[name] == nil { names.append(name) }
+        if case .prefill = worker.role {
+          prefilling[name, default: []].append(worker)
+        } else {
+          serving[name, default: []].append(worker)
+        }
       }
     }
-    let panicking = panic(workers, &serving)
+    // Without workers that prefill the others do it: of them nobody must be kept.
+    let panicking = panic(workers.filter { $0.role != .prefill }, &serving)
     for index in lines.indices {
       let old = lines[index].served
       let present = serving.removeValue(forKey: old.name) ?? []
-      if !present.isEmpty || !old.workers.isEmpty { lines[index].lastServed = now }
+      let prefill = prefilling.removeValue(forKey: old.name) ?? []
+      if !present.isEmpty || !prefill.isEmpty || old.hasWorkers { lines[index].lastServed = now }
       // In a panic the facts stay as they are, and that there is one does not.
       guard
         !present.hasSameFacts(as: old.workers.map(\.facts))
+          || !prefill.hasSameFacts(as: old.prefill?.workers.map(\.facts) ?? [])
           || panicking.contains(old.name) != old.isPanicking
       else { continue }
       var routing = old.routing
@@ -75,22 +85,29 @@ struct ModelCatalog {
       }
       lines[index].served = ServedModel(
         name: old.name, workers: present, created: old.created, routing: routing,
-        isPanicking: panicking.contains(old.name))
+        isPanicking: panicking.contains(old.name),
+        prefill: makePrefill(
+          old.name, prefill, created: old.created, beside: routing, &lines[index].prefillRouting))
       routing.workersChanged(present)
     }
-    lines.removeAll { $0.served.workers.isEmpty && $0.lastServed + memory <= now }
+    lines.removeAll { !$0.served.hasWorkers && $0.lastServed + memory <= now }
     refusedCount = 0
     for name in names {
-      guard let present = serving[name] else { continue }
+      let present = serving[name] ?? []
+      let prefill = prefilling[name] ?? []
+      guard let first = present.first ?? prefill.first else { continue }
       guard lines.count < modelsMax else {
         refusedCount += 1
         continue
       }
+      let routing = makeRouting(blockSize: first.blockSize)
+      var prefillRouting: ModelRouting?
       let served = ServedModel(
-        name: name, workers: present, created: wallSeconds,
-        routing: makeRouting(blockSize: present[0].blockSize), isPanicking: panicking.contains(name))
-      served.routing.workersChanged(present)
-      lines.append(Line(served: served, lastServed: now))
+        name: name, workers: present, created: wallSeconds, routing: routing,
+        isPanicking: panicking.contains(name),
+        prefill: makePrefill(name, prefill, created: wallSeconds, beside: routing, &prefillRouting))
+      routing.workersChanged(present)
+      lines.append(Line(served: served, prefillRouting: prefillRouting, lastServed: now))
     }
   }
 
@@ -124,7 +141,36 @@ struct ModelCatalog {
   /// Weighs by `weights` from now on: in the models there are, and in those to come.
   mutating func adopt(_ weights: RoutingWeights) {
     routing.weights = weights
-    for line in lines { line.served.routing.adopt(weights) }
+    for line in lines {
+      line.served.routing.adopt(weights)
+      line.prefillRouting?.adopt(weights)
+    }
+  }
+
+  /// The workers of a model that only prefill, with a routing state of their own: what they cache and have to do is
+  /// nothing that the others have. Its blocks are the model's, so that one hashing of a prompt does for both.
+  private func makePrefill(
+    _ name: String, _ workers: [Worker], created: Int, beside routing: ModelRouting,
+    _ known: inout ModelRouting?
+  ) -> ServedModel? {
+    let size = routing.options.blockSize
+    if let options = known?.options, options.blockSize != size { known = nil }
+    guard !workers.isEmpty || known != nil else { return nil }
+    let own = known ?? ModelRouting(options: Self.prefillOptions(routing.options), lockWait: lockWait)
+    known = own
+    own.workersChanged(workers)
+    guard !workers.isEmpty else { return nil }
+    return ServedModel(name: name, workers: workers, created: created, routing: own, role: .prefill)
+  }
+
+  /// A worker that only prefills holds no blocks of running answers, and nobody waits for one: others can do it.
+  private static func prefillOptions(_ common: RoutingOptions) -> RoutingOptions {
+    var options = common
+    options.tracksActiveBlocks = false
+    options.tracksOutputBlocks = false
+    options.busyBlocksShare = nil
+    options.queue = nil
+    return options
   }
 
   private func makeRouting(blockSize: Int) -> ModelRouting {
@@ -151,8 +197,7 @@ extension Worker {
       && models == other.models && blockSize == other.blockSize && totalBlocks == other.totalBlocks
       && isDynamoWorker == other.isDynamoWorker && engine == other.engine && adapters == other.adapters
       && isDraining == other.isDraining && standing == other.standing && contextLength == other.contextLength
-      && sequencesMax == other.sequencesMax
-      && migrationLimit == other.migrationLimit
+      && sequencesMax == other.sequencesMax && role == other.role && migrationLimit == other.migrationLimit
       && batchedTokensMax == other.batchedTokensMax && prompts == other.prompts
       && endpoints == other.endpoints && eventSources == other.eventSources
       && upstream.addresses == other.upstream.addresses

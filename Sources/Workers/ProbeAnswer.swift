@@ -15,6 +15,8 @@ struct ProbeAnswer: Sendable, Equatable {
   /// It showed itself to be `dynamo-worker`.
   var isDynamoWorker = false
   var engine = EngineKind.unknown
+  /// Which part of a request it does; nil when it does not say.
+  var role: WorkerRole?
   /// Those of ``models`` that are LoRA adapters of another.
   var adapters: [String] = []
   /// The routes that it serves; nil when it does not say.
@@ -51,6 +53,7 @@ struct ProbeAnswer: Sendable, Equatable {
       if let labels = entry["endpoints"]?.array {
         answer.endpoints = (answer.endpoints ?? []).union(EndpointSet(labels: labels.compactMap(\.string)))
       }
+      answer.role = answer.role ?? entry["worker_type"]?.string.flatMap(WorkerRole.init(rawValue:))
       if entry["owned_by"]?.string == "dynamo-worker" { answer.isDynamoWorker = true }
     }
     guard !answer.models.isEmpty else { throw .answer("it lists no model") }

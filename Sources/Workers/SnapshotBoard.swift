@@ -39,7 +39,7 @@ final class SnapshotBoard: Sendable {
   var selectionCounts: SelectionCounts {
     state.withLock { state in
       var counts = state.formerCounts
-      for model in state.current.models { counts.add(model) }
+      for model in state.current.pools { counts.add(model) }
       return counts
     }
   }
@@ -56,7 +56,8 @@ final class SnapshotBoard: Sendable {
 
   func publish(_ set: WorkerSet) {
     state.withLock { state in
-      for model in state.current.models where !set.models.contains(where: { $0.routing === model.routing }) {
+      let present = set.pools
+      for model in state.current.pools where !present.contains(where: { $0.routing === model.routing }) {
         state.formerCounts.add(model)
       }
       state.current = set

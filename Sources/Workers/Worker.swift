@@ -48,6 +48,8 @@ package struct Worker: Sendable {
   package var state: WorkerState
   /// Names of the models it serves.
   package var models: [String]
+  /// Which part of a request it does. One that only prefills never gets a whole request.
+  package var role = WorkerRole.aggregated
   /// Tokens in a block of its KV cache.
   package var blockSize: Int
   /// Blocks that its KV cache holds.
@@ -130,26 +132,33 @@ package struct Worker: Sendable {
 /// that a request holds it by one reference.
 package final class ReadyWorker: Sendable {
   package let facts: Worker
-  /// For the span of an attempt.
+  /// For the span of an attempt that does all of a request.
   package let attemptAttributes: EncodedAttributes
+  /// For one that does the part of ``Worker/role``, or of a decode where it is asked for no part of its own.
+  package let partAttributes: EncodedAttributes
   /// For the span of a request that it served.
   package let servedAttributes: EncodedAttributes
 
   package init(_ facts: Worker) {
     self.facts = facts
-    attemptAttributes = EncodedAttributes { span in
+    attemptAttributes = Self.attributes(facts, .aggregated)
+    partAttributes = Self.attributes(facts, facts.role == .prefill ? .prefill : .decode)
+    servedAttributes = EncodedAttributes { span in
+      span.attribute(AttributeName.prefillWorkerID, id: facts.id)
+      span.attribute(AttributeName.decodeWorkerID, id: facts.id)
+    }
+  }
+
+  private static func attributes(_ facts: Worker, _ phase: WorkerRole) -> EncodedAttributes {
+    EncodedAttributes { span in
       span.attribute(AttributeName.workerID, id: facts.id)
       span.attribute(AttributeName.dpRank, 0)
-      span.attribute(AttributeName.phase, "Aggregated")
+      span.attribute(AttributeName.phase, phase.rawValue)
       span.attribute(AttributeName.httpRequestMethod, "POST")
       if let url = try? WorkerURL.parse(facts.url).get() {
         span.attribute(AttributeName.serverAddress, url.host)
         span.attribute(AttributeName.serverPort, Int(url.port))
       }
-    }
-    servedAttributes = EncodedAttributes { span in
-      span.attribute(AttributeName.prefillWorkerID, id: facts.id)
-      span.attribute(AttributeName.decodeWorkerID, id: facts.id)
     }
   }
 

@@ -19,6 +19,7 @@ package final class WorkerDirectory: Sendable {
 
   private let configuration: WorkerDirectoryConfiguration
   private let fixed: [WorkerURL]
+  private let prefilling: [WorkerURL]
   private let simulated: [WorkerURL]
   private let logger: Logger
   private let lockWait: Histogram
@@ -49,6 +50,14 @@ package final class WorkerDirectory: Sendable {
     self.security = security
     var faults: [WorkerURLFault] = []
     fixed = Self.parse(configuration.urls, security, &faults)
+    prefilling = Self.parse(configuration.prefillURLs, security, &faults).map { url in
+      var url = url
+      url.role = .prefill
+      return url
+    }
+    for url in prefilling where fixed.contains(where: { $0.text == url.text }) {
+      faults.append(WorkerURLFault(url: url.text, reason: "it is named as a worker of whole requests too"))
+    }
     simulated = Self.parse(configuration.simulatedURLs, security, &faults)
     named = Mutex(fixed)
     guard faults.isEmpty else { throw .urls(faults) }
@@ -101,8 +110,8 @@ package final class WorkerDirectory: Sendable {
       let mailbox = loop.mailbox
       let handed = HandedLoop(loop: loop)
       let fixed = fixed
-      let simulated = simulated
-      mailbox.submit { bound.open(on: $0).start(fixed: fixed, simulated: simulated) }
+      let others = (prefilling, simulated)
+      mailbox.submit { bound.open(on: $0).start(fixed: fixed, prefilling: others.0, simulated: others.1) }
       let thread = try Thread(name: "workers") { handed.loop.run() }
       running.withLock { $0 = Running(mailbox: mailbox, control: bound, thread: thread) }
     } catch let error as SystemError {
@@ -221,6 +230,7 @@ package final class WorkerDirectory: Sendable {
     if configuration.peers != nil { peerBoard.register(on: registry, board) }
     board.registerQueues(on: registry)
     perModel(.modelWorkers) { $0.workers.count }
+    perModel(.modelPrefillWorkers) { $0.prefill?.workers.count }
     perModel(.modelPanic) { $0.isPanicking ? 1 : 0 }
     perModel(.modelReady) { $0.workers.isEmpty ? 0 : 1 }
     perModel(.modelContextLength) { $0.workers.compactMap(\.facts.contextLength).min() }
@@ -241,7 +251,7 @@ package final class WorkerDirectory: Sendable {
     ) {
       // The router's families are the KV router's: without it they stay 0, as Dynamo's do.
       registry.observe(metric, .gauge) {
-        let models = board.current.models.filter { $0.routing.options.mode == .kv }
+        let models = board.current.pools.filter { $0.routing.options.mode == .kv }
         return Double(models.reduce(0) { $0 + value($1.routing.statistics) })
       }
     }
@@ -257,22 +267,27 @@ package final class WorkerDirectory: Sendable {
     ) {
       registry.collect(metric, .gauge) { samples in
         var values: [UInt64: Double] = [:]
-        for model in board.current.models {
+        var prefilling: Set<UInt64> = []
+        for model in board.current.pools {
           for load in model.routing.loads {
+            if case .prefill = model.role { prefilling.insert(load.worker) }
             values[load.worker] = combine(values[load.worker, default: 0], value(load))
           }
         }
         for (worker, value) in values.sorted(by: { $0.key < $1.key }) where shows0 || value > 0 {
-          // Workers here have one rank and do both phases, which Dynamo counts as decode.
-          samples.add(
-            value, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", "decode")])
+          // Workers here have one rank. Those that do both phases Dynamo counts as decode.
+          let type = prefilling.contains(worker) ? "prefill" : "decode"
+          samples.add(value, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", type)])
         }
       }
     }
     registry.collect(.routerWorkerRegistered, .gauge) { samples in
-      let models = board.current.models.filter { $0.routing.options.mode == .kv }
-      for worker in Set(models.flatMap { $0.workers.map(\.facts.id) }).sorted() {
-        samples.add(1, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", "decode")])
+      let models = board.current.pools.filter { $0.routing.options.mode == .kv }
+      for type in ["decode", "prefill"] {
+        let pools = models.filter { ($0.role == .prefill) == (type == "prefill") }
+        for worker in Set(pools.flatMap { $0.workers.map(\.facts.id) }).sorted() {
+          samples.add(1, labels: [("worker_id", "\(worker)"), ("dp_rank", "0"), ("worker_type", type)])
+        }
       }
     }
     perWorker(.workerActiveDecodeBlocks, shows0: true, +) { Double($0.activeBlocks) }

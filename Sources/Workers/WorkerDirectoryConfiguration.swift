@@ -9,6 +9,8 @@ package import TLS
 package struct WorkerDirectoryConfiguration: Sendable {
   /// URLs of static workers: `http://host[:port][/prefix]` or `dns+http://name:port`, `https` likewise.
   package var urls: [String] = []
+  /// Those of static workers that only prefill.
+  package var prefillURLs: [String] = []
   /// URLs of workers that run inside this process.
   package var simulatedURLs: [String] = []
   /// Where workers register themselves; nil for none.

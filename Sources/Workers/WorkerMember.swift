@@ -148,6 +148,8 @@ final class WorkerMember: TimerHandler {
         next.models = [name]
       }
       if answer.isDynamoWorker { next.isDynamoWorker = true }
+      // What the setting says of it goes before.
+      if url.role == .aggregated, let role = answer.role { next.role = role }
     } else if configuration.modelName == nil, let card = finding?.card {
       // A record names one model; the adapters that its engine has loaded are told by the worker itself.
       next.models = [card.displayName] + answer.adapters.filter { $0 != card.displayName }
@@ -301,6 +303,7 @@ final class WorkerMember: TimerHandler {
     var next = worker
     next.models =
       facts.models + worker.adapters.filter { worker.models.contains($0) && !facts.models.contains($0) }
+    next.role = facts.role
     next.blockSize = facts.blockSize
     next.totalBlocks = facts.totalBlocks
     next.contextLength = facts.contextLength
@@ -353,6 +356,7 @@ extension Worker {
       blockSize: blockSize,
       totalBlocks: totalBlocks, isDynamoWorker: isDynamoWorker, tally: tally)
     worker.standing = standing
+    worker.role = role
     worker.engine = engine
     worker.adapters = adapters
     worker.contextLength = contextLength

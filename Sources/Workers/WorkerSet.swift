@@ -8,8 +8,13 @@ package import Routing
 package final class ServedModel: Sendable {
   package let name: String
   private let nameBytes: [UInt8]
-  /// Ready workers; empty when the model was served within the last hour and is not now.
+  /// Ready workers; empty when the model was served within the last hour and is not now. Those that only prefill are
+  /// not among them.
   package let workers: [ReadyWorker]
+  /// Its ready workers that only prefill, with a routing state of their own; nil where there are none.
+  package let prefill: ServedModel?
+  /// What ``workers`` do: ``WorkerRole/prefill``, or whole requests.
+  package let role: WorkerRole
   /// Seconds since the Unix epoch at which the model was first seen.
   package let created: Int
   package let routing: ModelRouting
@@ -26,8 +31,10 @@ package final class ServedModel: Sendable {
 
   package init(
     name: String, workers: [Worker], created: Int, routing: ModelRouting,
-    isPanicking: Bool = false
+    isPanicking: Bool = false, prefill: ServedModel? = nil, role: WorkerRole = .aggregated
   ) {
+    self.prefill = prefill
+    self.role = role
     self.isPanicking = isPanicking
     self.name = name
     nameBytes = Array(name.utf8)
@@ -38,8 +45,13 @@ package final class ServedModel: Sendable {
     speaksMessages = workers.contains { $0.endpoints.contains(.messages) }
     self.created = created
     self.routing = routing
-    blockSizes = BlockSizes(model: routing.options.blockSize, workers: workers.map(\.blockSize))
+    blockSizes = BlockSizes(
+      model: routing.options.blockSize,
+      workers: workers.map(\.blockSize) + (prefill?.workers.map(\.facts.blockSize) ?? []))
   }
+
+  /// True while anything of it is ready, if only workers that prefill.
+  package var hasWorkers: Bool { !workers.isEmpty || prefill != nil }
 
   /// The workers that a request of `endpoint` may go to; nil for all. A message of Anthropic's API may also go, translated,
   /// to those that take chats.
@@ -71,6 +83,8 @@ package final class WorkerSet: Sendable {
   /// All workers, ready or not, in order of discovery.
   package let workers: [Worker]
   package let models: [ServedModel]
+  /// All groups of workers among which is chosen: each model's, and those of them that only prefill.
+  package var pools: [ServedModel] { models + models.compactMap(\.prefill) }
   /// Registered workers that are not among ``workers``.
   package let unused: UnusedRecords
 

@@ -26,6 +26,8 @@ package struct WorkerURL: Sendable, Hashable {
   package let isSecure: Bool
   /// Speaks HTTP/2 by prior knowledge, over plain text.
   package let isMultiplexed: Bool
+  /// What its worker does of a request, as the setting that names it says.
+  var role = WorkerRole.aggregated
 
   private init(
     host: String, port: UInt16, pathPrefix: String, isPerAddress: Bool, isSecure: Bool, isMultiplexed: Bool
@@ -125,9 +127,11 @@ package struct WorkerURL: Sendable, Hashable {
 
   /// One worker of a `dns+http`, `dns+https` or `dns+h2c` URL.
   func worker(at address: SocketAddress) -> WorkerURL {
-    WorkerURL(
+    var url = WorkerURL(
       host: address.host, port: port, pathPrefix: pathPrefix, isPerAddress: false, isSecure: isSecure,
       isMultiplexed: isMultiplexed)
+    url.role = role
+    return url
   }
 }
 

@@ -31,6 +31,7 @@ enum Doctor {
     descriptors(settings, check)
     tls(settings, check)
     for fault in FrontendConfiguration.sideFaults(settings) { check("listeners", fault) }
+    for fault in ShortPrompts.faults(settings) { check("router", fault) }
     if let path = settings.optionalString("api-key-file") {
       do throws(StartError) {
         let keys = try APIKeys().read(settings)

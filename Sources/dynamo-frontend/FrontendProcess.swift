@@ -78,6 +78,7 @@ enum FrontendProcess {
       let configure: @Sendable (SettingsValues) throws -> FrontendConfiguration = { settings in
         let faults =
           FrontendConfiguration.listenerFaults(settings) + FrontendConfiguration.sideFaults(settings)
+          + ShortPrompts.faults(settings)
         if let fault = faults.first { throw StartError(fault) }
         var configuration = FrontendConfiguration(settings, processors: processors)
         configuration.boundConnections(descriptors: descriptors)
@@ -212,6 +213,7 @@ enum FrontendProcess {
       configuration.promptSamples = { tokenizer.samples($0, model: $1) }
     }
     configuration.urls = settings.list("worker")
+    configuration.prefillURLs = settings.list("prefill-worker")
     configuration.simulatedURLs = simulated
     try chooseDiscovery(settings, environment, &configuration)
     configuration.namespace = settings.optionalString("namespace")

@@ -8,7 +8,7 @@ import Workers
 /// Asks each worker for its models, as the frontend does when it starts.
 enum WorkerCheck {
   static func run(_ settings: SettingsValues, _ check: (String, String?) -> Void) {
-    let urls = settings.list("worker")
+    let urls = settings.list("worker") + settings.list("prefill-worker")
     guard !urls.isEmpty else { return }
     var configuration = WorkerDirectoryConfiguration()
     do {

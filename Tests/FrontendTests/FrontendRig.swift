@@ -140,7 +140,8 @@ final class FrontendRig {
   /// A snapshot with the model on two workers; `blockSize` 0 leaves the model out.
   /// `endpoints` are the routes of each worker.
   func snapshot(
-    generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = [], engine: EngineKind = .unknown
+    generation: Int, blockSize: Int = 16, endpoints: [EndpointSet] = [], engine: EngineKind = .unknown,
+    prefill: [UInt64] = []
   ) -> WorkerSet {
     let addresses = SocketAddress.resolve(host: "127.0.0.1", port: 9)
     let workers = [UInt64(1), 2].map { id in
@@ -156,10 +157,28 @@ final class FrontendRig {
     options.blockSize = max(blockSize, 1)
     let routing = ModelRouting(options: options)
     routing.workersChanged(workers)
+    let readers = prefill.map { id in
+      var worker = Worker(
+        id: id, url: "http://127.0.0.1:\(id)",
+        upstream: Upstream(id: id, addresses: addresses, authority: "prefill-\(id)"), source: .fixed,
+        state: .ready, models: [Self.model], blockSize: blockSize)
+      worker.engine = engine
+      worker.role = .prefill
+      return worker
+    }
+    let others = ModelRouting(options: options)
+    others.workersChanged(readers)
+    let reading = ServedModel(
+      name: Self.model, workers: readers, created: 1, routing: others, role: .prefill)
     let models =
       blockSize == 0
-      ? [] : [ServedModel(name: Self.model, workers: workers, created: 1, routing: routing)]
-    return WorkerSet(generation: generation, workers: workers, models: models)
+      ? []
+      : [
+        ServedModel(
+          name: Self.model, workers: workers, created: 1, routing: routing,
+          prefill: readers.isEmpty ? nil : reading)
+      ]
+    return WorkerSet(generation: generation, workers: workers + readers, models: models)
   }
 
   // MARK: Callers

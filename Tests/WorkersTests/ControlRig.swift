@@ -156,6 +156,11 @@ final class ControlRig {
     ) { published.sets.append($0) }
     control.start(
       fixed: try configuration.urls.map { try WorkerURL.parse($0).get() },
+      prefilling: try configuration.prefillURLs.map {
+        var url = try WorkerURL.parse($0).get()
+        url.role = .prefill
+        return url
+      },
       simulated: try configuration.simulatedURLs.map { try WorkerURL.parse($0).get() })
     turn()
   }

@@ -163,11 +163,14 @@ struct FileWorkerTests {
     _ = try store.register(2) { $0.role = .prefill }
     _ = try store.register(3) { $0.endpoints = [.init(.embeddings)] }
     let rig = try rig(store)
-    #expect(rig.latest.workers.map(\.id) == [3])
+    // One that only prefills is known, and never given a whole request.
+    #expect(rig.latest.workers.map(\.id) == [2, 3])
+    #expect(rig.latest.models[0].workers.map(\.id) == [3])
+    #expect(rig.latest.models[0].prefill?.workers.map(\.id) == [2])
     rig.advance(1_010 * millisecond)
     rig.advance(1_010 * millisecond)
     let notes = rig.lines.lines.filter { $0.contains("is not used") }
-    #expect(notes.count == 2)
+    #expect(notes.count == 1)
     #expect(notes.contains { $0.contains("nats_tcp") })
   }
 
