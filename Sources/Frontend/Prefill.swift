@@ -174,6 +174,21 @@ extension InferenceExchange {
     selectWorker(excluding: [])
   }
 
+  /// The worker that was to generate failed, perhaps because the blocks could not be fetched: another one does all of it,
+  /// if there is one. A refusal for want of room is no failure.
+  func redoWhole(_ attempt: Attempt, status: Int) -> Bool {
+    guard case .dispatched = phase, let prefill, let model, status != 501, status != 503, status != 529
+    else { return false }
+    let tried = allAttempts.map(\.worker.id)
+    guard latest(model).workers.contains(where: { !tried.contains($0.id) }) else { return false }
+    prefill.isSpent = true
+    attempt.cancel(.error, "backend_error")
+    if !retryElsewhere(repeats: true) {
+      answer(.badGateway("it answered with status \(status)"), outcome: .error)
+    }
+    return true
+  }
+
   /// The request prefills no more, whatever it does instead: a worker that still reads sees its connection close.
   func leavePrefill() {
     guard let prefill, prefill.route == nil else { return }

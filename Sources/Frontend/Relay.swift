@@ -33,6 +33,7 @@ extension InferenceExchange {
         .error)
       return
     }
+    if attempt.isDecode, head.status >= 500, redoWhole(attempt, status: head.status) { return }
     status = head.status
     if head.status == 401 || head.status == 403 {
       // Our key, not the caller's, was refused.

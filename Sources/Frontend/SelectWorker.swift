@@ -37,7 +37,7 @@ extension InferenceExchange {
       chain: preprocessor.chain, tokens: prompt.tokens ?? TokenEstimate.quarter(ofBytes: prompt.bytes))
     request.otherChains = preprocessor.otherChains
     request.explains = isRecorded
-    let isFirst = failed.isEmpty && prefill == nil
+    let isFirst = failed.isEmpty && prefill?.attempts.isEmpty ?? true
     request.allowed = (isFirst ? model : latest(model)).workers(serving: endpoint)
     for worker in failed { request.excluded.append((worker, .tried)) }
     hints?.apply(to: &request)
@@ -64,8 +64,8 @@ extension InferenceExchange {
       metrics.placed(overlap: decision.overlapBlocks, of: prompt.blockCount)
       if case .kv = model.routing.options.mode {
         service.routing?.placed(
-          decision, blockSize: model.routing.options.blockSize, hashing: failed.isEmpty ? hashingTime : nil,
-          scheduling: times.selected - min(max(times.preprocessed, times.released), times.selected))
+          decision, blockSize: model.routing.options.blockSize, hashing: isFirst ? hashingTime : nil,
+          scheduling: times.selected - min(max(decisionBegan, times.released), times.selected))
       }
       hints?.wasPlaced(decision, model, now: loop.now, isRetry: !failed.isEmpty)
       tellChoice(decision)

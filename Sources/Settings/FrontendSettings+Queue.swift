@@ -38,7 +38,7 @@ extension SettingsTable {
       "router-conditional-disagg-config", "DYN_ROUTER_CONDITIONAL_DISAGG_CONFIG", .string,
       unset: "2048 tokens and 0.7 of the prompt", placeholder: "JSON", group: "Router",
       """
-      How little: {"policy":"isl_bounding","eff_isl_threshold":TOKENS,"eff_isl_ratio_threshold":SHARE}; both must hold.
+      How little: {"eff_isl_threshold": TOKENS, "eff_isl_ratio_threshold": SHARE}; both must hold.
       """),
     SettingDefinition(
       "router-session-affinity-mode", "DYN_ROUTER_SESSION_AFFINITY_MODE", .choice(["hard", "soft", "off"]),

@@ -149,7 +149,7 @@ final class WorkerMember: TimerHandler {
       }
       if answer.isDynamoWorker { next.isDynamoWorker = true }
       // What the setting says of it goes before.
-      if url.role == .aggregated, let role = answer.role { next.role = role }
+      next.role = url.role == .aggregated ? answer.role ?? .aggregated : url.role
     } else if configuration.modelName == nil, let card = finding?.card {
       // A record names one model; the adapters that its engine has loaded are told by the worker itself.
       next.models = [card.displayName] + answer.adapters.filter { $0 != card.displayName }

@@ -298,6 +298,22 @@ struct PrefillTests {
     #expect(isFree(rig))
   }
 
+  /// An engine that cannot fetch the blocks may answer with an error (vLLM's `kv_load_failure_policy`).
+  @Test func aDecodeThatCannotFetchIsDoneWholeElsewhere() throws {
+    let rig = try rig()
+    let caller = rig.post(FrontendRig.chat(bytes: 100))
+    _ = rig.upstreamRequest()
+    rig.answerAndClose(Self.read)
+    for (isDecode, expected) in [(true, ""), (false, "500")] {
+      let request = rig.upstreamRequest()
+      #expect(request.contains(Self.transfer) == isDecode)
+      rig.send("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\n{}", on: rig.dialer.last)
+      // What is no transfer's fault is told.
+      #expect(rig.output(caller).status == Int(expected))
+    }
+    #expect(isFree(rig))
+  }
+
   @Test func promptsGoWhereTheyAreCached() throws {
     let rig = try rig(readers: [11, 12, 13])
     var first: String?

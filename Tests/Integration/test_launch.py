@@ -31,13 +31,14 @@ def launched(stack, receiver):
             (tools / name).write_text(ENGINE)
             (tools / name).chmod(0o755)
         env = stack.env({"DYN_FILE_KV": None, "XDG_RUNTIME_DIR": runtime, "DYN_HTTP_PORT": port, "MODEL": MODEL, **more}, receiver)
-        for number in (1, 2):
+        workers = 3 if script == "disagg.sh" else 2
+        for number in range(1, workers + 1):
             env |= {f"DYN_SYSTEM_PORT{number}": "0", f"ENGINE_PORT{number}": str(free_port())}
         env |= {"PATH": f"{tools}:{env['PATH']}", "NOTES": str(stack.folder), "BIN": str(BIN)}
         server = Server([str(ROOT / "Scripts/launch" / script), *arguments], env, stack.folder / "launch.log", port)
         stack.started.append(server)
         server.wait_for("/ready", timeout=30)
-        eventually("both workers serve", lambda: server.metrics().sum("dynamo_frontend_worker_up") == 2, timeout=30)
+        eventually("all workers serve", lambda: server.metrics().sum("dynamo_frontend_worker_up") == workers, timeout=30)
         assert server.post(CHAT, chat())[0] == 200
         return server
 
@@ -62,6 +63,13 @@ def test_agg_router_follows_cache_events(launched):
     eventually("caches are known by events", live)
     assert "DYN_SYSTEM_PORT1" not in server.text()
     assert server.metrics().sum("dynamo_frontend_model_kv_cache_block_size", model=MODEL) == 64
+    end(server)
+
+
+def test_disagg_reads_prompts_elsewhere(launched):
+    server = launched("disagg.sh")
+    assert server.post(CHAT, chat())[0] == 200
+    assert server.metrics().sum("dynamo_frontend_prefill_requests_total", route="remote") >= 1
     end(server)
 
 

@@ -64,7 +64,8 @@ struct PrefillWorkerTests {
     answer(rig, port: 8000, role: .prefill)
     #expect(rig.latest.models[0].workers.isEmpty && rig.latest.models[0].prefill != nil)
     rig.advance(60 * second)
-    answer(rig, port: 8000, role: .decode)
+    // It was started anew, as one that does all.
+    answer(rig, port: 8000)
     #expect(rig.latest.models[0].workers.count == 1 && rig.latest.models[0].prefill == nil)
   }
 
