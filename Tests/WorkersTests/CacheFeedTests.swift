@@ -174,9 +174,9 @@ struct CacheFeedTests {
     return decision.overlapBlocks
   }
 
-  /// Turns the publisher's replies until `wanted`; fails after 20 s.
+  /// Turns the publisher's replies until `wanted`; fails after 60 s.
   private func wait(_ engine: Engine, _ what: Comment, _ wanted: () -> Bool) throws {
-    let end = Machine.monotonicNanoseconds + 20 * second
+    let end = Machine.monotonicNanoseconds + 60 * second
     while !wanted() {
       try #require(Machine.monotonicNanoseconds < end, what)
       engine.turn()

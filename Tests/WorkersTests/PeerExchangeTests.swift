@@ -67,7 +67,7 @@ struct PeerExchangeTests {
   }
 
   private func wait(_ what: Comment, _ wanted: () -> Bool) throws {
-    let end = Machine.monotonicNanoseconds + 20 * second
+    let end = Machine.monotonicNanoseconds + 60 * second
     while !wanted() {
       try #require(Machine.monotonicNanoseconds < end, what)
       usleep(2_000)
