@@ -46,6 +46,8 @@ package struct PeerFrontends {
     var sequence: UInt64 = 0
     var heardAt: Nanoseconds = 0
     var rows: [PeerKey: PeerLoad] = [:]
+    /// This process was heard there: it is no other frontend.
+    var isOwn = false
   }
 
   private let own: UInt64
@@ -62,9 +64,9 @@ package struct PeerFrontends {
     self.lease = lease
   }
 
-  /// Whether a peer is heard at each address, sorted by address.
+  /// Whether a peer is heard at each address but this process's own, sorted by address.
   package var presence: [(address: String, isHeard: Bool)] {
-    peers.sorted { $0.key < $1.key }.map { ($0.key, $0.value.incarnation != nil) }
+    peers.filter { !$0.value.isOwn }.sorted { $0.key < $1.key }.map { ($0.key, $0.value.incarnation != nil) }
   }
 
   /// Begins to know of an address; nothing when it is known.
@@ -87,7 +89,11 @@ package struct PeerFrontends {
       counters.malformed += 1
       return nil
     }
-    guard message.incarnation != own, accept(message, address, now) else { return nil }
+    guard message.incarnation != own else {
+      peers[address]?.isOwn = true
+      return nil
+    }
+    guard accept(message, address, now) else { return nil }
     counters.messages += 1
     switch message.body {
     case .load(let isFull, let models):

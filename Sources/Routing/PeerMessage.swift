@@ -5,8 +5,6 @@
 //     prompts = hashing:u8 name prompts:u32 { worker:u64 blockSize:u32 blocks:u32 { hash:u64 } }
 //     name    = bytes:u16 UTF-8
 
-internal import Base
-
 /// One message of a frontend to the others.
 package struct PeerMessage: Sendable, Equatable {
   /// What a frontend booked on workers of one model.
@@ -48,6 +46,8 @@ package struct PeerMessage: Sendable, Equatable {
   package static let modelsMax = 1_024
   /// Workers of all models in one message.
   package static let rowsMax = 16_384
+  /// Blocks of one prompt, the most that are hashed of any.
+  package static let blocksMax = 32_768
   /// Bytes of the largest message that keeps these bounds, with room to spare.
   package static let bytesMax = 2 << 20
 }
@@ -171,7 +171,7 @@ extension PeerMessage {
     var prompts = PeerShare.Prompts()
     for _ in 0..<count {
       guard let worker = reader.long(), let blockSize = reader.count(), blockSize > 0,
-        let blocks = reader.count(), reader.hasRoom(for: blocks)
+        let blocks = reader.count(), blocks <= blocksMax, reader.hasRoom(for: blocks)
       else { return nil }
       let first = prompts.hashes.count
       for _ in 0..<blocks {

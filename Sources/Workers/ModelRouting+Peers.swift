@@ -7,10 +7,18 @@ extension ModelRouting {
   /// What is to be told to other frontends (``Router/takeShare(isFull:)``).
   func takeShare(isFull: Bool) -> PeerShare { locked { router.takeShare(isFull: isFull) } }
 
+  /// Workers that are told of under one hold of the lock.
+  private static let rowsPerHold = 512
+
   /// Says what others have booked now. Less of it may make room for those that wait.
   func setPeers(_ rows: [PeerShare.Row], now: Nanoseconds) {
-    lockedThenWaking(now: now) {
-      for row in rows { router.setPeers(worker: row.worker, row.load) }
+    var rest = rows[...]
+    while !rest.isEmpty {
+      let part = rest.prefix(Self.rowsPerHold)
+      rest = rest.dropFirst(part.count)
+      lockedThenWaking(now: now) {
+        for row in part { router.setPeers(worker: row.worker, row.load) }
+      }
     }
   }
 
