@@ -5,6 +5,7 @@ import Base
 import EventLoop
 import OpenAI
 import Routing
+import Settings
 import Telemetry
 import TestSupport
 import Testing
@@ -246,6 +247,25 @@ struct PrefillTests {
     #expect(short.includes(tokens: 100, cached: 51))
     #expect(!short.includes(tokens: 100, cached: 50))
     #expect(short.includes(tokens: 10, cached: 20))
+  }
+
+  @Test(arguments: [
+    ("", nil), ("{\"policy\":\"isl_bounding\",\"eff_isl_threshold\":9}", nil), ("[]", "no JSON object"),
+    ("{\"policy\":\"prefill_load\"}", "isl_bounding"), ("{\"eff_isl_threshold\":-1}", "count of tokens"),
+    ("{\"eff_isl_ratio_threshold\":1.5}", "from 0 to 1"), ("{\"tokens\":1}", "no member 'tokens'"),
+  ])
+  func whatShortIsIsReadFromTheSettings(text: String, fault: String?) throws {
+    let settings = try SettingsParser.parse(
+      .frontend,
+      arguments: ["--router-conditional-disagg"]
+        + (text.isEmpty ? [] : ["--router-conditional-disagg-config", text]),
+      environment: [:])
+    let faults = ShortPrompts.faults(settings)
+    #expect(faults.count == (fault == nil ? 0 : 1))
+    if let fault { #expect(faults.first?.contains(fault) == true) }
+    #expect(ShortPrompts(settings)?.tokensMax == (fault != nil ? nil : text.isEmpty ? 2_048 : 9))
+    let plain = try SettingsParser.parse(.frontend, arguments: [], environment: [:])
+    #expect(ShortPrompts(plain) == nil)
   }
 
   @Test(arguments: [
