@@ -106,6 +106,7 @@ package final class Frontend {
   private func registerHandshakes(_ counters: HandshakeCounters) {
     let shared = shared
     shared.registry.collect(.tlsHandshakes, .counter) { counters.add(to: &$0, peer: "client") }
+    shared.registry.collect(.tlsResumptions, .counter) { counters.addResumed(to: &$0, peer: "client") }
     shared.registry.observe(.tlsCertificateEnd, .gauge) { Double(shared.certificateEnd) }
   }
 

@@ -24,6 +24,8 @@ package final class TLSConnection {
   package static let outgoingBytesMax = 256 * 1024
 
   private let context: TLSContext
+  /// Where a client's sessions go, and come from.
+  private let sessions: TLSSessions?
   /// Owned: freed in `deinit`, with its BIO.
   let handle: OpaquePointer
   private var state = State.handshaking
@@ -39,8 +41,12 @@ package final class TLSConnection {
   ///
   /// - Parameter serverName: whom a client means: a DNS name, which is sent too (SNI), or an IP address. The server's
   ///   certificate must name it among its alternative names (RFC 9525; the common name does not count).
-  package init(_ context: TLSContext, serverName: String? = nil) throws(TLSError) {
+  /// - Parameter sessions: for a client, what is known of this server by this context and name.
+  package init(
+    _ context: TLSContext, serverName: String? = nil, sessions: TLSSessions? = nil
+  ) throws(TLSError) {
     self.context = context
+    self.sessions = sessions
     ERR_clear_error()
     guard let method = memoryMethod, let handle = SSL_new(context.handle) else { throw .library("SSL_new") }
     self.handle = handle
@@ -53,6 +59,8 @@ package final class TLSConnection {
     } else {
       SSL_set_connect_state(handle)
       try expect(serverName)
+      sessions?.collect(from: handle)
+      sessions?.offer(on: handle)
     }
   }
 

@@ -73,6 +73,7 @@ package final class TLSContext: @unchecked Sendable {
     }
     if let identity { try use(identity) }
     SSL_CTX_set_verify(handle, SSL_VERIFY_PEER, nil)
+    TLSSessions.collect(from: handle)
     // 0 is success here.
     guard SSL_CTX_set_alpn_protos(handle, self.protocols, UInt32(self.protocols.count)) == 0 else {
       throw .library("ALPN")

@@ -151,9 +151,16 @@ extension MetricDescription {
   /// result (success, failure)
   package static let reloads = MetricDescription(
     "dynamo_frontend_reloads_total", "Times that SIGHUP had the configuration read again.")
+  /// no labels
+  package static let slowBodies = MetricDescription(
+    "dynamo_frontend_slow_bodies_total", "Request bodies that came below the least pace and were given up.")
   /// peer (client, worker), outcome
   package static let tlsHandshakes = MetricDescription(
     "dynamo_frontend_tls_handshakes_total", "TLS handshakes that are over, by how they ended.")
+  /// peer (client, worker)
+  package static let tlsResumptions = MetricDescription(
+    "dynamo_frontend_tls_resumed_handshakes_total",
+    "TLS handshakes that went well by taking up an earlier session.")
   /// no labels; present with TLS
   package static let tlsCertificateEnd = MetricDescription(
     "dynamo_frontend_tls_certificate_not_after_timestamp_seconds",

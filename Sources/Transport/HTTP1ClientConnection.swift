@@ -7,7 +7,7 @@ internal import HTTP
 /// Drives a connection to a worker. It belongs to the pool while idle and to one exchange while busy.
 package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   private enum Phase {
-    /// Next: head, closed.
+    /// Next: head, multiplexed, closed.
     case connecting
     /// Waits for the response head. Next: body, idle, closed.
     case head
@@ -15,6 +15,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
     case body
     /// In the pool. Next: head, closed.
     case idle
+    /// The worker chose HTTP/2 by ALPN: the exchange goes on as this stream.
+    case multiplexed(HTTP2ClientStream)
     case closed
   }
 
@@ -32,6 +34,8 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   private var keepAlive = true
   private var addressIndex = 0
   private var exchangeCount = 0
+  /// Its first request was sent before, and is sent again.
+  var isRetry = false
   private var sawBytes = false
   private var paused = false
   private var silentSince: Nanoseconds = 0
@@ -47,7 +51,10 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   }
 
   /// True when this exchange runs on a connection that carried another before.
-  package var isReused: Bool { exchangeCount > 1 }
+  package var isReused: Bool {
+    if case .multiplexed(let stream) = phase { return stream.isReused }
+    return exchangeCount > 1
+  }
 
   // MARK: The exchange's side
 
@@ -76,6 +83,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   /// Drops the exchange: the handler hears nothing more, and the worker sees the connection close.
   package func cancel() {
     handler = nil
+    if case .multiplexed(let stream) = phase { stream.cancel() }
     close()
   }
 
@@ -83,6 +91,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   package func pause() {
     guard !paused else { return }
     paused = true
+    if case .multiplexed(let stream) = phase { return stream.pause() }
     socket?.pauseReading()
   }
 
@@ -90,6 +99,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
   package func resume() {
     guard paused else { return }
     paused = false
+    if case .multiplexed(let stream) = phase { return stream.resume() }
     silentSince = loop.now
     socket?.resumeReading()
   }
@@ -132,13 +142,26 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
 
   package func connected() {
     loop.cancel(timer)
-    phase = .head
     guard let socket else { return }
+    if upstream.security != nil, socket.applicationProtocol == "h2" { return multiplex(socket) }
+    phase = .head
     socket.wantsOutput()
     socket.output.append(request.readable)
     request.release()
     socket.wantsFlush()
     beginSilence()
+  }
+
+  /// Hands the exchange and the connection over; what is left here passes on what is asked of the exchange.
+  private func multiplex(_ socket: StreamSocket) {
+    guard let handler else { return close() }
+    let stream = HTTP2ClientStream(method, isRetry: isRetry, handler)
+    stream.stream.output.append(request.readable)
+    request.release()
+    self.handler = nil
+    self.socket = nil
+    phase = .multiplexed(stream)
+    pool.multiplex(socket, to: upstream, stream)
   }
 
   // MARK: Input
@@ -161,7 +184,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
         pool.lost(self)
         close()
         return bytes.count
-      case .connecting, .closed:
+      case .connecting, .multiplexed, .closed:
         return bytes.count
       }
     }
@@ -272,7 +295,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       if case .end(let trailers) = decoder.inputEnded() { finish(trailers: trailers) } else { fail(.broken) }
     case .head:
       fail(isReused && !sawBytes ? .stale : .broken)
-    case .connecting, .closed:
+    case .connecting, .multiplexed, .closed:
       break
     }
   }
@@ -289,7 +312,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       fail(isReused && !sawBytes ? .stale : .broken)
     case .body:
       fail(.broken)
-    case .closed:
+    case .multiplexed, .closed:
       break
     }
   }
@@ -320,7 +343,7 @@ package final class HTTP1ClientConnection: StreamSocketHandler, TimerHandler {
       } else {
         loop.arm(timer, at: silentSince + timeout, self)
       }
-    case .idle, .closed:
+    case .idle, .multiplexed, .closed:
       break
     }
   }

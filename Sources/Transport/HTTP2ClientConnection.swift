@@ -1,8 +1,9 @@
-// One HTTP/2 connection to a worker, by prior knowledge: connect, many exchanges at once, one end for all of them.
+// One HTTP/2 connection to a worker, by prior knowledge or ALPN: connect, many exchanges at once, one end for all of them.
 
 internal import Base
 internal import EventLoop
 internal import HTTP
+internal import TLS
 
 /// Moves bytes between a socket and a session for the requests of one loop to one worker. Owned by its lane while it
 /// takes requests, and by its socket until it is closed.
@@ -124,7 +125,19 @@ final class HTTP2ClientConnection: StreamSocketHandler, TimerHandler {
     if addressIndex < upstream.addresses.count { connect() } else { end(failure) }
   }
 
+  /// Goes on with a connection that stands: its handshake has agreed on HTTP/2.
+  func adopt(_ socket: StreamSocket) {
+    socket.reportsEndWhilePaused = false
+    self.socket = socket
+    socket.handOver(to: self)
+    connected()
+  }
+
   func connected() {
+    if !upstream.isMultiplexed, socket?.applicationProtocol != "h2" {
+      pool.stopMultiplexing(upstream)
+      return end(.connect(.tls(TLSError(.applicationProtocol, "the worker does not speak HTTP/2 any more"))))
+    }
     phase = .open
     lastRead = loop.now
     // The peer's SETTINGS are due at once (RFC 9113 section 3.4).

@@ -28,7 +28,26 @@ final class HTTP2Lane: TimerHandler {
     if !waiting.isEmpty || !place(stream, to: upstream, fresh: fresh) { enqueue(stream) }
   }
 
+  /// Runs `stream` on `socket`, whose handshake has agreed on HTTP/2, unless there is room where others run already.
+  func take(_ socket: StreamSocket, to upstream: Upstream, _ stream: HTTP2ClientStream) {
+    guard !connections.contains(where: { $0.hasRoom && $0.upstream.trusts(as: upstream) }),
+      connections.count < limits.connectionsMax,
+      let connection = HTTP2ClientConnection(to: upstream, lane: self, pool: pool), connection.open(stream)
+    else {
+      socket.close()
+      return send(stream, to: upstream, fresh: false)
+    }
+    connections.append(connection)
+    connection.adopt(socket)
+  }
+
   private func place(_ stream: HTTP2ClientStream, to upstream: Upstream, fresh: Bool) -> Bool {
+    if upstream.security != nil {
+      // Certificates were replaced: what was made by the old ones ends with its last request.
+      for connection in connections where !connection.upstream.trusts(as: upstream) {
+        connection.leaveLane()
+      }
+    }
     // Opening may find out that a connection is of no more use: then it has left the list.
     while let connection = connections.first(where: { $0.hasRoom && (!fresh || $0.reads == 0) }) {
       if connection.open(stream) { return true }

@@ -30,6 +30,8 @@ package struct SocketSecurity: Sendable {
   package let context: TLSContext
   /// Whom a client means: a DNS name or an IP address; nil for a server.
   package let serverName: String?
+  /// What a client remembers of this peer's handshakes; nil for a server.
+  let sessions: TLSSessions?
   package let counters: HandshakeCounters
   /// From the connection to the handshake's end.
   package var timeout: Nanoseconds
@@ -40,6 +42,7 @@ package struct SocketSecurity: Sendable {
   ) {
     self.context = context
     self.serverName = serverName
+    sessions = context.isServer ? nil : TLSSessions()
     self.counters = counters
     self.timeout = timeout
   }
@@ -53,13 +56,20 @@ package final class HandshakeCounters: Sendable {
 
   private static let kinds = TLSError.Kind.allCases.filter { $0 != .file && $0 != .truncated }
   private let opened = Cell()
+  private let taken = Cell()
   private let failed: [TLSError.Kind: Cell]
 
   package init() {
     failed = Dictionary(uniqueKeysWithValues: Self.kinds.map { ($0, Cell()) })
   }
 
-  func open() { opened.count.add(1, ordering: .relaxed) }
+  func open(resumed isResumed: Bool) {
+    opened.count.add(1, ordering: .relaxed)
+    if isResumed { taken.count.add(1, ordering: .relaxed) }
+  }
+
+  /// Those of the handshakes that went well that took up an earlier session.
+  package var resumed: Int { taken.count.load(ordering: .relaxed) }
 
   func fail(_ kind: TLSError.Kind) { (failed[kind] ?? failed[.library])?.count.add(1, ordering: .relaxed) }
 

@@ -20,7 +20,8 @@ final class SocketTLS {
 
   init(_ security: SocketSecurity) throws(TLSError) {
     self.security = security
-    connection = try TLSConnection(security.context, serverName: security.serverName)
+    connection = try TLSConnection(
+      security.context, serverName: security.serverName, sessions: security.sessions)
   }
 }
 
@@ -66,7 +67,7 @@ extension StreamSocket: TimerHandler {
     guard tls.connection.isOpen, !tls.isOpen, !isClosed else { return }
     tls.isOpen = true
     loop.cancel(tls.timer)
-    tls.security.counters.open()
+    tls.security.counters.open(resumed: tls.connection.isResumed)
     if !tls.security.context.isServer { handler?.connected() }
     if !output.isEmpty { wantsFlush() }
   }

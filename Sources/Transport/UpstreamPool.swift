@@ -17,6 +17,7 @@ package final class Upstream: Sendable {
   /// For `https`: with whose name its certificate is compared, and whom to trust; nil for plain text.
   package let security: SocketSecurity?
   /// It speaks HTTP/2 by prior knowledge (RFC 9113 section 3.3): many requests share a connection.
+  /// An https worker says by ALPN what it speaks, and each loop finds out with its first connection.
   package let isMultiplexed: Bool
 
   package init(
@@ -30,6 +31,9 @@ package final class Upstream: Sendable {
     self.authority = Array(authority.utf8)
     self.pathPrefix = Array(pathPrefix.utf8)
   }
+
+  /// True when a connection made for `other` may serve this: by the same trust and certificate, where there is TLS.
+  func trusts(as other: Upstream) -> Bool { security?.context === other.security?.context }
 }
 
 /// The idle connections of one loop to one worker, the last used on top.
@@ -37,6 +41,14 @@ final class UpstreamShelf {
   var connections: [HTTP1ClientConnection] = []
   /// The worker left: what comes back is closed.
   var isForgotten = false
+
+  /// Closes connections that were made by other certificates than `upstream` is to be trusted by.
+  func drop(strangersTo upstream: Upstream) {
+    let strangers = connections.filter { !$0.upstream.trusts(as: upstream) }
+    guard !strangers.isEmpty else { return }
+    connections.removeAll { !$0.upstream.trusts(as: upstream) }
+    for connection in strangers { connection.close() }
+  }
 }
 
 /// The pool of one loop. Loop-confined.
@@ -78,22 +90,32 @@ package final class UpstreamPool: TimerHandler {
     to upstream: Upstream, method: HTTP.Method, fresh: Bool = false, handler: any ClientExchangeHandler,
     _ compose: (inout ByteBuffer) -> Void
   ) -> UpstreamExchange {
-    if upstream.isMultiplexed {
+    if upstream.isMultiplexed || (upstream.security != nil && lanes[upstream.id] != nil) {
       let request = HTTP2ClientStream(method, isRetry: fresh, handler)
       compose(&request.stream.output)
       lane(for: upstream.id).send(request, to: upstream, fresh: fresh)
       return .http2(request)
     }
     let shelf = shelf(for: upstream.id)
+    if upstream.security != nil { shelf.drop(strangersTo: upstream) }
     if !fresh, let connection = shelf.connections.popLast() {
       connection.begin(method, handler, compose)
       return .http1(connection)
     }
     connectCount += 1
     let connection = HTTP1ClientConnection(to: upstream, pool: self, shelf: shelf)
+    connection.isRetry = fresh
     connection.begin(method, handler, compose)
     return .http1(connection)
   }
+
+  /// The worker at the other end of `socket` chose HTTP/2: `request`, for which it was made, and all later ones share it.
+  func multiplex(_ socket: StreamSocket, to upstream: Upstream, _ request: HTTP2ClientStream) {
+    lane(for: upstream.id).take(socket, to: upstream, request)
+  }
+
+  /// The worker speaks HTTP/2 no more: it is asked again.
+  func stopMultiplexing(_ upstream: Upstream) { lanes.removeValue(forKey: upstream.id)?.forget() }
 
   private func lane(for upstream: UInt64) -> HTTP2Lane {
     if let lane = lanes[upstream] { return lane }

@@ -29,7 +29,7 @@ final class DirectoryControl: TimerHandler, TickHandler, WorkerMemberOwner {
   private let outlierTimer = Timer(tag: Tag.outliers)
   private let countEjection: (EjectionCause) -> Void
   /// In order of discovery.
-  private var order: [WorkerMember] = []
+  private(set) var order: [WorkerMember] = []
   private var members: [UInt64: WorkerMember] = [:]
   /// The name behind each member; members of a group share one.
   private var names: [UInt64: ResolvedName] = [:]

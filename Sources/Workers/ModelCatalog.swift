@@ -157,6 +157,7 @@ extension Worker {
       && upstream.addresses == other.upstream.addresses
       && upstream.authority == other.upstream.authority && upstream.pathPrefix == other.upstream.pathPrefix
       && upstream.isMultiplexed == other.upstream.isMultiplexed
+      && upstream.security?.context === other.upstream.security?.context
   }
 }
 

@@ -1,6 +1,7 @@
 // What an operator changes while the directory runs: workers out of service and back, static workers more or fewer.
 
 internal import EventLoop
+internal import Transport
 
 /// What came of an operator's change.
 package enum WorkerChange: Sendable, Equatable {
@@ -47,6 +48,14 @@ extension WorkerDirectory {
 }
 
 extension DirectoryControl {
+  /// Workers of https URLs are spoken to by the certificates of now.
+  func renewSecurity() {
+    for member in order {
+      guard let old = member.worker.upstream.security, let new = security.renewed(old) else { continue }
+      member.secured(by: new)
+    }
+  }
+
   /// False when it is there already.
   func addFixed(_ url: WorkerURL) -> Bool {
     guard !fixed.contains(url) else { return false }

@@ -135,16 +135,19 @@ package final class WorkerDirectory: Sendable {
     try prepare(urls: urls, weights: weights)()
   }
 
-  /// Checks other static workers, and returns what puts them and other weights of routing into force. The same URLs again
-  /// leave the workers as they are, those that an operator added or removed too. Throws `.urls` with every URL that
-  /// cannot be used.
+  /// Checks other static workers, reads the certificates for https workers again, and returns what puts all that and
+  /// other weights of routing into force. The same URLs again leave the workers as they are, those that an operator added
+  /// or removed too. Throws `.urls` with every URL that cannot be used, or `.tls` with the file that cannot.
   package func prepare(
     urls: [String], weights: RoutingWeights
   ) throws(WorkerDirectoryError) -> @Sendable () -> Void {
     var faults: [WorkerURLFault] = []
     let fixed = Self.parse(urls, security, &faults)
     guard faults.isEmpty else { throw .urls(faults) }
+    let secureAnew: (@Sendable () -> Void)?
+    do throws(TLSError) { secureAnew = try security.prepareAnew() } catch { throw .tls(error) }
     return {
+      secureAnew?()
       let isOther = self.named.withLock { named in
         defer { named = fixed }
         return Set(named) != Set(fixed)
@@ -152,6 +155,7 @@ package final class WorkerDirectory: Sendable {
       self.onControl { control in
         control.adopt(fixed: isOther ? fixed : control.fixed)
         control.adopt(weights)
+        control.renewSecurity()
       }
     }
   }
@@ -210,6 +214,9 @@ package final class WorkerDirectory: Sendable {
     let security = security
     registry.collect(.tlsHandshakes, .counter) { samples in
       if security.isInUse { security.counters.add(to: &samples, peer: "worker") }
+    }
+    registry.collect(.tlsResumptions, .counter) { samples in
+      if security.isInUse { security.counters.addResumed(to: &samples, peer: "worker") }
     }
     feedBoard.register(on: registry)
     if let source = configuration.discoverySource {

@@ -295,6 +295,17 @@ final class WorkerMember: TimerHandler {
     probeNow()
   }
 
+  /// It is to be verified, and shown, other certificates than before.
+  func secured(by security: SocketSecurity) {
+    let old = worker.upstream
+    show(
+      worker.moved(
+        to: Upstream(
+          id: id, addresses: old.addresses, authority: String(decoding: old.authority, as: UTF8.self),
+          pathPrefix: url.pathPrefix, security: security, isMultiplexed: old.isMultiplexed)))
+    probeNow()
+  }
+
   /// The record or its card was replaced.
   func renewed(_ finding: DiscoveryFinding, facts: Worker) {
     self.finding = finding
@@ -345,7 +356,7 @@ final class WorkerMember: TimerHandler {
 }
 
 extension Worker {
-  /// The same worker at other addresses.
+  /// The same worker at other addresses, or behind other certificates.
   fileprivate func moved(to upstream: Upstream) -> Worker {
     var worker = Worker(
       id: id, url: url, upstream: upstream, source: source, state: state, models: models,

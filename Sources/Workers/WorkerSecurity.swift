@@ -37,14 +37,26 @@ final class WorkerSecurity: Sendable {
   /// Makes the context. To be called before a worker of an `https://` URL is taken in.
   func prepare() throws(TLSError) {
     try context.withLock { context throws(TLSError) in
-      guard context == nil else { return }
-      context = try TLSContext(
-        clientTrusting: configuration.rootsPath.map { .file($0) } ?? .system,
-        identity: configuration.identity.map {
-          TLSIdentity(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
-        },
-        protocols: ["http/1.1"])
+      if context == nil { context = try makeContext() }
     }
+  }
+
+  /// Reads the files again, and returns what puts them into force for connections from then on; nil where TLS is not in
+  /// use. Throws ``TLSError`` with the file that cannot be used; then nothing changes.
+  func prepareAnew() throws(TLSError) -> (@Sendable () -> Void)? {
+    guard isInUse else { return nil }
+    let new = try makeContext()
+    return { self.context.withLock { $0 = new } }
+  }
+
+  private func makeContext() throws(TLSError) -> TLSContext {
+    try TLSContext(
+      clientTrusting: configuration.rootsPath.map { .file($0) } ?? .system,
+      identity: configuration.identity.map {
+        TLSIdentity(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
+      },
+      // A worker that speaks both is spoken to by HTTP/2.
+      protocols: ["h2", "http/1.1"])
   }
 
   /// TLS to the worker of `url`; nil for plain text. `name` is what its certificate must say, where that is not the
@@ -57,6 +69,14 @@ final class WorkerSecurity: Sendable {
     return SocketSecurity(
       context, serverName: name ?? url.host, counters: counters, timeout: configuration.handshakeTimeout)
   }
+
+  /// `old` by the certificates of now: nil where it is that already. Sessions are not taken over, for they were verified
+  /// by the old ones.
+  func renewed(_ old: SocketSecurity) -> SocketSecurity? {
+    guard let context = context.withLock({ $0 }), context !== old.context else { return nil }
+    return SocketSecurity(
+      context, serverName: old.serverName, counters: counters, timeout: configuration.handshakeTimeout)
+  }
 }
 
 extension HandshakeCounters {
@@ -65,5 +85,10 @@ extension HandshakeCounters {
     for (label, count) in outcomes {
       samples.add(Double(count), labels: [("peer", peer), ("outcome", label)])
     }
+  }
+
+  /// Adds how many took up an earlier session.
+  package func addResumed(to samples: inout MetricSamples, peer: String) {
+    samples.add(Double(resumed), labels: [("peer", peer)])
   }
 }

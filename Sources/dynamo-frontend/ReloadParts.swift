@@ -39,17 +39,23 @@ extension ReloadPart {
       })
   }
 
-  /// Static workers and the weights of routing.
+  /// Static workers, the certificates for those of https URLs, and the weights of routing.
   static func workers(_ directory: WorkerDirectory) -> ReloadPart {
-    ReloadPart(name: "workers") { settings in
-      do throws(WorkerDirectoryError) {
-        let apply = try directory.prepare(
-          urls: settings.list("worker"), weights: RoutingOptions(settings, blockSize: 16).weights)
-        return Prepared(apply: apply)
-      } catch {
-        throw StartError("\(settings.origin("worker")): \(error)")
-      }
-    }
+    let files = ["DYN_WORKER_TLS_CA_PATH", "DYN_WORKER_TLS_CERT_PATH", "DYN_WORKER_TLS_KEY_PATH"]
+    return ReloadPart(
+      name: "workers",
+      files: { settings in files.compactMap { settings.optionalString($0) } },
+      prepare: { settings in
+        do throws(WorkerDirectoryError) {
+          let apply = try directory.prepare(
+            urls: settings.list("worker"), weights: RoutingOptions(settings, blockSize: 16).weights)
+          let hasFiles = files.contains { settings.optionalString($0) != nil }
+          return Prepared(note: hasFiles ? "certificates for workers" : nil, apply: apply)
+        } catch {
+          if case .tls = error { throw StartError("\(error)") }
+          throw StartError("\(settings.origin("worker")): \(error)")
+        }
+      })
   }
 
   /// Which lines are logged. Entries of the filter that cannot be read are warned about, as at start.

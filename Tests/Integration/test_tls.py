@@ -12,6 +12,7 @@ from http.client import HTTPSConnection
 import grpc
 import pytest
 
+from support import h2peer
 from support.certificates import Authority
 from support.processes import Metrics, chat, eventually, free_port
 from support.upstream import STREAM_HEAD, token
@@ -363,6 +364,36 @@ def test_a_worker_by_https_is_verified(stack, authority):
     assert metrics.sum("dynamo_frontend_tls_handshakes_total", peer="worker") == metrics.sum(
         "dynamo_frontend_tls_handshakes_total", peer="worker", outcome="ok"
     )
+
+
+def test_a_worker_by_https_that_speaks_http2_gets_it(stack, authority):
+    worker = h2peer.Worker(tls=authority.server_context(authority.issue()))
+    stack.started.append(worker)
+    frontend = stack.frontend("--worker", worker.url, env={"DYN_WORKER_TLS_CA_PATH": str(authority.path)})
+    for stream in (False, True):
+        status, _, body = frontend.post(PATH, chat(stream=stream))
+        assert status == 200 and b"two" in body
+    assert [stream.headers[":scheme"] for stream in worker.seen] == ["https", "https"]
+
+
+def test_the_authority_of_workers_is_read_again_on_sighup(stack, authority, tmp_path):
+    stranger = Authority(tmp_path, "stranger")
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authority.path.read_bytes())
+    worker = stack.upstream(tls=authority.server_context(authority.issue()))
+    frontend = stack.frontend("--worker", worker.url, env={"DYN_WORKER_TLS_CA_PATH": str(trusted)})
+    assert frontend.post(PATH, chat())[0] == 200
+    trusted.write_text("no certificate")
+    frontend.process.signal(signal.SIGHUP)
+    [fault] = eventually("it is said", lambda: said(frontend, "files are not taken over"))
+    assert fault["fault"] == f"workers: TLS to workers: {trusted}: holds no certificate in PEM form"
+    assert frontend.post(PATH, chat())[0] == 200
+    trusted.write_bytes(stranger.path.read_bytes())
+    frontend.process.signal(signal.SIGHUP)
+    assert "unable to get local issuer" in unreachable_reason(frontend)
+    trusted.write_bytes(authority.path.read_bytes())
+    frontend.process.signal(signal.SIGHUP)
+    eventually("it is trusted again", lambda: frontend.post(PATH, chat())[0] == 200)
 
 
 def test_each_address_of_a_name_is_verified_by_the_name(stack, authority):

@@ -15,8 +15,10 @@ final class TLSEnd {
   var onPiece: (Int) -> Bool = { _ in true }
   private let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 48 * 1024, alignment: 16)
 
-  init(_ context: TLSContext, serverName: String? = nil) throws(TLSError) {
-    connection = try TLSConnection(context, serverName: serverName)
+  init(
+    _ context: TLSContext, serverName: String? = nil, sessions: TLSSessions? = nil
+  ) throws(TLSError) {
+    connection = try TLSConnection(context, serverName: serverName, sessions: sessions)
   }
 
   deinit { room.deallocate() }
@@ -54,9 +56,9 @@ final class TLSPair {
 
   init(
     _ client: TLSContext, _ server: TLSContext, name: String = "localhost", step: Int = 100_000,
-    starts: Bool = true
+    sessions: TLSSessions? = nil, starts: Bool = true
   ) throws {
-    self.client = try TLSEnd(client, serverName: name)
+    self.client = try TLSEnd(client, serverName: name, sessions: sessions)
     self.server = try TLSEnd(server)
     self.step = step
     guard starts else { return }

@@ -67,12 +67,13 @@ struct TLSSetting {
   let client: TLSContext
   let counters = HandshakeCounters()
 
-  init() throws {
+  /// The ALPN names that either end knows.
+  init(server spoken: [String] = ["http/1.1"], client offered: [String] = ["http/1.1"]) throws {
     authority = try TestAuthority()
     let files = try authority.issue()
     server = try TLSContext(
-      server: TLSIdentity(certificatePath: files.certificate, keyPath: files.key), protocols: ["http/1.1"])
-    client = try TLSContext(clientTrusting: .file(authority.path), protocols: ["http/1.1"])
+      server: TLSIdentity(certificatePath: files.certificate, keyPath: files.key), protocols: spoken)
+    client = try TLSContext(clientTrusting: .file(authority.path), protocols: offered)
   }
 
   /// Counts of outcomes that are not 0.

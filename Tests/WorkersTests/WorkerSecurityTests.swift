@@ -2,6 +2,7 @@
 
 import Base
 import EventLoop
+import Glibc
 import Logging
 import TLS
 import Telemetry
@@ -42,6 +43,48 @@ struct WorkerSecurityTests {
       $0.security.rootsPath = authority.path
     }
     #expect(rig.prober.all.map { $0.upstream.security?.serverName } == ["127.0.0.1", nil])
+  }
+
+  @Test func newFilesMakeEveryMemberAnotherToConnectTo() throws {
+    let authority = try TestAuthority()
+    let rig = try ControlRig {
+      $0.urls = ["https://127.0.0.1:8443", "http://127.0.0.1:8000"]
+      $0.security.rootsPath = authority.path
+    }
+    let security = rig.control.security
+    rig.turn()
+    let before = rig.latest
+    // The same ones: nothing is published.
+    rig.control.renewSecurity()
+    rig.turn()
+    #expect(rig.latest.generation == before.generation)
+    let old = try #require(before.workers[0].upstream.security)
+    let renew = try #require(try security.prepareAnew())
+    renew()
+    rig.control.renewSecurity()
+    rig.turn()
+    #expect(rig.latest.generation == before.generation + 1)
+    let new = try #require(rig.latest.workers[0].upstream.security)
+    #expect(new.context !== old.context && new.serverName == "127.0.0.1")
+    #expect(rig.latest.workers[0].upstream.authority == before.workers[0].upstream.authority)
+    #expect(rig.latest.workers[1].upstream === before.workers[1].upstream)
+    #expect(rig.prober.open.last?.upstream.security?.context === new.context, "it is asked by the new ones")
+  }
+
+  @Test func badNewFilesChangeNothing() throws {
+    let authority = try TestAuthority()
+    var configuration = WorkerSecurityConfiguration()
+    configuration.rootsPath = authority.path
+    let security = try WorkerSecurity(configuration)
+    let url = try parsed("https://a:1")
+    let old = try #require(security.security(of: url))
+    let file = try #require(fopen(authority.path, "w"))
+    fclose(file)
+    #expect(throws: TLSError.self) { try security.prepareAnew() }
+    #expect(security.security(of: url)?.context === old.context)
+    #expect(security.renewed(old) == nil)
+    let unused = try WorkerSecurity(WorkerSecurityConfiguration()).prepareAnew()
+    #expect(unused == nil, "it is not in use")
   }
 
   @Test func filesThatCannotBeUsedAreNamedAtStart() throws {

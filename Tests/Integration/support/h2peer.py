@@ -105,16 +105,19 @@ class Connection:
 
 
 class Worker:
-    """An h2c worker: lists its model, and hands every other request to `behaviour`, in a thread of its own."""
+    """An h2c worker, or with `tls` an https one that speaks h2 alone: lists its model, and hands every other request to `behaviour`, in a thread of its own."""
 
-    def __init__(self, model: str = MODEL, streams_max: int = 100):
+    def __init__(self, model: str = MODEL, streams_max: int = 100, tls=None):
         self.model = model
         self.streams_max = streams_max
         self.behaviour = normal
         self.seen: list[Stream] = []
         self.connections: list[Connection] = []
         self.port = free_port()
-        self.url = f"h2c://127.0.0.1:{self.port}"
+        self.tls = tls
+        if tls:
+            tls.set_alpn_protocols(["h2"])
+        self.url = f"{'https' if tls else 'h2c'}://127.0.0.1:{self.port}"
         self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -125,6 +128,13 @@ class Worker:
             except OSError:
                 return
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                # With a time to wait the library is never left blocking in a read while another thread writes.
+                peer.settimeout(60)
+                try:
+                    peer = self.tls.wrap_socket(peer, server_side=True)
+                except OSError:
+                    continue
             connection = Connection(self, peer)
             self.connections.append(connection)
             threading.Thread(target=connection.run, daemon=True).start()
