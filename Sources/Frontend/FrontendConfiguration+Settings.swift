@@ -82,6 +82,11 @@ extension FrontendConfiguration {
     server.proxyPeers = Self.proxyPeers(settings)
     server.headTimeout = settings.duration("DYN_HTTP_REQUEST_HEAD_TIMEOUT_SECS")
     server.bodyGapTimeout = settings.duration("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS")
+    let pace = settings.int("DYN_HTTP_REQUEST_BODY_LEAST_PACE")
+    server.leastPace =
+      pace == 0
+      ? nil
+      : LeastPace(bytesPerSecond: pace, grace: settings.duration("DYN_HTTP_REQUEST_BODY_GRACE_SECS"))
     server.writeStallTimeout = settings.duration("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS")
     server.idleTimeout = settings.duration("DYN_HTTP_KEEP_ALIVE_TIMEOUT_SECS")
     server.multiplexed = Self.edge(streams: settings.int("DYN_HTTP2_STREAM_LIMIT"), http)

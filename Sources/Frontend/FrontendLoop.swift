@@ -224,7 +224,7 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     case .explain:
       return explain(exchange, head, tenancy)
     case .routerState:
-      let pooled = PooledExchange(service: self, exchange: exchange)
+      let pooled = PooledExchange(service: self, exchange: exchange, tenancy: tenancy)
       pooled.job = RouterStateJob(service: self)
       return pooled
     case .system(let route):
@@ -267,6 +267,8 @@ final class FrontendLoop: ServerApplication, TimerHandler, TickHandler {
     APIError.malformedRequest(status: refusal.status, message: "\(refusal.message)")
       .write(into: &body, format: configuration.errorFormat)
   }
+
+  func endedSlowBody() { shared.metrics.slowBodies.add() }
 
   func appendFields(of refusal: Refusal, to fields: inout ByteBuffer) {
     configuration.compatibility.appendUnasked(to: &fields)

@@ -15,6 +15,7 @@ package final class FrontendMetrics: Sendable {
   let exclusions: Counter
   let bodyMemoryWaits: Counter
   let bodyMemoryRefusals: Counter
+  let slowBodies: Counter
 
   init(_ registry: MetricRegistry) {
     self.registry = registry
@@ -26,6 +27,7 @@ package final class FrontendMetrics: Sendable {
     exclusions = registry.counter(.workerExclusions)
     bodyMemoryWaits = registry.counter(.bodyMemoryWaits)
     bodyMemoryRefusals = registry.counter(.bodyMemoryRefusals)
+    slowBodies = registry.counter(.slowBodies)
   }
 
   /// A prompt has no tokens although there is a tokenizer; `reason` is one of few words.

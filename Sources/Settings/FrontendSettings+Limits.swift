@@ -21,6 +21,10 @@ extension SettingsTable {
       nil, "DYN_HTTP_HEAD_LIMIT", .integer(1024...1_048_576), fallback: "32768", group: "Limits",
       live: true, "Longest request head, in bytes; past it 431."),
     SettingDefinition(
+      nil, "DYN_HTTP_REQUEST_BODY_LEAST_PACE", .integer(0...1_048_576), fallback: "500", group: "Limits",
+      live: true, "Least pace of a request body on average, in bytes a second; below it 408. 0 asks for none."
+    ),
+    SettingDefinition(
       nil, "DYN_HTTP_CONNECTION_LIMIT", .integer(1...1_048_576), unset: "16,384 a loop",
       group: "Limits",
       live: true,
@@ -49,6 +53,9 @@ extension SettingsTable {
       "DYN_HTTP_REQUEST_HEAD_TIMEOUT_SECS", "10",
       "Longest time from a request's first byte to its head's end."),
     deadline("DYN_HTTP_REQUEST_BODY_TIMEOUT_SECS", "30", "Longest silence inside a request body."),
+    deadline(
+      "DYN_HTTP_REQUEST_BODY_GRACE_SECS", "20",
+      "Time that a request body has before its pace counts (`DYN_HTTP_REQUEST_BODY_LEAST_PACE`)."),
     deadline("DYN_HTTP_WRITE_STALL_TIMEOUT_SECS", "60", "Longest time in which a client takes no byte."),
     deadline("DYN_HTTP_KEEP_ALIVE_TIMEOUT_SECS", "75", "Longest idle time of a client connection."),
     deadline("DYN_HTTP_TLS_HANDSHAKE_TIMEOUT_SECS", "10", "Longest time of a client's TLS handshake."),

@@ -74,6 +74,7 @@ package struct Refusal: Sendable {
   static let malformedHead = Refusal(status: 400, message: "malformed request head")
   static let headTimeout = Refusal(status: 408, message: "request head took too long")
   static let bodyTimeout = Refusal(status: 408, message: "request body took too long")
+  static let bodyTooSlow = Refusal(status: 408, message: "request body came too slowly")
 }
 
 extension ServerExchangeHandler {
@@ -90,11 +91,14 @@ package protocol ServerApplication: AnyObject {
   func refused(_ refusal: Refusal, body: inout ByteBuffer)
   /// Appends what such an answer says in its head beside its type and length.
   func appendFields(of refusal: Refusal, to fields: inout ByteBuffer)
+  /// A request body came below the least pace; its exchange ends.
+  func endedSlowBody()
   /// A connection that should begin with a PROXY header did not, and is closed.
   func refusedConnection(_ fault: ProxyHeaderFault)
 }
 
 extension ServerApplication {
+  package func endedSlowBody() {}
   package func refusedConnection(_ fault: ProxyHeaderFault) {}
   package func appendFields(of refusal: Refusal, to fields: inout ByteBuffer) {}
 }

@@ -14,6 +14,7 @@ extension HTTP1ServerConnection: ServerExchange {
   package func pauseBody() {
     guard case .body = phase else { return }
     bodyPaused = true
+    pace.pause(at: loop.now)
     socket.pauseReading()
     deadline = nil
   }
@@ -22,7 +23,8 @@ extension HTTP1ServerConnection: ServerExchange {
     guard case .body = phase, bodyPaused else { return }
     bodyPaused = false
     socket.resumeReading()
-    expect(within: server.limits.bodyGapTimeout)
+    pace.resume(at: loop.now)
+    expectBody()
   }
 
   package func respond(status: Int, fields: UnsafeRawBufferPointer, body: ResponseBody) {

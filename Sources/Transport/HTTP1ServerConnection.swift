@@ -37,6 +37,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
 
   var keepAlive = true
   var bodyPaused = false
+  var pace = BodyPace()
 
   let timer = Timer()
   var deadline: Nanoseconds?
@@ -124,7 +125,8 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
     if hasBody {
       phase = .body
       decoder = HTTP1BodyDecoder(head.framing)
-      expect(within: server.limits.bodyGapTimeout)
+      pace.begin(at: loop.now, server.limits)
+      expectBody()
     } else {
       phase = .responding
       socket.pauseReading()
@@ -147,13 +149,16 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
 
   private func receivedBodyBytes(_ bytes: UnsafeRawBufferPointer) -> Int {
     var consumed = 0
+    var bodyBytes = 0
     // A body that is whole needs no further input to say so.
     while case .body = phase, !bodyPaused || decoder.isComplete {
       switch decoder.next(bytes, consumed: &consumed) {
       case .bytes(let body):
+        bodyBytes += body.count
         if !response.hasFinished { handler?.received(body: body) }
       case .needMore:
-        expect(within: server.limits.bodyGapTimeout)
+        pace.received(bodyBytes, at: loop.now, server.limits)
+        expectBody()
         return consumed
       case .end:
         receivedRequestEnd()
@@ -163,6 +168,7 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
         return bytes.count
       }
     }
+    pace.received(bodyBytes, at: loop.now, server.limits)
     return consumed
   }
 
@@ -291,6 +297,9 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
 
   // MARK: Deadlines
 
+  /// The next bytes of a body are due.
+  func expectBody() { expect(at: min(loop.now + server.limits.bodyGapTimeout, pace.deadline)) }
+
   func expect(within length: Nanoseconds) { expect(at: loop.now + length) }
 
   private func expect(at deadline: Nanoseconds) {
@@ -310,8 +319,10 @@ package final class HTTP1ServerConnection: StreamSocketHandler, TimerHandler {
     case .head:
       if headBegan == 0 { close() } else { refuse(.headTimeout) }
     case .body:
+      let isTooSlow = pace.isOver(at: loop.now) && !response.hasFinished
+      if isTooSlow { server.application.endedSlowBody() }
       if socket.output.isEmpty, !response.hasBegun {
-        badBody(.bodyTimeout, .timedOut)
+        badBody(isTooSlow ? .bodyTooSlow : .bodyTimeout, .timedOut)
       } else {
         end(.timedOut)
       }

@@ -148,7 +148,8 @@ final class HTTP2ExchangeConnection: StreamSocketHandler, TimerHandler {
   private func expect() {
     let limits = server.limits
     let interval = min(
-      limits.headTimeout, limits.bodyGapTimeout, limits.writeStallTimeout, limits.idleTimeout)
+      limits.headTimeout, limits.bodyGapTimeout, limits.writeStallTimeout, limits.idleTimeout,
+      limits.leastPace?.grace ?? .max)
     loop.arm(timer, at: loop.now + max(interval / 4, 10 * millisecond), self)
   }
 

@@ -20,6 +20,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
   /// Bytes that the head promised and that were not given yet; nil where it promised no number.
   private var lengthLeft: Int?
   private var bodyPaused = false
+  private var pace = BodyPace()
   private var wasFull = false
   /// When bytes of a body last moved, either way.
   private var lastProgress: Nanoseconds
@@ -28,6 +29,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
     self.connection = connection
     began = connection.loop.now
     lastProgress = connection.loop.now
+    pace.begin(at: began, connection.server.limits)
     stream.belongs(to: self)
   }
 
@@ -79,6 +81,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
 
   func received(body bytes: UnsafeRawBufferPointer) {
     lastProgress = loop.now
+    pace.received(bytes.count, at: lastProgress, server.limits)
     if !hasFinished { handler?.received(body: bytes) }
   }
 
@@ -198,6 +201,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
 
   func pauseBody() {
     bodyPaused = true
+    pace.pause(at: loop.now)
     connection.withSession { $0.pause(stream) }
   }
 
@@ -205,6 +209,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
     guard bodyPaused else { return }
     bodyPaused = false
     lastProgress = loop.now
+    pace.resume(at: lastProgress)
     connection.withSession { $0.unpause(stream) }
     connection.flush()
   }
@@ -217,7 +222,10 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
 
   func checkDeadlines(_ now: Nanoseconds, _ limits: ServerLimits) {
     guard !isLeaving else { return }
-    if !stream.inputHasEnded, !bodyPaused, !hasFinished, now - lastProgress > limits.bodyGapTimeout {
+    let awaitsBody = !stream.inputHasEnded && !bodyPaused && !hasFinished
+    let isTooSlow = awaitsBody && pace.isOver(at: now)
+    if awaitsBody, isTooSlow || now - lastProgress > limits.bodyGapTimeout {
+      if isTooSlow { server.application.endedSlowBody() }
       if hasBegun { return timeOut() }
       let handler = handler
       self.handler = nil
@@ -226,7 +234,7 @@ final class HTTP2ServerStream: ServerExchange, HTTP2StreamOwner {
         server.requestEnded()
       }
       handler?.ended(.timedOut)
-      refuse(.bodyTimeout)
+      refuse(isTooSlow ? .bodyTooSlow : .bodyTimeout)
     } else if !stream.output.isEmpty, now - lastProgress > limits.writeStallTimeout {
       timeOut()
     }

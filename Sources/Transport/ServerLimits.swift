@@ -11,6 +11,8 @@ package struct ServerLimits: Sendable {
   package var headTimeout: Nanoseconds = 10 * second
   /// Longest gap inside a request body.
   package var bodyGapTimeout: Nanoseconds = 30 * second
+  /// How fast a request body must come on average; nil for as slowly as its gaps allow.
+  package var leastPace: LeastPace?
   /// Longest time without the caller taking a byte of waiting output.
   package var writeStallTimeout: Nanoseconds = 60 * second
   /// How long a kept-alive connection may wait for its next request.

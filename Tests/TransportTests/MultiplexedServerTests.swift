@@ -287,6 +287,33 @@ struct MultiplexedServerTests {
     #expect(caller.rig.application.refusals == [408])
   }
 
+  @Test func aBodyThatTricklesIsRefusedOrItsStreamReset() throws {
+    for hasBegun in [false, true] {
+      let caller = try CallerRig { $0.leastPace = LeastPace(bytesPerSecond: 100, grace: 20 * second) }
+      if hasBegun { caller.rig.application.onHead = { $0.respond(200, .stream) } }
+      var head: [UInt8] = [0x83, 0x86, 0x84, 0x41, 1]
+      head += Array("a".utf8)
+      caller.push(preface + frame(1, flags: 4, stream: 1, head))
+      for _ in 0..<3 {
+        caller.rig.pass(5 * second)
+        caller.push(frame(0, flags: 0, stream: 1, [0x78]))
+      }
+      #expect(caller.exchanges[0].ends.isEmpty)
+      // What we do not read is not theirs.
+      caller.exchanges[0].exchange.pauseBody()
+      for _ in 0..<10 { caller.rig.pass(5 * second) }
+      caller.exchanges[0].exchange.resumeBody()
+      #expect(caller.exchanges[0].ends.isEmpty)
+      for _ in 0..<2 {
+        caller.rig.pass(5 * second)
+        caller.push(frame(0, flags: 0, stream: 1, [0x78]))
+      }
+      #expect(caller.exchanges[0].ends.map(\.name) == ["timedOut"] && caller.rig.loads.openRequests == 0)
+      #expect(caller.rig.application.slowBodies == 1)
+      #expect(caller.rig.application.refusals == (hasBegun ? [] : [408]) && !caller.rig.isClosed)
+    }
+  }
+
   @Test(arguments: [
     "x-a: 1\r\nx-b: 1\r\nx-c: 1\r\nx-d: 1\r\nx-e: 1\r\n", "x-a: \u{1}\r\n",
   ])

@@ -58,6 +58,7 @@ final class RecordedExchange: ServerExchangeHandler {
 final class ScriptedApplication: ServerApplication {
   var exchanges: [RecordedExchange] = []
   var refusals: [Int] = []
+  var slowBodies = 0
   /// Runs as the head arrives.
   var onHead: ((RecordedExchange) -> Void)?
   /// Runs when the request is complete.
@@ -72,6 +73,8 @@ final class ScriptedApplication: ServerApplication {
     onHead?(recorded)
     return recorded
   }
+
+  func endedSlowBody() { slowBodies += 1 }
 
   func refused(_ refusal: Refusal, body: inout ByteBuffer) {
     refusals.append(refusal.status)
