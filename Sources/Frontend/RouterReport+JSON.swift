@@ -24,13 +24,16 @@ final class RouterStateJob: AnswerJob {
     system = service.loop.system
   }
 
-  override func run() { answer.append(workers.routerState(now: system.monotonicNanoseconds())) }
+  override func run() { answer.append(workers.routerState(of: models, now: system.monotonicNanoseconds())) }
 }
 
 extension WorkerSet {
-  /// All models' routers, their options, numbers and workers.
-  func routerState(now: Nanoseconds) -> JSONValue {
+  /// The routers of all models, or of those `visible`, with their options, numbers and workers. Records without a model
+  /// here are for those who may see all.
+  func routerState(of visible: Set<String>? = nil, now: Nanoseconds) -> JSONValue {
+    let models = visible.map { visible in self.models.filter { visible.contains($0.name) } } ?? self.models
     let shown = models.prefix(RouterViewLimits.modelsMax)
+    let unused = visible == nil ? self.unused : UnusedRecords()
     var room = RouterViewLimits.workersMax
     return .members([
       ("generation", .integer(generation)),

@@ -211,6 +211,21 @@ struct TenancyTests {
     #expect(get(rig, "/v1/models", "x-api-key: sk-bob\r\n").contains(FrontendRig.model))
   }
 
+  @Test func theRoutersStateShowsTheModelsOfTheKey() throws {
+    let rig = try rig { $0.models = ["another"] }
+    func state(_ fields: String) -> String {
+      let caller = rig.connect()
+      rig.send("GET /v1/router/state HTTP/1.1\r\nhost: x\r\n\(fields)\r\n", on: caller)
+      rig.runPool()
+      return rig.output(caller)
+    }
+    let restricted = state(Self.authorization)
+    #expect(restricted.status == 200)
+    #expect(restricted.contains("\"models\":[],\"omitted\":0,\"unused_records\":[]"))
+    #expect(!restricted.contains("worker"))
+    #expect(state("x-api-key: sk-bob\r\n").contains(FrontendRig.model))
+  }
+
   /// New keys count from the next request on, and what was used stays used.
   @Test func keysAreReplacedWhileRequestsRun() throws {
     let rig = try rig { $0.concurrentMax = 1 }
