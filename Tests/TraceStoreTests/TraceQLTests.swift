@@ -113,6 +113,27 @@ import Testing
     #expect(spans(query, in: sampleStore()) == ids)
   }
 
+  @Test(
+    arguments: [
+      ("{ parent.k = 1 }", [2, 3]), ("{ parent.span.k = 1 && name = `b` }", [3]), ("{ parent.k > 1 }", [4]),
+      ("{ parent.resource.service.name = `s` }", [2, 3, 4]), ("{ parent.resource.k = 1 }", []),
+      // Nothing is known of the parent of a root, nor of one that has not come.
+      ("{ parent.k = nil }", [1, 5]), ("{ parent.k * 2 = 4 }", [4]), ("{ parent.span.\"k\" != 1 }", [4]),
+      ("{ .parent = 7 }", [5]),
+    ] as [(String, [UInt64])])
+  func attributesOfTheParent(query: String, ids: [UInt64]) {
+    let store = SpanStore(seed: 1)
+    store.take(
+      "s",
+      [
+        SampleSpan(id: 1, name: "root", attributes: [("k", .int(1))]),
+        SampleSpan(id: 2, parent: 1, name: "a", attributes: [("k", .int(2))]),
+        SampleSpan(id: 3, parent: 1, name: "b"), SampleSpan(id: 4, parent: 2, name: "b"),
+        SampleSpan(id: 5, parent: 99, name: "orphan", attributes: [("parent", .int(7))]),
+      ])
+    #expect(spans(query, in: store) == ids)
+  }
+
   @Test func siblingsShareAParentAndAreNotOneself() {
     let store = SpanStore(seed: 1)
     store.take(
@@ -149,7 +170,10 @@ import Testing
     ("{ .a =~ \"(\" }", 8, "regular expression: a group is not closed"),
     ("{ . = 1 }", 2, "an attribute's name is missing"),
     ("{ duration > 5parsecs }", 13, "no number or duration: 5parsecs"),
-    ("{} | rate() | count() > 1", 12, "nothing can follow a metrics function here"),
+    (
+      "{} | rate() | count() > 1", 14,
+      "nothing but topk(), bottomk() and a comparison can follow a metrics function"
+    ),
     ("{} | by(.a)", 7, "'by' is no stage that this trace store knows"),
     ("{} extra", 3, "expected '|' or the end of the query"),
     ("{ .a + 1 }", 9, "expected a comparison"),
@@ -157,7 +181,7 @@ import Testing
     ("{ (.a + 1) && true }", 11, "expected a comparison"),
     ("{ .a + = 2 }", 7, "expected an attribute or a value"),
     ("{ .a * (1 + 2 > 3 }", 14, "expected ')'"),
-    ("{ parent.a = 1 }", 2, "unknown name 'parent.a'; attributes begin with a scope or a dot, as .parent.a"),
+    ("{ parent. = 1 }", 2, "an attribute's name is missing"),
   ]
 
   @Test(arguments: refusals)

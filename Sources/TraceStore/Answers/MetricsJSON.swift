@@ -6,17 +6,10 @@ internal import JSON
 
 extension ByteBuffer {
   /// Appends the answer to `GET /api/metrics/query_range`, or to `/api/metrics/query`. One that a bound has cut says so.
-  mutating func append(_ query: MetricsQuery) {
-    append("{\"series\":" as StaticString)
-    var list = JSONList()
-    var places: [(prom: String, write: (inout ByteBuffer) -> Void)] = []
-    for series in query.series { series.collect(query, into: &places) }
-    for place in places.sorted(by: { $0.prom < $1.prom }) {
-      list.next(&self)
-      place.write(&self)
-    }
-    list.end(&self)
-    append(",\"metrics\":{\"inspectedTraces\":" as StaticString)
+  mutating func append(_ query: MetricsQuery, _ answer: MetricsAnswer?) {
+    append("{\"series\":[" as StaticString)
+    answer?.write(into: &self)
+    append("],\"metrics\":{\"inspectedTraces\":" as StaticString)
     append(decimal: query.inspectedTraces)
     append(",\"inspectedBytes\":" as StaticString)
     append(quotedDecimal: UInt64(query.inspectedBytes))
@@ -33,24 +26,22 @@ extension ByteBuffer {
   }
 
   /// Appends one series; nothing marks where a value is missing.
-  fileprivate mutating func append(
-    series labels: [UInt8], _ promLabels: String, _ query: MetricsQuery, _ value: (Int) -> Double
-  ) {
+  mutating func append(series line: MetricsLine, _ intervals: MetricsIntervals, isInstant: Bool) {
     append("{\"labels\":[" as StaticString)
-    append(labels)
+    append(line.labels)
     append(UInt8(ascii: "]"))
-    if query.isInstant {
+    if isInstant {
       append(",\"value\":" as StaticString)
-      append(protobufDouble: value(0))
+      append(protobufDouble: line.value(0))
     } else {
       append(",\"samples\":" as StaticString)
       var list = JSONList()
-      for interval in 0..<query.intervals.count {
-        let number = value(interval)
+      for interval in 0..<intervals.count {
+        let number = line.value(interval)
         if number.isNaN { continue }
         list.next(&self)
         append("{\"timestampMs\":" as StaticString)
-        append(quotedDecimal: query.intervals.milliseconds(interval))
+        append(quotedDecimal: intervals.milliseconds(interval))
         append(",\"value\":" as StaticString)
         append(protobufDouble: number)
         append(UInt8(ascii: "}"))
@@ -58,7 +49,7 @@ extension ByteBuffer {
       list.end(&self)
     }
     append(",\"promLabels\":" as StaticString)
-    append(jsonString: promLabels)
+    append(jsonString: line.prom)
     append(UInt8(ascii: "}"))
   }
 
@@ -98,10 +89,9 @@ extension ByteBuffer {
 }
 
 extension MetricsSeries {
-  /// Adds what is shown of it: one series, or one for each power of two or quantile.
-  fileprivate func collect(
-    _ query: MetricsQuery, into places: inout [(prom: String, write: (inout ByteBuffer) -> Void)]
-  ) {
+  /// What is shown of it: one series, or one for each power of two or quantile.
+  func lines(_ query: MetricsQuery) -> [MetricsLine] {
+    var lines: [MetricsLine] = []
     func add(_ own: (name: String, value: SpanValue)?, _ value: @escaping (Int) -> Double) {
       var names = names
       var json = ByteBuffer()
@@ -111,8 +101,7 @@ extension MetricsSeries {
       } else if names.isEmpty, let text = nameless(query, into: &json) {
         names.append(text)
       }
-      let (labels, prom) = (json.bytes, names.prometheus)
-      places.append((prom, { $0.append(series: labels, prom, query, value) }))
+      lines.append(MetricsLine(labels: json.bytes, prom: names.prometheus, value: value))
     }
     switch query.function.kind {
     case .rate:
@@ -135,7 +124,9 @@ extension MetricsSeries {
           Self.quantile(share, of: buckets.map { ($0.end, $0.row.values[interval]) })
         }
       }
+    case .compare: break
     }
+    return lines
   }
 
   /// The label of a series that has none: the function's name, or that its spans have nothing of what is grouped by.
@@ -187,7 +178,7 @@ extension SpanField {
 
 extension [(name: String, value: String)] {
   /// As Prometheus writes labels: sorted, and names that are none of its own in quotes.
-  fileprivate var prometheus: String {
+  var prometheus: String {
     let labels = sorted { $0.name < $1.name }.map { label in
       let isPlain =
         label.name.utf8.allSatisfy { byte in

@@ -128,6 +128,7 @@ extension ByteBuffer {
     let key: [UInt8]
     switch field {
     case .attribute(_, let name): key = name
+    case .parent: key = Array(field.labelName.utf8)
     case .intrinsic(let intrinsic):
       // What stands in the answer anyway, Tempo does not repeat.
       switch intrinsic {

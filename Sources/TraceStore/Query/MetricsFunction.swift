@@ -14,6 +14,26 @@ struct MetricsFunction: Sendable {
     case histogram(SpanField)
     /// The values below which given shares lie.
     case quantiles(SpanField, [Double])
+    /// How often each value of each attribute occurs on the selected spans, and on the others.
+    case compare(Comparison)
+  }
+
+  /// The arguments of `compare()`.
+  struct Comparison: Sendable {
+    /// Which spans are selected; nil for all.
+    let selection: FieldExpression?
+    /// Values shown of each attribute, those that occur most.
+    let valuesMax: Int
+    /// Wall-clock nanoseconds in which a selected span begins; nil for any.
+    let window: Range<UInt64>?
+  }
+
+  /// What is done with the series, in order.
+  enum Stage: Sendable, Equatable {
+    /// Of each interval the largest numbers alone, or the smallest.
+    case top(Int), bottom(Int)
+    /// The numbers for which the comparison holds.
+    case filter(TraceStore.Comparison, Double)
   }
 
   /// Its name, which a series without any other label carries.
@@ -21,12 +41,13 @@ struct MetricsFunction: Sendable {
   let kind: Kind
   /// What spans are told apart by; each combination of values is a series.
   let groups: [SpanField]
+  var stages: [Stage] = []
 
   /// Whether values are counted by their power of two.
   var countsBuckets: Bool {
     switch kind {
     case .histogram, .quantiles: true
-    case .rate, .count, .aggregate: false
+    case .rate, .count, .aggregate, .compare: false
     }
   }
 }

@@ -24,8 +24,7 @@ struct MetricsSeries {
 final class MetricsQuery: StoreQuery {
   /// Most series before powers of two and quantiles tell them apart further; spans of others are left out.
   static let seriesMax = 100
-  /// Most numbers in all rows, and to be computed of them: 1 MiB, and the answer, which is written in one go, is some
-  /// 50 bytes for each.
+  /// Most numbers in all rows, and to be computed of them: 1 MiB, and some 50 bytes for each in the answer.
   static let cellsMax = 1 << 17
   /// Longest text of a label; others are cut, so that they may fall together.
   static let labelBytesMax = 1_024
@@ -36,6 +35,10 @@ final class MetricsQuery: StoreQuery {
   /// Whether one number for each series is asked for, without a time.
   let isInstant: Bool
   let budget: SearchBudget?
+  /// What the bytes of the answer are charged to, together with those of other queries; nil is no bound.
+  let room: AnswerRoom?
+  private var compared: ComparedSpans?
+  private var answer: MetricsAnswer?
   private(set) var series: [MetricsSeries] = []
   private var places: [[UInt8]: Int] = [:]
   private var cells = 0
@@ -47,8 +50,15 @@ final class MetricsQuery: StoreQuery {
   private(set) var cause = ""
 
   /// Nil for a query that is no metrics query.
-  init?(_ query: TraceQLQuery, _ intervals: MetricsIntervals, isInstant: Bool, budget: SearchBudget?) {
+  init?(
+    _ query: TraceQLQuery, _ intervals: MetricsIntervals, isInstant: Bool, budget: SearchBudget?,
+    room: AnswerRoom? = nil
+  ) {
     guard let function = query.metrics else { return nil }
+    self.room = room
+    if case .compare(let comparison) = function.kind {
+      compared = ComparedSpans(comparison, intervals: intervals.count)
+    }
     self.query = query
     self.function = function
     self.intervals = intervals
@@ -72,10 +82,11 @@ final class MetricsQuery: StoreQuery {
   private func observe(_ index: Int, in view: TraceView) {
     guard let interval = intervals.index(of: view.spans[index].start) else { return }
     inspectedSpans += 1
+    if let compared { return compared.observe(index, in: view, interval, takeCells) }
     var value = 1.0
     var exponent = 0
     switch function.kind {
-    case .rate, .count: break
+    case .rate, .count, .compare: break
     case .aggregate(_, let field):
       guard let number = MetricsNumber(of: field, index, in: view) else { return }
       value = number.value
@@ -129,7 +140,29 @@ final class MetricsQuery: StoreQuery {
     return true
   }
 
-  func write(into out: inout ByteBuffer) { out.append(self) }
+  func prepare() -> Bool {
+    if let answer {
+      guard answer.step() else { return false }
+      if answer.isCut {
+        isCut = true
+        cause = "the answer is too large beside those that are under way"
+      }
+      return true
+    }
+    let made = MetricsAnswer(
+      compared?.lines() ?? series.flatMap { $0.lines(self) }, function.stages, intervals,
+      isInstant: isInstant, room: room)
+    compared = nil
+    answer = made
+    return false
+  }
+
+  /// Writes the answer, and keeps nothing of it: its reader may be slow.
+  func write(into out: inout ByteBuffer) {
+    while !prepare() {}
+    out.append(self, answer)
+    answer = nil
+  }
 }
 
 extension MetricsSeries.Row {
@@ -212,6 +245,9 @@ extension SpanField {
   var labelName: String {
     switch self {
     case .attribute(let scope, let name): "\(scope.rawValue).\(String(decoding: name, as: UTF8.self))"
+    case .parent(.any, let name): "parent.\(String(decoding: name, as: UTF8.self))"
+    case .parent(let scope, let name):
+      "parent.\(scope.rawValue).\(String(decoding: name, as: UTF8.self))"
     case .intrinsic(let intrinsic): intrinsic.rawValue
     }
   }

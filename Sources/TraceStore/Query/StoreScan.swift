@@ -12,8 +12,14 @@ protocol StoreQuery: AnyObject {
   var isCut: Bool { get set }
   /// Looks at a trace, the newest first. False when no other is wanted.
   func look(at trace: StoredTrace) -> Bool
+  /// Makes a part of the answer ready, where that takes long. True when there is nothing left to make ready.
+  func prepare() -> Bool
   /// Writes the answer.
   func write(into out: inout ByteBuffer)
+}
+
+extension StoreQuery {
+  func prepare() -> Bool { true }
 }
 
 /// Takes a query through the traces. What comes after it has begun is not looked at.
@@ -21,6 +27,8 @@ final class StoreScan {
   let query: any StoreQuery
   private let store: SpanStore
   private var walk: TraceWalk
+  /// All traces were looked at, or enough of them.
+  private var isThrough = false
 
   init(_ query: any StoreQuery, in store: SpanStore) {
     self.query = query
@@ -30,6 +38,16 @@ final class StoreScan {
 
   /// Works for `length` nanoseconds, or as much longer as one trace takes. True when there is nothing left to do.
   func step(_ length: Nanoseconds = .max) -> Bool {
+    if !isThrough {
+      isThrough = look(length)
+      // The answer is made ready in turns of its own.
+      guard isThrough, length == .max else { return isThrough && query.prepare() }
+    }
+    repeat { if query.prepare() { return true } } while length == .max
+    return false
+  }
+
+  private func look(_ length: Nanoseconds) -> Bool {
     guard let budget = query.budget else {
       while let trace = store.next(&walk) { if isWanted(trace), !query.look(at: trace) { break } }
       return true

@@ -158,6 +158,8 @@ enum Literal: Sendable {
 /// What a query asks of a span.
 enum SpanField: Sendable, Equatable {
   case attribute(AttributeScope, [UInt8])
+  /// An attribute of the span's parent, where that is in the trace.
+  case parent(AttributeScope, [UInt8])
   case intrinsic(Intrinsic)
 }
 

@@ -9,6 +9,8 @@ enum TraceQLToken: Equatable {
   case word(String)
   /// An attribute with its scope.
   case attribute(AttributeScope, [UInt8])
+  /// One of the parent's.
+  case parent(AttributeScope, [UInt8])
   case string([UInt8])
   case int(Int64)
   case double(Double)
@@ -55,18 +57,28 @@ struct TraceQLLexer {
 
   /// A word, or an attribute with a scope, as `span.http.status_code`.
   private mutating func word() throws(TraceQLError) -> TraceQLToken {
-    for scope in AttributeScope.allCases where scope != .any {
-      if bytes[index...].starts(with: scope.rawValue.utf8),
-        index + scope.rawValue.utf8.count < bytes.count,
-        bytes[index + scope.rawValue.utf8.count] == UInt8(ascii: ".")
-      {
-        index += scope.rawValue.utf8.count + 1
-        return .attribute(scope, try attributeName())
+    if takeScope("parent") {
+      for scope in [AttributeScope.span, .resource] where takeScope(scope.rawValue) {
+        return .parent(scope, try attributeName())
       }
+      return .parent(.any, try attributeName())
+    }
+    for scope in AttributeScope.allCases where scope != .any && takeScope(scope.rawValue) {
+      return .attribute(scope, try attributeName())
     }
     let start = index
     while index < bytes.count, Self.isNameByte(bytes[index]) { index += 1 }
     return .word(String(decoding: bytes[start..<index], as: UTF8.self))
+  }
+
+  /// Passes `name` and the dot behind it, when they come next.
+  private mutating func takeScope(_ name: String) -> Bool {
+    let rest = bytes[index...]
+    guard rest.starts(with: name.utf8), rest.dropFirst(name.utf8.count).first == UInt8(ascii: ".") else {
+      return false
+    }
+    index += name.utf8.count + 1
+    return true
   }
 
   /// A name up to the next space or operator; parts of it may be quoted (`span."name with spaces"`).

@@ -70,6 +70,7 @@ package struct TraceQLParser {
       if case .word(let name) = token { metrics = try metricsFunction(name) }
       if metrics == nil { stages.append(try stage()) }
     }
+    if metrics != nil { metrics?.stages = try metricsStages() }
     // Hints such as `with (most_recent=true)` say how Tempo should look, not for what.
     if token == .word("with") { try passHints() }
     guard token == .end else {
@@ -155,7 +156,7 @@ package struct TraceQLParser {
     guard count <= 100 else { throw lexer.fault("too many spansets") }
   }
 
-  private mutating func spansetTerm() throws(TraceQLError) -> SpansetExpression {
+  mutating func spansetTerm() throws(TraceQLError) -> SpansetExpression {
     if try take("(") {
       let inner = try spansetOr()
       try expect(")")
@@ -245,6 +246,9 @@ package struct TraceQLParser {
     case .attribute(let scope, let name):
       try advance()
       return .attribute(scope, name)
+    case .parent(let scope, let name):
+      try advance()
+      return .parent(scope, name)
     case .word(let name):
       guard let intrinsic = Intrinsic(name) else {
         throw lexer.fault("unknown name '\(name)'; attributes begin with a scope or a dot, as .\(name)")

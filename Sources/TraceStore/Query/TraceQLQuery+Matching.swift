@@ -146,7 +146,8 @@ private struct SpanTree {
 }
 
 extension FieldExpression {
-  fileprivate func holds(on index: Int, in trace: TraceView) -> Bool {
+  /// Whether it is true of the span at `index`.
+  func holds(on index: Int, in trace: TraceView) -> Bool {
     switch self {
     case .all(let parts): return parts.allSatisfy { $0.holds(on: index, in: trace) }
     case .any(let parts): return parts.contains { $0.holds(on: index, in: trace) }

@@ -12,6 +12,7 @@ struct TraceView {
   let root: Int?
   /// What looking at it is charged to. Once that is spent no field holds anything, so that a query ends soon.
   let budget: SearchBudget?
+  private let parents = ParentPlaces()
 
   init(_ trace: StoredTrace, budget: SearchBudget? = nil) {
     self.trace = trace
@@ -31,6 +32,9 @@ struct TraceView {
     guard spend(64 + span.message.count) else { return false }
     switch field {
     case .intrinsic(let intrinsic): return holds(intrinsic, span, accepts)
+    case .parent(let scope, let name):
+      guard let parent = parents.place(of: span.parentID, in: self) else { return accepts(.none) }
+      return holds(.attribute(scope, name), parent, accepts)
     case .attribute(let scope, let name):
       return name.withUnsafeBytes { name in
         switch scope {
@@ -126,4 +130,20 @@ struct TraceView {
 
   /// 32 lowercase digits.
   static func text(_ id: TraceID) -> String { Hex.string(id.high) + Hex.string(id.low) }
+}
+
+/// Where the spans of one trace stand, by their ids: found out when a query first asks for a parent.
+private final class ParentPlaces {
+  private var places: [UInt64: Int]?
+
+  func place(of id: UInt64, in view: TraceView) -> Int? {
+    guard id != 0 else { return nil }
+    if let places { return places[id] }
+    var found: [UInt64: Int] = [:]
+    if view.spend(64 * view.spans.count) {
+      for (index, span) in view.spans.enumerated() { found[span.spanID] = index }
+    }
+    places = found
+    return found[id]
+  }
 }

@@ -231,7 +231,7 @@ struct QueryRoutes {
       throw BadRequest(
         message: "more than \(MetricsIntervals.countMax) points for each series: use a larger step")
     }
-    let metrics = MetricsQuery(query, intervals, isInstant: isInstant, budget: budget())
+    let metrics = MetricsQuery(query, intervals, isInstant: isInstant, budget: budget(), room: room)
     guard let metrics else { throw BadRequest(message: "not a metrics query, as { } | rate()") }
     return metrics
   }
