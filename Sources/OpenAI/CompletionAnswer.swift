@@ -9,11 +9,28 @@ package struct CompletionAnswer: Sendable {
   package struct Choice: Sendable {
     package let text: [UInt8]
     package let finishReason: CompletionFinish
+    /// A call of a tool, of which `text` has the arguments; chat only.
+    package let call: Call?
+    /// Log probabilities as JSON; empty for none.
+    package let logprobs: [UInt8]
 
     /// - Parameter text: UTF-8; bytes that are none are replaced when written.
-    package init(text: [UInt8], finishReason: CompletionFinish) {
+    package init(text: [UInt8], finishReason: CompletionFinish, call: Call? = nil, logprobs: [UInt8] = []) {
       self.text = text
       self.finishReason = finishReason
+      self.call = call
+      self.logprobs = logprobs
+    }
+  }
+
+  /// Which tool is called.
+  package struct Call: Sendable {
+    package let id: String
+    package let name: String
+
+    package init(id: String, name: String) {
+      self.id = id
+      self.name = name
     }
   }
 
@@ -50,13 +67,19 @@ package struct CompletionAnswer: Sendable {
       switch endpoint {
       case .chatCompletions:
         buffer.append(",\"message\":{\"role\":\"assistant\",\"content\":" as StaticString)
-        choice.text.withUnsafeBytes { buffer.append(jsonString: $0) }
-        buffer.append(",\"refusal\":null}" as StaticString)
+        if let call = choice.call {
+          buffer.append("\"\",\"refusal\":null,\"tool_calls\":[{" as StaticString)
+          choice.text.withUnsafeBytes { buffer.append(call, arguments: $0) }
+          buffer.append("}]}" as StaticString)
+        } else {
+          choice.text.withUnsafeBytes { buffer.append(jsonString: $0) }
+          buffer.append(",\"refusal\":null}" as StaticString)
+        }
       default:
         buffer.append(",\"text\":" as StaticString)
         choice.text.withUnsafeBytes { buffer.append(jsonString: $0) }
       }
-      buffer.append(",\"logprobs\":null,\"finish_reason\":" as StaticString)
+      buffer.append(logprobs: choice.logprobs)
       buffer.append(choice.finishReason)
       buffer.append("}" as StaticString)
     }

@@ -37,9 +37,11 @@ package struct CompletionStreamWriter: ~Copyable {
     close(nil, usage: nil, into: &buffer)
   }
 
-  /// Appends an event with text; `usage` as it stands after it, for callers that asked for continuous figures.
+  /// Appends an event with text; `usage` as it stands after it, for callers that asked for continuous figures, and
+  /// `logprobs` as JSON for those that asked for these.
   package func writeText(
-    _ text: UnsafeRawBufferPointer, choice: Int = 0, usage: Usage? = nil, into buffer: inout ByteBuffer
+    _ text: UnsafeRawBufferPointer, choice: Int = 0, usage: Usage? = nil, logprobs: [UInt8] = [],
+    into buffer: inout ByteBuffer
   ) {
     open(choice, into: &buffer)
     switch endpoint {
@@ -52,7 +54,28 @@ package struct CompletionStreamWriter: ~Copyable {
       buffer.append(jsonContents: text)
       buffer.append("\"" as StaticString)
     }
-    close(nil, usage: usage, into: &buffer)
+    close(nil, usage: usage, logprobs: logprobs, into: &buffer)
+  }
+
+  /// Appends the event that begins a chat's call of a tool, as vLLM does.
+  package func writeCall(_ call: CompletionAnswer.Call, choice: Int = 0, into buffer: inout ByteBuffer) {
+    open(choice, into: &buffer)
+    buffer.append("\"delta\":{\"tool_calls\":[{\"index\":0," as StaticString)
+    buffer.append(call, arguments: UnsafeRawBufferPointer(start: nil, count: 0))
+    buffer.append("}]}" as StaticString)
+    close(nil, usage: nil, into: &buffer)
+  }
+
+  /// Appends an event with a part of the call's arguments.
+  package func writeArguments(
+    _ text: UnsafeRawBufferPointer, choice: Int = 0, usage: Usage? = nil, logprobs: [UInt8] = [],
+    into buffer: inout ByteBuffer
+  ) {
+    open(choice, into: &buffer)
+    buffer.append("\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":" as StaticString)
+    buffer.append(jsonString: text)
+    buffer.append("}}]}" as StaticString)
+    close(nil, usage: usage, logprobs: logprobs, into: &buffer)
   }
 
   /// Appends the event that ends a choice.
@@ -85,8 +108,10 @@ package struct CompletionStreamWriter: ~Copyable {
     buffer.append(UInt8(ascii: ","))
   }
 
-  private func close(_ reason: CompletionFinish?, usage: Usage?, into buffer: inout ByteBuffer) {
-    buffer.append(",\"logprobs\":null,\"finish_reason\":" as StaticString)
+  private func close(
+    _ reason: CompletionFinish?, usage: Usage?, logprobs: [UInt8] = [], into buffer: inout ByteBuffer
+  ) {
+    buffer.append(logprobs: logprobs)
     buffer.append(reason ?? .none)
     if let usage {
       buffer.append("}],\"usage\":" as StaticString)
@@ -115,6 +140,25 @@ extension ByteBuffer {
     append(",\"model\":" as StaticString)
     append(jsonString: model)
     append(",\"choices\":[" as StaticString)
+  }
+
+  /// Appends a choice's log probabilities, JSON or empty for none, and the next member's key.
+  mutating func append(logprobs: [UInt8]) {
+    if logprobs.isEmpty { return append(",\"logprobs\":null,\"finish_reason\":" as StaticString) }
+    append(",\"logprobs\":" as StaticString)
+    append(logprobs)
+    append(",\"finish_reason\":" as StaticString)
+  }
+
+  /// Appends what a call of a tool says, without its brackets.
+  mutating func append(_ call: CompletionAnswer.Call, arguments: UnsafeRawBufferPointer) {
+    append("\"id\":" as StaticString)
+    append(jsonString: call.id)
+    append(",\"type\":\"function\",\"function\":{\"name\":" as StaticString)
+    append(jsonString: call.name)
+    append(",\"arguments\":" as StaticString)
+    append(jsonString: arguments)
+    append(UInt8(ascii: "}"))
   }
 
   /// Appends a finish reason as JSON, null when there is none.

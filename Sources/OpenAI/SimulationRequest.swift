@@ -58,6 +58,13 @@ package struct SimulationRequest: Sendable {
   /// `cache_salt`, decoded; empty when there is none.
   package internal(set) var cacheSalt = ""
 
+  /// What a chat's answer must look like; nil for any text.
+  package var form: WantedForm?
+
+  /// `logprobs` of a chat, and how many likely tokens to tell of each with it.
+  package internal(set) var wantsLogprobs = false
+  package internal(set) var topLogprobs = 0
+
   /// Reads a request body; throws what ``InferenceRequest/parse(_:endpoint:)`` throws, and `invalid_type` or
   /// `invalid_value` for the sampling fields.
   package static func parse(
@@ -71,6 +78,7 @@ package struct SimulationRequest: Sendable {
       throw APIError.invalidJSON(error)
     }
     if let fault = reader.fault { throw fault }
+    if case .chatCompletions = endpoint { try reader.readForm() }
     return reader.request
   }
 
@@ -89,6 +97,31 @@ private struct SimulationReader {
   let body: UnsafeRawBufferPointer
   var request: SimulationRequest
   var fault: APIError?
+  private var choice: JSONValue?
+  private var format: JSONValue?
+  private var tools: JSONValue?
+
+  init(body: UnsafeRawBufferPointer, request: SimulationRequest) {
+    self.body = body
+    self.request = request
+  }
+
+  /// Most likely tokens that are told with one, as in OpenAI's API.
+  private static let topLogprobsMax = 20
+
+  mutating func readForm() throws(APIError) {
+    guard request.wantsLogprobs || request.topLogprobs == 0 else {
+      throw .invalidValue("top_logprobs", reason: "'logprobs' must be true for it")
+    }
+    guard (0...Self.topLogprobsMax).contains(request.topLogprobs) else {
+      throw .invalidValue("top_logprobs", reason: "it must be between 0 and \(Self.topLogprobsMax)")
+    }
+    request.form = try WantedForm.read(tools: tools, choice: choice, format: format)
+  }
+
+  private func value(_ scanner: inout JSONScanner) throws(JSONError) -> JSONValue {
+    try JSONValue.parse(body.slice(try scanner.skipValue()))
+  }
 
   mutating func read(_ checked: InferenceRequest) throws(JSONError) {
     var scanner = JSONScanner(body)
@@ -118,6 +151,11 @@ private struct SimulationReader {
         try readStop(&scanner)
       case "stream_options":
         try readStreamOptions(&scanner)
+      case "tools": tools = try value(&scanner)
+      case "tool_choice": choice = try value(&scanner)
+      case "response_format": format = try value(&scanner)
+      case "logprobs": request.wantsLogprobs = try flag(&scanner)
+      case "top_logprobs": request.topLogprobs = try integer(&scanner, "top_logprobs") ?? 0
       case "cache_salt":
         request.cacheSalt = try scanner.stringOrSkip()?.decoded(in: body) ?? ""
       default:

@@ -55,7 +55,9 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
     for exchange: InferenceExchange, _ request: InferenceRequest, _ body: UnsafeRawBufferPointer,
     resuming said: [UInt32]
   ) throws(APIError) -> any Generation {
-    let wanted = try SimulationRequest.parse(body, endpoint: exchange.endpoint)
+    var wanted = try SimulationRequest.parse(body, endpoint: exchange.endpoint)
+    // What was begun as words goes on as words.
+    if !said.isEmpty { wanted.form = nil }
     let (sequences, overflow) = wanted.prompts.count.multipliedReportingOverflow(by: wanted.choices)
     guard !overflow, sequences <= Self.sequencesPerRequestMax else {
       throw .invalidValue(
@@ -116,6 +118,12 @@ final class SimulatedBackend: EngineBackend, TimerHandler, TickHandler {
       request.resumedTokens = said
       request.outputTokensMax = wanted.maxTokens.map { $0 &+ said.count }
       request.stops = wanted.stop
+      if let form = wanted.form {
+        // As many tokens as the form's text has, and no end before it.
+        let count = SimulatedForm.tokenCount(of: form)
+        request.outputTokensMax = min(count, request.outputTokensMax ?? count)
+        request.stops = []
+      }
       request.variation =
         UInt64(choice) &+ UInt64(bitPattern: Int64(wanted.seed ?? 0)) &* 0x9e37_79b9_7f4a_7c15
       request.cacheSalt = wanted.cacheSalt

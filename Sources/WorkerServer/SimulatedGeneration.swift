@@ -41,6 +41,8 @@ final class SimulatedGeneration: Generation {
   /// Adds a choice for the prompt of that index, to be given to the engine.
   func addChoice(prompt: Int) -> SimulatedChoice {
     let choice = SimulatedChoice(index: choices.count, prompt: prompt, generation: self)
+    choice.form = wanted.form.map { SimulatedForm($0, id: "\(id)-\(choice.index)") }
+    if wanted.wantsLogprobs { choice.logprobs = SimulatedLogprobs(topCount: wanted.topLogprobs) }
     choices.append(choice)
     open += 1
     return choice
@@ -80,6 +82,7 @@ final class SimulatedGeneration: Generation {
     let worker = exchange.worker
     exchange.report.sawToken(at: worker.loop.now)
     outputTokens += 1
+    if !text.isEmpty { choice.logprobs?.add(text) }
     guard wanted.stream else {
       choice.text.append(contentsOf: text)
       return
@@ -97,10 +100,16 @@ final class SimulatedGeneration: Generation {
     if !choice.hasBegun {
       choice.hasBegun = true
       writer.writeRole(choice: choice.index, into: &worker.scratch)
+      if let call = choice.form?.call { writer.writeCall(call, choice: choice.index, into: &worker.scratch) }
     }
     // While a stop string may be beginning there is nothing to show.
     if !text.isEmpty {
-      writer.writeText(text, choice: choice.index, usage: continuousUsage(choice), into: &worker.scratch)
+      let (index, usage, logprobs) = (choice.index, continuousUsage(choice), choice.logprobs?.take() ?? [])
+      if choice.form?.call == nil {
+        writer.writeText(text, choice: index, usage: usage, logprobs: logprobs, into: &worker.scratch)
+      } else {
+        writer.writeArguments(text, choice: index, usage: usage, logprobs: logprobs, into: &worker.scratch)
+      }
     }
     exchange.send(worker.scratch.readable)
     if exchange.outputIsFull { pause() }
@@ -108,7 +117,7 @@ final class SimulatedGeneration: Generation {
 
   fileprivate func finished(_ summary: SequenceSummary, _ choice: SimulatedChoice) {
     choice.usage = summary.usage
-    choice.finish = summary.reason == .stop ? .stop : .length
+    choice.finish = choice.form?.finish ?? (summary.reason == .stop ? .stop : .length)
     open -= 1
     if wanted.stream, !isResponse, let reason = choice.finish {
       let worker = exchange.worker
@@ -163,7 +172,11 @@ final class SimulatedGeneration: Generation {
     } else {
       let answer = CompletionAnswer(
         endpoint: exchange.endpoint, id: id, created: created, model: exchange.model,
-        choices: choices.map { CompletionAnswer.Choice(text: $0.text, finishReason: $0.finish ?? .none) },
+        choices: choices.map { choice in
+          CompletionAnswer.Choice(
+            text: choice.text, finishReason: choice.finish ?? .none, call: choice.form?.call,
+            logprobs: choice.logprobs?.take() ?? [])
+        },
         usage: usage)
       answer.write(into: &worker.scratch)
       var fields = ByteBuffer(capacity: 64)
@@ -231,6 +244,10 @@ final class SimulatedChoice: SequenceClient {
   var hasBegun = false
   /// The whole text, of an answer that is not streamed.
   var text: [UInt8] = []
+  /// What is said instead of the engine's words; nil for these.
+  var form: SimulatedForm?
+  /// What is told of its tokens; nil where nobody asks.
+  var logprobs: SimulatedLogprobs?
   private var generation: SimulatedGeneration?
 
   init(index: Int, prompt: Int, generation: SimulatedGeneration) {
@@ -242,7 +259,13 @@ final class SimulatedChoice: SequenceClient {
   /// Nothing more comes; lets go of the generation, which holds this choice.
   func end() { generation = nil }
 
-  func produced(_ text: UnsafeRawBufferPointer) { generation?.produced(text, by: self) }
+  func produced(_ text: UnsafeRawBufferPointer) {
+    guard let piece = form?.next() else {
+      generation?.produced(text, by: self)
+      return
+    }
+    piece.withUnsafeBytes { generation?.produced($0, by: self) }
+  }
 
   func finished(_ summary: SequenceSummary) { generation?.finished(summary, self) }
 }
