@@ -384,15 +384,15 @@ def test_the_authority_of_workers_is_read_again_on_sighup(stack, authority, tmp_
     frontend = stack.frontend("--worker", worker.url, env={"DYN_WORKER_TLS_CA_PATH": str(trusted)})
     assert frontend.post(PATH, chat())[0] == 200
     trusted.write_text("no certificate")
-    frontend.process.signal(signal.SIGHUP)
-    [fault] = eventually("it is said", lambda: said(frontend, "files are not taken over"))
-    assert fault["fault"] == f"workers: TLS to workers: {trusted}: holds no certificate in PEM form"
+    frontend.signal(signal.SIGHUP)
+    fault = eventually("it is said", lambda: [r for r in frontend.records() if "not taken over" in r["message"]])
+    assert fault[0]["fault"] == f"workers: TLS to workers: {trusted}: holds no certificate in PEM form"
     assert frontend.post(PATH, chat())[0] == 200
     trusted.write_bytes(stranger.path.read_bytes())
-    frontend.process.signal(signal.SIGHUP)
+    frontend.signal(signal.SIGHUP)
     assert "unable to get local issuer" in unreachable_reason(frontend)
     trusted.write_bytes(authority.path.read_bytes())
-    frontend.process.signal(signal.SIGHUP)
+    frontend.signal(signal.SIGHUP)
     eventually("it is trusted again", lambda: frontend.post(PATH, chat())[0] == 200)
 
 
