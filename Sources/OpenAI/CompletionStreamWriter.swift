@@ -5,7 +5,7 @@ internal import JSON
 
 /// Writes `chat.completion.chunk` or `text_completion` events of one answer. What all of them share is built once.
 ///
-/// Order for a chat: ``writeRole(choice:into:)``, texts, ``writeFinish(_:choice:into:)``, ``writeUsage(_:into:)`` when
+/// Order for a chat: ``writeRole(choice:usage:into:)``, texts, ``writeFinish(_:choice:into:)``, ``writeUsage(_:into:)`` when
 /// it was asked for, ``writeDone(into:)``. A completion has no role event.
 package struct CompletionStreamWriter: ~Copyable {
   private let endpoint: Endpoint
@@ -30,11 +30,11 @@ package struct CompletionStreamWriter: ~Copyable {
   }
 
   /// Appends the first event of a chat's choice, which names the role and holds no text; nothing for a completion.
-  package func writeRole(choice: Int = 0, into buffer: inout ByteBuffer) {
+  package func writeRole(choice: Int = 0, usage: Usage? = nil, into buffer: inout ByteBuffer) {
     guard case .chatCompletions = endpoint else { return }
     open(choice, into: &buffer)
     buffer.append("\"delta\":{\"role\":\"assistant\",\"content\":\"\"}" as StaticString)
-    close(nil, usage: nil, into: &buffer)
+    close(nil, usage: usage, into: &buffer)
   }
 
   /// Appends an event with text; `usage` as it stands after it, for callers that asked for continuous figures, and

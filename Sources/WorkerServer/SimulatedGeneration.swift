@@ -102,12 +102,15 @@ final class SimulatedGeneration: Generation {
     }
     if !choice.hasBegun {
       choice.hasBegun = true
-      writer.writeRole(choice: choice.index, into: &worker.scratch)
+      writer.writeRole(
+        choice: choice.index, usage: continuousUsage(choice, outputTokens: 0), into: &worker.scratch)
       if let call = choice.form?.call { writer.writeCall(call, choice: choice.index, into: &worker.scratch) }
     }
     // While a stop string may be beginning there is nothing to show.
     if !text.isEmpty {
-      let (index, usage, logprobs) = (choice.index, continuousUsage(choice), choice.logprobs?.take() ?? [])
+      let (index, usage, logprobs) = (
+        choice.index, continuousUsage(choice, outputTokens: outputTokens), choice.logprobs?.take() ?? []
+      )
       if choice.form?.call == nil {
         writer.writeText(text, choice: index, usage: usage, logprobs: logprobs, into: &worker.scratch)
       } else {
@@ -149,7 +152,7 @@ final class SimulatedGeneration: Generation {
     }
   }
 
-  private func continuousUsage(_ choice: SimulatedChoice) -> Usage? {
+  private func continuousUsage(_ choice: SimulatedChoice, outputTokens: Int) -> Usage? {
     guard wanted.continuousUsage, wanted.includeUsage, let sequence = choice.sequence else { return nil }
     let usage = sequence.usage(at: exchange.worker.loop.now)
     return Usage(

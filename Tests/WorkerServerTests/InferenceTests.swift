@@ -53,6 +53,18 @@ import Transport
     #expect(usage["completion_tokens"] as? Int == 5)
   }
 
+  @Test func continuousUsageBeginsWithTheRole() throws {
+    let rig = try Rig()
+    let options = "{\"include_usage\":true,\"continuous_usage_stats\":true}"
+    let events = rig.perform(
+      body: rig.chat("\"stream\":true,\"stream_options\":\(options),\"max_tokens\":2")
+    ).events
+    for (index, tokens) in [0, 1, 2].enumerated() {
+      let usage = try #require(try json(events[index])["usage"] as? [String: Any])
+      #expect(usage["completion_tokens"] as? Int == tokens && usage["prompt_tokens"] as? Int ?? 0 > 0)
+    }
+  }
+
   @Test func streamAndWholeAnswerHaveTheSameText() throws {
     let rig = try Rig()
     let whole = try json(rig.perform(body: rig.chat()).body)
