@@ -17,8 +17,12 @@ def files(stack) -> list[str]:
 def records(stack) -> list[dict]:
     found = []
     for name in files(stack):
-        with (gzip.open if name.endswith(".gz") else open)(name, "rt") as lines:
-            found += [json.loads(line) for line in lines]
+        try:
+            with (gzip.open if name.endswith(".gz") else open)(name, "rt") as lines:
+                found += [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            # Rolled away since it was listed.
+            continue
     return found
 
 
