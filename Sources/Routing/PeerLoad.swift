@@ -113,27 +113,21 @@ extension Router {
       let worker = index.workers.base + Int(slot)
       guard worker.pointee.isUntold else { continue }
       worker.pointee.isUntold = false
-      if !isFull, worker.pointee.isLive { share.rows.append(row(worker.pointee)) }
+      if !isFull, worker.pointee.isLive {
+        share.rows.append(PeerShare.Row(worker: worker.pointee.id, load: worker.pointee.ownLoad))
+      }
     }
     outbox.slots.removeAll(keepingCapacity: true)
     if isFull {
       for slot in 0..<index.workers.used {
-        let row = row(index.workers.base[slot])
-        if index.workers.base[slot].isLive, !row.load.isEmpty { share.rows.append(row) }
+        let worker = index.workers.base[slot]
+        let load = worker.ownLoad
+        if worker.isLive, !load.isEmpty { share.rows.append(PeerShare.Row(worker: worker.id, load: load)) }
       }
     }
     swap(&share.prompts, &outbox.prompts)
     share.droppedPrompts = outbox.droppedPrompts
     return share
-  }
-
-  private func row(_ worker: WorkerState) -> PeerShare.Row {
-    PeerShare.Row(
-      worker: worker.id,
-      load: PeerLoad(
-        requests: worker.activeRequests - worker.peers.requests,
-        blocks: max(0, worker.blocksInUse - worker.peers.blocks),
-        prefillTokens: worker.prefillTokens - worker.peers.prefillTokens))
   }
 
   /// Says what other frontends have booked on a worker now; nothing when it is not known. What this router does not count

@@ -57,10 +57,10 @@ extension Router {
   }
 
   private func load(_ worker: WorkerState) -> WorkerLoad {
-    WorkerLoad(
-      worker: worker.id, activeRequests: worker.activeRequests - worker.peers.requests,
-      activeBlocks: max(0, worker.blocksInUse - worker.peers.blocks),
-      prefillTokens: worker.prefillTokens - worker.peers.prefillTokens,
+    let own = worker.ownLoad
+    return WorkerLoad(
+      worker: worker.id, activeRequests: own.requests, activeBlocks: own.blocks,
+      prefillTokens: own.prefillTokens,
       cachedBlocks: cachedBlocks(worker), cacheSource: worker.source, cacheReason: worker.sourceReason,
       peers: worker.peers, latest: worker.latest)
   }

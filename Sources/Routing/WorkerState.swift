@@ -40,6 +40,13 @@ struct WorkerState: BitwiseCopyable {
   /// What this frontend booked has changed since it was last told to the others.
   var isUntold = false
 
+  /// What this frontend booked alone.
+  var ownLoad: PeerLoad {
+    PeerLoad(
+      requests: activeRequests - peers.requests, blocks: max(0, blocksInUse - peers.blocks),
+      prefillTokens: prefillTokens - peers.prefillTokens)
+  }
+
   /// Distinct blocks of requests in flight, as they count in costs.
   var blocksInUse: Int {
     let blocks = activeBlocks &+ untrackedBlocks
